@@ -1,0 +1,44 @@
+# Every target makes its own environment: a fresh clone needs Python 3.10 to 3.13 and nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO_OUTPUT ?= demo_output
+
+.PHONY: help demo test test-slow check format lint types clean
+
+help:
+	@echo "make demo    the whole job on generated videos; report in $(DEMO_OUTPUT)/report.html"
+	@echo "make test    the tests          make test-slow   those that take minutes, too"
+	@echo "make check   format, lint, types and tests       make format   mend the format"
+
+$(STAMP): setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip "setuptools<82"
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/perfnet demo --output=$(DEMO_OUTPUT)
+
+test: $(STAMP)
+	$(BIN)/pytest
+
+test-slow: $(STAMP)
+	$(BIN)/pytest -m "slow or not slow"
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+check: lint types test
+
+clean:
+	rm -rf $(VENV) $(DEMO_OUTPUT) build *.egg-info

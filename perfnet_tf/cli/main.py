@@ -1,0 +1,79 @@
+"""`perfnet COMMAND ...`: finds the command, runs it, and turns errors into exit statuses."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+#: Command -> what it does. Each is the module `perfnet_tf.cli.COMMAND` with a `COMMAND` object.
+COMMANDS = {
+    "demo": "run the whole job on generated videos, ending with a report",
+    "prepare": "turn a folder of videos into records with RGB, pose and optical flow",
+    "inspect": "look at prepared records: streams side by side, statistics",
+    "train": "train one stream",
+    "distill": "train an RGB-only student from flow and pose teachers",
+    "finetune": "go on from a run or SavedModel on other data, cross-entropy only",
+    "evaluate": "accuracy of one run, or of several fused by summed logits",
+    "export": "write a run as a SavedModel",
+    "predict": "classify videos with a SavedModel",
+    "models": "architectures with parameters and GFLOPs",
+}
+
+
+def usage() -> str:
+    """The text of `perfnet --help`."""
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:<{width}}{summary}" for name, summary in COMMANDS.items()]
+    return "\n".join(
+        [
+            "PERF-Net for TensorFlow: RGB-only action recognisers distilled from flow and pose.",
+            "",
+            "usage: perfnet COMMAND [--flag=value ...]",
+            "",
+            *lines,
+            "",
+            "perfnet COMMAND --help lists a command's flags; perfnet --version prints the version.",
+        ]
+    )
+
+
+def main(argv: list[str]) -> int:
+    """Runs one command line, without the program's name; returns the exit status.
+
+    0: done. 1: a failure. 2: bad input, told in one line on standard error.
+    """
+    if not argv or argv[0] in ("--help", "-h", "help"):
+        print(usage())
+        return 0 if argv else 2
+    if argv[0] == "--version":
+        from perfnet_tf.version import __version__
+
+        print(f"perfnet {__version__}")
+        return 0
+    from perfnet_tf.errors import InputError, check_choice
+
+    name, arguments = argv[0], argv[1:]
+    try:
+        check_choice("COMMAND", name, COMMANDS)
+        module = importlib.import_module(f"perfnet_tf.cli.{name.replace('-', '_')}")
+        return module.COMMAND(arguments)
+    except InputError as error:
+        print(f"perfnet {name}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"perfnet {name}: interrupted", file=sys.stderr)
+        return 130
+
+
+def run() -> None:
+    """The console script."""
+    # TensorFlow's C++ start-up notices say nothing that a user of a command can act on.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        status = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # `perfnet ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)

@@ -1,0 +1,304 @@
+"""What a run is made of: frozen dataclasses that check themselves and travel as JSON.
+
+An `ExperimentConfig` is everything that decides a training run except the data; a run writes the
+one it used as `config.json` beside its results. Presets (`perfnet_tf.presets`) are instances of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.features import STREAMS
+
+T = TypeVar("T")
+
+BACKBONES = ("r3d50_g", "r3d50", "s3d_g", "s3d")
+
+
+def _check_positive(**values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise InputError(f"{name} must be greater than 0. Received: {value!r}.")
+
+
+def _check_not_negative(**values: float) -> None:
+    for name, value in values.items():
+        if not value >= 0:
+            raise InputError(f"{name} must be 0 or greater. Received: {value!r}.")
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """The piece of a video that a network sees.
+
+    Attributes:
+        num_frames: frames in the clip.
+        height, width: size of the crop in pixels.
+        frame_stride: take every n-th stored frame.
+        short_side: frames are resized so that their shorter side has this many pixels before the
+            crop; None keeps the paper's ratio of 256 to 224 for the crop's shorter side.
+    """
+
+    num_frames: int = 64
+    height: int = 224
+    width: int = 224
+    frame_stride: int = 1
+    short_side: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_positive(
+            num_frames=self.num_frames,
+            height=self.height,
+            width=self.width,
+            frame_stride=self.frame_stride,
+            short_side=self.short_side,
+        )
+        if self.resized_short_side < min(self.height, self.width):
+            raise InputError(
+                "short_side must be at least the shorter side of the crop. Received: "
+                f"short_side={self.short_side}, crop={self.height}x{self.width}. "
+                "Raise short_side or crop less."
+            )
+
+    @property
+    def resized_short_side(self) -> int:
+        """The shorter side, in pixels, that frames are resized to before the crop."""
+        if self.short_side is not None:
+            return self.short_side
+        # PERF-Net Sec. 4: short side 256, crop 224 (training). 224x298 crops keep 256 as well.
+        return round(min(self.height, self.width) * 256 / 224)
+
+    @classmethod
+    def parse(cls, text: str, **overrides: Any) -> ClipConfig:
+        """Reads `FRAMESxHEIGHTxWIDTH`, such as `64x224x224`.
+
+        Raises:
+            InputError: `text` has another form.
+        """
+        match = re.fullmatch(r"(\d+)x(\d+)x(\d+)", text.strip())
+        if not match:
+            raise InputError(
+                f"A clip is written FRAMESxHEIGHTxWIDTH, such as 64x224x224. Received: {text!r}."
+            )
+        num_frames, height, width = map(int, match.groups())
+        return cls(num_frames, height, width, **overrides)
+
+    def __str__(self) -> str:
+        return f"{self.num_frames}x{self.height}x{self.width}"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A backbone and its options.
+
+    Attributes:
+        backbone: `r3d50_g` (PERF-Net Table 1), `s3d_g`, or either without gating.
+        width_multiplier: scales every layer's channels; 1 is the paper's network.
+        dropout_rate: dropout before the classifier. Paper silent; 0.5 is I3D's and Model Garden's.
+        weight_decay: decay of convolution kernels, added to the loss as half its square sum times
+            this rate, so that the gradient is `weight_decay * kernel` (PERF-Net Sec. 4: 1e-4).
+        options: the backbone's own constructor arguments, such as `gating`.
+    """
+
+    backbone: str = "r3d50_g"
+    width_multiplier: float = 1.0
+    dropout_rate: float = 0.5
+    weight_decay: float = 1e-4
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_choice("backbone", self.backbone, BACKBONES)
+        _check_positive(width_multiplier=self.width_multiplier)
+        _check_not_negative(weight_decay=self.weight_decay)
+        if not 0 <= self.dropout_rate < 1:
+            raise InputError(f"dropout_rate must be in [0, 1). Received: {self.dropout_rate!r}.")
+
+
+@dataclass(frozen=True)
+class PoseRenderConfig:
+    """How people are drawn for the pose stream: the rows of PERF-Net Table 2.
+
+    Attributes:
+        marker: `bar` draws limbs as line segments, `dot` draws joints as filled circles.
+        num_colors: 6 (left arm, right arm, body, head, left leg, right leg) or 13 (one per limb).
+        ratio_aware: thickness in proportion to the person's box, or the same for everyone.
+        background: `rgb` draws on the frame, `black` on nothing.
+        min_score: keypoints below this score are not drawn; a limb needs both of its ends.
+        thickness: of a bar (and the diameter of a dot): a share of the longer side of the person's
+            box when `ratio_aware`, else of the frame's shorter side. Paper silent; our choice.
+    """
+
+    marker: str = "bar"
+    num_colors: int = 13
+    ratio_aware: bool = True
+    background: str = "rgb"
+    min_score: float = 0.2
+    thickness: float = 0.03
+
+    def __post_init__(self) -> None:
+        check_choice("marker", self.marker, ("dot", "bar"))
+        check_choice("num_colors", self.num_colors, (6, 13))  # type: ignore[arg-type]
+        check_choice("background", self.background, ("rgb", "black"))
+        _check_not_negative(min_score=self.min_score)
+        _check_positive(thickness=self.thickness)
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """PERF-Net Sec. 3.3.
+
+    Attributes:
+        loss: `separate` (Eq. 1): one mean squared error per teacher; `unified`: one against the
+            sum of the teachers' logits.
+        teacher_weights: weight of each teacher's term; a teacher not named weighs 1. The unified
+            loss has one term, whose weight is that of `unified`. The paper is silent on weights.
+    """
+
+    loss: str = "separate"
+    teacher_weights: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_choice("loss", self.loss, ("separate", "unified"))
+        _check_not_negative(**{f"teacher_weights[{k}]": v for k, v in self.teacher_weights.items()})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The optimisation; the defaults are PERF-Net Sec. 4, but for the batch and its rate.
+
+    Attributes:
+        epochs: passes over the training clips.
+        batch_size: global batch, over all replicas.
+        learning_rate: peak of the schedule: linear warm-up from 0, then cosine to 0. None scales
+            the paper's 1.6 at a batch of 2048 linearly to `batch_size`.
+        warmup_epochs: length of the warm-up (paper: 2k of 22k steps; None takes the same share).
+        momentum: of the SGD.
+        precision: `float32` or `mixed_bfloat16`; logits and losses are float32 in both.
+        seed: of initialisation, data order and augmentation.
+        checkpoint_every_steps: save at least this often; None saves at the end of each epoch only.
+        steps_per_execution: steps run as one graph call.
+        validate_every_epochs: evaluate on the test split this often; 0 never does. The paper
+            does not choose by validation, and neither does this: the last weights are kept.
+    """
+
+    epochs: int = 100
+    batch_size: int = 16
+    learning_rate: float | None = None
+    warmup_epochs: float | None = None
+    momentum: float = 0.9
+    precision: str = "float32"
+    seed: int = 0
+    checkpoint_every_steps: int | None = None
+    steps_per_execution: int = 1
+    validate_every_epochs: int = 0
+
+    def __post_init__(self) -> None:
+        _check_positive(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            checkpoint_every_steps=self.checkpoint_every_steps,
+            steps_per_execution=self.steps_per_execution,
+        )
+        _check_not_negative(
+            momentum=self.momentum,
+            seed=self.seed,
+            validate_every_epochs=self.validate_every_epochs,
+            warmup_epochs=self.warmup_epochs or 0,
+        )
+        check_choice("precision", self.precision, ("float32", "mixed_bfloat16"))
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """`learning_rate`, or the paper's 1.6 at batch 2048 scaled linearly to this batch."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return 1.6 * self.batch_size / 2048
+
+    @property
+    def resolved_warmup_epochs(self) -> float:
+        """`warmup_epochs`, or the paper's share: 2k of 22k steps."""
+        return self.epochs * 2 / 22 if self.warmup_epochs is None else self.warmup_epochs
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """One training run: a stream, a network, its clips, its optimisation, and its teachers if any.
+
+    Attributes:
+        stream: what the network sees: `rgb`, `flow` or `pose`.
+        clip: training clips.
+        eval_clip: evaluation clips (one central crop); None takes `clip`.
+        model, pose_render, distill, train: see their classes. `distill` is None without teachers.
+    """
+
+    stream: str = "rgb"
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    eval_clip: ClipConfig | None = None
+    model: ModelConfig = field(default_factory=ModelConfig)
+    pose_render: PoseRenderConfig = field(default_factory=PoseRenderConfig)
+    distill: DistillConfig | None = None
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        check_choice("stream", self.stream, STREAMS)
+
+    @property
+    def resolved_eval_clip(self) -> ClipConfig:
+        """`eval_clip`, or the training clip."""
+        return self.eval_clip or self.clip
+
+    def replace(self, **changes: Any) -> ExperimentConfig:
+        """A copy with some attributes changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self) -> str:
+        """The configuration as indented JSON text."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> ExperimentConfig:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            InputError: not JSON, an unknown key, or a value that breaks a rule.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(f"The configuration is not valid JSON: {error}.") from error
+        return _from_mapping(cls, values)
+
+
+def _from_mapping(cls: type[T], values: Any) -> T:
+    """Builds a config dataclass from plain JSON values, nested ones included."""
+    if not isinstance(values, Mapping):
+        raise InputError(f"{cls.__name__} must be a JSON object. Received: {values!r}.")
+    hints = typing.get_type_hints(cls)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise InputError(
+            f"{cls.__name__} has no {', '.join(unknown)}. It has: {', '.join(sorted(hints))}."
+        )
+    arguments = {}
+    for name, value in values.items():
+        nested = _config_class(hints[name])
+        arguments[name] = value if nested is None or value is None else _from_mapping(nested, value)
+    try:
+        return cls(**arguments)
+    except TypeError as error:  # a string where a number belongs
+        raise InputError(f"{cls.__name__} holds a value of the wrong type: {error}.") from error
+
+
+def _config_class(hint: Any) -> Any:
+    """The config dataclass that a type hint names, also as `X | None`; else None."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return next((option for option in options if dataclasses.is_dataclass(option)), None)

@@ -1,0 +1,1 @@
+"""Datasets: which videos there are, and the tf.data pipeline from records to batches."""

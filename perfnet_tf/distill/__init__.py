@@ -1,0 +1,1 @@
+"""Distillation: PERF-Net Sec. 3.3."""

@@ -1,0 +1,1 @@
+"""Evaluation: single central crop, late fusion, metrics and reports."""

@@ -1,0 +1,1 @@
+"""Records: what `perfnet prepare` writes and everything later reads."""

@@ -1,0 +1,1 @@
+"""Training: schedules, runs and their directories."""
