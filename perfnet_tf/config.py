@@ -181,6 +181,8 @@ class TrainConfig:
             the paper's 1.6 at a batch of 2048 linearly to `batch_size`.
         warmup_epochs: length of the warm-up (paper: 2k of 22k steps; None takes the same share).
         momentum: of the SGD.
+        mirror: mirror half of the training clips, as the paper does. Turn it off where classes tell
+            left from right: the mirrored clip of one is a clip of the other.
         precision: `float32` or `mixed_bfloat16`; logits and losses are float32 in both.
         seed: of initialisation, data order and augmentation.
         checkpoint_every_steps: save at least this often; None saves at the end of each epoch only.
@@ -194,6 +196,7 @@ class TrainConfig:
     learning_rate: float | None = None
     warmup_epochs: float | None = None
     momentum: float = 0.9
+    mirror: bool = True
     precision: str = "float32"
     seed: int = 0
     checkpoint_every_steps: int | None = None

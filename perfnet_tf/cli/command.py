@@ -77,6 +77,13 @@ class Command:
         for name in sorted(self.flags):
             flag = self.flags[name]
             required = " (required)" if name in self._required else ""
-            default = "" if flag.default in (None, []) else f" (default: {flag.default_as_str})"
+            default = "" if flag.default in (None, []) else f" (default: {_shown(flag.default)})"
             lines.append(f"  --{name}{required}: {flag.help}{default}")
         return "\n".join(lines)
+
+
+def _shown(default: object) -> str:
+    """A flag's default as one would type it."""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return ",".join(map(str, default)) if isinstance(default, list) else str(default)
