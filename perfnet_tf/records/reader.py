@@ -1,0 +1,214 @@
+"""Reads prepared records: bytes in stored order, and only the frames that are asked for."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Collection
+
+import numpy as np
+import tensorflow as tf
+
+from perfnet_tf import features
+from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.flow.encoding import decode_flow
+from perfnet_tf.records import schema
+from perfnet_tf.records.schema import ClipRecord, DatasetInfo, IndexEntry, SplitInfo
+
+#: What `parse_clip` can decode.
+SOURCES = (features.RGB, features.FLOW, features.KEYPOINTS, features.BOXES)
+
+
+def shard_paths(data_dir: str | pathlib.Path, split: str) -> list[str]:
+    """Paths of a split's TFRecord files, in order.
+
+    Raises:
+        InputError: there is no such dataset or split, or a shard is missing.
+    """
+    info = schema.read_dataset_info(data_dir)
+    paths = [str(pathlib.Path(data_dir) / name) for name in info.split(split)["shards"]]
+    for path in paths:
+        if not tf.io.gfile.exists(path):
+            raise InputError(
+                f"{path} is missing: the prepared dataset is damaged. "
+                "Copy it again, or prepare it again into an empty folder."
+            )
+    return paths
+
+
+def read_serialized(data_dir: str | pathlib.Path, split: str) -> tf.data.Dataset:
+    """The records of a split in stored order (classes mixed, the same order always).
+
+    Returns:
+        Dataset of scalar strings, `SplitInfo["num_clips"]` of them, for `parse_clip`.
+
+    Raises:
+        InputError: there is no such dataset or split.
+    """
+    info = schema.read_dataset_info(data_dir)
+    dataset = tf.data.TFRecordDataset(shard_paths(data_dir, split))
+    return dataset.apply(tf.data.experimental.assert_cardinality(info.split(split)["num_clips"]))
+
+
+def check_streams(streams: Collection[str], info: DatasetInfo) -> None:
+    """Raises `InputError` unless the records hold what each of `streams` is fed from."""
+    for stream in streams:
+        check_choice("stream", stream, (*features.STREAMS, *SOURCES))
+        needed = features.STREAM_SOURCES.get(stream, (stream,))
+        if features.FLOW in needed and info.flow is None:
+            raise InputError(
+                f"The stream {stream!r} needs optical flow, which these records do not hold. "
+                "Prepare the videos again with --flow=tvl1, into another folder."
+            )
+        if features.KEYPOINTS in needed and info.pose is None:
+            raise InputError(
+                f"The stream {stream!r} needs keypoints, which these records do not hold. "
+                "Prepare the videos again with --pose=posenet, into another folder."
+            )
+
+
+def parse_clip(
+    serialized: tf.Tensor,
+    *,
+    indices: tf.Tensor | Callable[[tf.Tensor], tf.Tensor],
+    streams: Collection[str],
+    info: DatasetInfo,
+) -> dict[str, tf.Tensor]:
+    """Parses a record and decodes the sampled frames only. A graph function, for `tf.data`.
+
+    Args:
+        serialized: scalar string.
+        indices: int `[num_sampled]`, the frames to decode, in any order, repeats allowed, at least
+            one; or a function from the number of stored frames (scalar int32) to them.
+        streams: names of streams (`pose` stands for frames, keypoints and boxes), or of what they
+            are fed from: `rgb`, `flow`, `keypoints`, `boxes`.
+        info: of the dataset that the record is from.
+
+    Returns:
+        As asked for: `rgb` uint8 `[num_sampled, height, width, 3]`, `flow` float32
+        `[num_sampled, height, width, 2]`, `keypoints` float32 `[num_sampled, max_people, 17, 3]`,
+        `boxes` float32 `[num_sampled, max_people, 4]`. Always: `label` int32 scalar, `clip_id`
+        string scalar.
+
+    Raises:
+        InputError: the records do not hold one of `streams`.
+    """
+    check_streams(streams, info)
+    sources = {s for stream in streams for s in features.STREAM_SOURCES.get(stream, (stream,))}
+    people = info.max_people
+    context_features = {
+        schema.MEDIA_ID_KEY: tf.io.FixedLenFeature([], tf.string),
+        schema.LABEL_KEY: tf.io.FixedLenFeature([], tf.int64),
+        schema.NUM_FRAMES_KEY: tf.io.FixedLenFeature([], tf.int64),
+    }
+    frame_features = {
+        features.RGB: (schema.ENCODED_KEY, [], tf.string),
+        features.FLOW: (schema.FLOW_ENCODED_KEY, [], tf.string),
+        features.KEYPOINTS: (schema.KEYPOINTS_KEY, [people, 17, 3], tf.float32),
+        features.BOXES: (schema.BOXES_KEY, [people, 4], tf.float32),
+    }
+    context, lists = tf.io.parse_single_sequence_example(
+        serialized,
+        context_features,
+        {
+            key: tf.io.FixedLenSequenceFeature(shape, dtype)
+            for source, (key, shape, dtype) in frame_features.items()
+            if source in sources
+        },
+    )
+    if callable(indices):
+        indices = indices(tf.cast(context[schema.NUM_FRAMES_KEY], tf.int32))
+    result = {
+        features.LABEL: tf.cast(context[schema.LABEL_KEY], tf.int32),
+        features.CLIP_ID: context[schema.MEDIA_ID_KEY],
+    }
+    for source in sorted(sources):
+        # Picking the encoded frames first is what makes a 64-frame clip of a long video cheap.
+        result[source] = tf.gather(lists[frame_features[source][0]], indices)
+    if features.RGB in result:
+        result[features.RGB] = decode_frames(result[features.RGB])
+    if features.FLOW in result:
+        result[features.FLOW] = decode_flow_frames(result[features.FLOW], info.flow_bound)
+    return result
+
+
+def decode_frames(encoded: tf.Tensor) -> tf.Tensor:
+    """JPEG strings `[frames]`, at least one, to uint8 `[frames, height, width, 3]`."""
+    return tf.map_fn(
+        lambda image: tf.io.decode_jpeg(image, channels=3),
+        encoded,
+        fn_output_signature=tf.TensorSpec([None, None, 3], tf.uint8),
+    )
+
+
+def decode_flow_frames(encoded: tf.Tensor, bound: float) -> tf.Tensor:
+    """PNG strings `[frames]`, at least one, to float32 `[frames, height, width, 2]`, pixels."""
+    return tf.map_fn(
+        lambda image: decode_flow(image, bound),
+        encoded,
+        fn_output_signature=tf.TensorSpec([None, None, 2], tf.float32),
+    )
+
+
+def read_clip(
+    data_dir: str | pathlib.Path, clip_id: str, *, split: str | None = None
+) -> ClipRecord:
+    """One whole clip, found through the index.
+
+    Args:
+        data_dir: a prepared dataset.
+        clip_id: as in `train.index.jsonl`.
+        split: where to look; None looks in all.
+
+    Raises:
+        InputError: there is no such dataset, split or clip.
+    """
+    info = schema.read_dataset_info(data_dir)
+    for name in info.splits if split is None else (split,):
+        for entry in schema.read_index(data_dir, name):
+            if entry.clip_id == clip_id:
+                serialized = _read_bytes(pathlib.Path(data_dir), info.splits[name], entry)
+                return decode_record(serialized, info)
+    raise InputError(
+        f"No clip {clip_id!r} in {data_dir}. The ids are in its .index.jsonl files; clips that "
+        f"could not be read are in {schema.FAILURES_FILE}."
+    )
+
+
+def _read_bytes(folder: pathlib.Path, split: SplitInfo, entry: IndexEntry) -> bytes:
+    with tf.io.gfile.GFile(str(folder / split["shards"][entry.shard]), "rb") as shard:
+        shard.seek(entry.offset)
+        return shard.read(entry.length)
+
+
+def decode_record(serialized: bytes, info: DatasetInfo) -> ClipRecord:
+    """Decodes every frame of a serialized record, eagerly."""
+    example = tf.train.SequenceExample.FromString(serialized)
+    context, lists = example.context.feature, example.feature_lists.feature_list
+
+    def floats(key: str, *shape: int) -> np.ndarray | None:
+        if key not in lists:
+            return None
+        values = [frame.float_list.value for frame in lists[key].feature]
+        return np.array(values, np.float32).reshape(len(values), *shape)
+
+    def strings(key: str) -> tf.Tensor:
+        return tf.constant([frame.bytes_list.value[0] for frame in lists[key].feature])
+
+    flow = None
+    if schema.FLOW_ENCODED_KEY in lists:
+        flow = decode_flow_frames(strings(schema.FLOW_ENCODED_KEY), info.flow_bound).numpy()
+    group = context[schema.GROUP_KEY].bytes_list.value if schema.GROUP_KEY in context else ()
+    timestamps = [frame.int64_list.value[0] for frame in lists[schema.TIMESTAMP_KEY].feature]
+    return ClipRecord(
+        clip_id=context[schema.MEDIA_ID_KEY].bytes_list.value[0].decode(),
+        label=context[schema.LABEL_KEY].int64_list.value[0],
+        label_name=context[schema.LABEL_TEXT_KEY].bytes_list.value[0].decode(),
+        frames=decode_frames(strings(schema.ENCODED_KEY)).numpy(),
+        timestamps=np.array(timestamps) / 1e6,
+        fps=context[schema.FRAME_RATE_KEY].float_list.value[0],
+        keypoints=floats(schema.KEYPOINTS_KEY, info.max_people, 17, 3),
+        boxes=floats(schema.BOXES_KEY, info.max_people, 4),
+        flow=flow,
+        group=group[0].decode() if group else None,
+        truncated=bool(context[schema.TRUNCATED_KEY].int64_list.value[0]),
+    )

@@ -1,0 +1,320 @@
+"""What a prepared dataset holds: its folder, its records, and the dataclasses for both.
+
+A prepared dataset is a folder:
+
+| file                          | holds                                                          |
+|-------------------------------|----------------------------------------------------------------|
+| `dataset.json`                | a `DatasetInfo`; written last, so a folder with it is complete |
+| `train-00000-of-00004.tfrecord` | one `tf.train.SequenceExample` a clip, classes mixed         |
+| `train.index.jsonl`           | one `IndexEntry` a clip, in the order of the shards            |
+| `failures.jsonl`              | one `ClipFailure` a line: what did not decode wholly, and why  |
+
+A record follows MediaSequence (`mediapipe/util/sequence/media_sequence.h`) where it has a key for
+a thing, so that other readers of it, Model Garden's among them, find the frames and the label:
+
+| key                          | in      | type   | meaning                                        |
+|------------------------------|---------|--------|------------------------------------------------|
+| `clip/media_id`              | context | bytes  | `clip_id`, unique in the dataset               |
+| `clip/label/index`           | context | int64  | index into `DatasetInfo.classes`               |
+| `clip/label/text`            | context | bytes  | the class's name                               |
+| `image/format`               | context | bytes  | `JPEG`                                         |
+| `image/height`, `image/width`| context | int64  | pixels                                         |
+| `image/channels`             | context | int64  | 3                                              |
+| `image/frame_rate`           | context | float  | stored frames a second                         |
+| `image/encoded`              | frames  | bytes  | RGB as JPEG, quality `JPEG_QUALITY`            |
+| `image/timestamp`            | frames  | int64  | microseconds from the start of the video       |
+| `FORWARD_FLOW/image/format`  | context | bytes  | `PNG`                                          |
+| `FORWARD_FLOW/image/encoded` | frames  | bytes  | (dx, dy) to the next frame, 2-channel PNG      |
+| `clip/num_frames`            | context | int64  | ours: number of stored frames                  |
+| `clip/group`                 | context | bytes  | ours: clips of one group come from one video   |
+| `clip/truncated`             | context | int64  | ours: 1 where the video broke off early        |
+| `flow/bound`                 | context | float  | ours: bound of the flow's quantisation, pixels |
+| `pose/keypoints`             | frames  | float  | ours: max_people x 17 x (x, y, score)          |
+| `pose/boxes`                 | frames  | float  | ours: max_people x (x_min, y_min, x_max, y_max)|
+
+"frames" are feature lists with one entry a frame. Keypoints and boxes are fractions of the frame
+in [0, 1]; absent people are zeros and come last. Flow is quantised by `flow.encoding`.
+
+Importing this module does not import TensorFlow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+import numpy as np
+
+from perfnet_tf.errors import InputError, check_choice
+
+#: Key of each field in the SequenceExample.
+MEDIA_ID_KEY = "clip/media_id"
+LABEL_KEY = "clip/label/index"
+LABEL_TEXT_KEY = "clip/label/text"
+NUM_FRAMES_KEY = "clip/num_frames"
+GROUP_KEY = "clip/group"
+TRUNCATED_KEY = "clip/truncated"
+FORMAT_KEY = "image/format"
+HEIGHT_KEY = "image/height"
+WIDTH_KEY = "image/width"
+CHANNELS_KEY = "image/channels"
+FRAME_RATE_KEY = "image/frame_rate"
+ENCODED_KEY = "image/encoded"
+TIMESTAMP_KEY = "image/timestamp"
+FLOW_ENCODED_KEY = "FORWARD_FLOW/image/encoded"
+FLOW_FORMAT_KEY = "FORWARD_FLOW/image/format"
+FLOW_BOUND_KEY = "flow/bound"
+KEYPOINTS_KEY = "pose/keypoints"
+BOXES_KEY = "pose/boxes"
+
+#: Our choice: at 95 the loss is below what resizing costs; q75 would halve the RGB's size.
+JPEG_QUALITY = 95
+
+DATASET_FILE = "dataset.json"
+FAILURES_FILE = "failures.jsonl"
+#: Where clips wait, one file each, until all are done.
+PARTS_FOLDER = "parts"
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class SourceClip:
+    """A video that is to become a record.
+
+    Attributes:
+        clip_id: unique in the dataset; path-like, without extension: `Lunges/v_Lunges_g01_c01`.
+        path: the video file.
+        label: index into the dataset's classes.
+        label_name: name of that class.
+        split: `train`, `val` or `test`.
+        group: clips of one group were cut from one video and must not be in two splits.
+    """
+
+    clip_id: str
+    path: str
+    label: int
+    label_name: str
+    split: str
+    group: str | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("split", self.split, SPLITS)
+
+
+@dataclass(frozen=True, eq=False)
+class ClipRecord:
+    """A clip as it is stored: frames and what was computed from them.
+
+    Attributes:
+        clip_id, label, label_name, group: as in `SourceClip`.
+        frames: uint8 `[frames, height, width, 3]`, RGB.
+        timestamps: float64 `[frames]`, seconds from the start of the video.
+        fps: stored frames a second.
+        keypoints: float32 `[frames, people, 17, 3]`, (x, y) in [0, 1] and score; None without pose.
+        boxes: float32 `[frames, people, 4]` in [0, 1]; None without pose.
+        flow: float32 `[frames, height, width, 2]`, (dx, dy) in pixels a frame; None without flow.
+        truncated: whether the video broke off before its end.
+    """
+
+    clip_id: str
+    label: int
+    label_name: str
+    frames: np.ndarray
+    timestamps: np.ndarray
+    fps: float
+    keypoints: np.ndarray | None = None
+    boxes: np.ndarray | None = None
+    flow: np.ndarray | None = None
+    group: str | None = None
+    truncated: bool = False
+
+    @property
+    def num_frames(self) -> int:
+        """Number of stored frames."""
+        return len(self.frames)
+
+
+class PoseQuality(TypedDict):
+    """How much a pose estimator found in the frames of one class.
+
+    Shares of frames, in [0, 1].
+    """
+
+    #: At least one person.
+    person: float
+    #: At least one person with `GOOD_KEYPOINTS` keypoints of score `GOOD_SCORE` or more.
+    keypoints: float
+
+
+#: What `PoseQuality.keypoints` asks of a person.
+GOOD_KEYPOINTS = 8
+GOOD_SCORE = 0.2
+
+
+class SplitInfo(TypedDict):
+    """One split of a prepared dataset, as it stands in `dataset.json`."""
+
+    num_clips: int
+    num_frames: int
+    #: File names, in order.
+    shards: list[str]
+    #: Clips in each of `shards`.
+    clips_per_shard: list[int]
+    #: Hexadecimal SHA-256 of each of `shards`.
+    sha256: list[str]
+    #: Class name -> clips; every class is there, in label order.
+    clips_per_class: dict[str, int]
+    #: Class name -> quality, for classes with clips; empty without pose.
+    pose_quality: dict[str, PoseQuality]
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """`dataset.json`.
+
+    Attributes:
+        name: such as `ucf101`.
+        classes: class names in label order.
+        splits: split name -> `SplitInfo`.
+        fps: stored frames a second; None keeps each video's own.
+        short_side: shorter side of the stored frames, pixels.
+        pose: name of the pose estimator, or None.
+        max_people: people stored a frame (`pose/keypoints` is padded to it).
+        flow: `tvl1`, `dis`, or None.
+        flow_bound: pixels a frame that the largest quantised flow stands for.
+        num_failed: clips that gave no record (`failures.jsonl` says why).
+        num_truncated: clips of which a part decoded, and was kept.
+        parameters: everything else that decided the records, for the reader's eye.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    splits: Mapping[str, SplitInfo]
+    fps: float | None
+    short_side: int
+    pose: str | None
+    max_people: int
+    flow: str | None
+    flow_bound: float
+    num_failed: int = 0
+    num_truncated: int = 0
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
+
+    def split(self, name: str) -> SplitInfo:
+        """The split `name`.
+
+        Raises:
+            InputError: the dataset has no such split.
+        """
+        check_choice("split", name, self.splits)
+        return self.splits[name]
+
+
+@dataclass(frozen=True)
+class IndexEntry:
+    """Where a clip's record lies.
+
+    Attributes:
+        clip_id, label: as in `SourceClip`.
+        num_frames: stored frames.
+        shard: index into `SplitInfo["shards"]`.
+        offset, length: bytes of the serialized SequenceExample in the shard, without the TFRecord
+            framing around it.
+    """
+
+    clip_id: str
+    label: int
+    num_frames: int
+    shard: int
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class ClipFailure:
+    """A line of `failures.jsonl`.
+
+    Attributes:
+        clip_id, path, split: as in `SourceClip`.
+        cause: one sentence.
+        kept: True for a video that broke off, of which the part that decodes is in the records;
+            False for a clip without a record.
+    """
+
+    clip_id: str
+    path: str
+    split: str
+    cause: str
+    kept: bool = False
+
+
+def read_dataset_info(data_dir: str | pathlib.Path) -> DatasetInfo:
+    """Reads `dataset.json` of a prepared dataset.
+
+    Raises:
+        InputError: the folder is missing or no prepared dataset, or its preparation did not end.
+    """
+    folder = pathlib.Path(data_dir)
+    try:
+        values = json.loads((folder / DATASET_FILE).read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        if (folder / PARTS_FOLDER).is_dir():
+            raise InputError(
+                f"The preparation of {folder} is not finished. Run the same perfnet prepare "
+                "command again: it goes on where it stopped."
+            ) from None
+        raise InputError(
+            f"A prepared dataset is a folder with a {DATASET_FILE}. Received: {folder}. "
+            "Make one with perfnet prepare."
+        ) from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{folder / DATASET_FILE} is not valid JSON: {error}.") from error
+    try:
+        values["classes"] = tuple(values["classes"])
+        return DatasetInfo(**values)
+    except (TypeError, KeyError) as error:
+        raise InputError(
+            f"{folder / DATASET_FILE} is not of this version: {error}. Prepare the data again."
+        ) from error
+
+
+def write_dataset_info(data_dir: str | pathlib.Path, info: DatasetInfo) -> None:
+    """Writes `dataset.json` in one step: readers see all of it or nothing."""
+    path = pathlib.Path(data_dir) / DATASET_FILE
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(dataclasses.asdict(info), indent=2) + "\n")
+    partial.replace(path)
+
+
+def index_file(split: str) -> str:
+    """Name of the file with the `IndexEntry` lines of a split."""
+    return f"{split}.index.jsonl"
+
+
+def read_index(data_dir: str | pathlib.Path, split: str) -> Iterator[IndexEntry]:
+    """The clips of a split in stored order, without opening a record.
+
+    Raises:
+        InputError: there is no such dataset or split.
+    """
+    read_dataset_info(data_dir).split(split)
+    with open(pathlib.Path(data_dir) / index_file(split)) as lines:
+        for line in lines:
+            yield IndexEntry(**json.loads(line))
+
+
+def read_failures(data_dir: str | pathlib.Path) -> list[ClipFailure]:
+    """Every line of `failures.jsonl`; empty where all went well."""
+    path = pathlib.Path(data_dir) / FAILURES_FILE
+    if not path.exists():
+        return []
+    return [ClipFailure(**json.loads(line)) for line in path.read_text().splitlines()]
