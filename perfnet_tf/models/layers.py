@@ -1,0 +1,306 @@
+"""The layers that both backbones are built from: `[batch, frames, height, width, channels]`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.features import FLOW, STREAM_CHANNELS, STREAMS
+
+#: Flow beyond this many pixels per frame is clipped before it is scaled to [-1, 1]; reference
+#: code: I3D (Carreira & Zisserman 2017), whose preprocessing two-stream 3-D networks share.
+FLOW_CLIP = 20.0
+
+PACKAGE = "perfnet_tf"
+
+
+@dataclass(frozen=True)
+class BatchNormOptions:
+    """How a backbone normalises.
+
+    Attributes:
+        momentum: share of the old moving average that each step keeps.
+        epsilon: added to the variance.
+        scale: whether channels have a learned scale (gamma) besides the offset (beta).
+    """
+
+    momentum: float
+    epsilon: float
+    scale: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.momentum <= 1:
+            raise InputError(f"batch_norm_momentum must be in [0, 1]. Received: {self.momentum!r}.")
+        if not self.epsilon > 0:
+            raise InputError(
+                f"batch_norm_epsilon must be greater than 0. Received: {self.epsilon!r}."
+            )
+
+
+def kernel_decay(weight_decay: float) -> tf_keras.regularizers.Regularizer | None:
+    """The regulariser whose gradient is `weight_decay * kernel`: half the decayed square sum."""
+    return tf_keras.regularizers.L2(weight_decay / 2) if weight_decay else None
+
+
+@tf_keras.utils.register_keras_serializable(package=PACKAGE)
+class InputNormalization(tf_keras.layers.Layer):
+    """Brings a stream, as data holds it, to [-1, 1].
+
+    Call:
+        inputs: `[batch, frames, height, width, channels]`. RGB and pose: uint8 in 0..255, or float
+            in 0..1. Flow: float (dx, dy) in pixels per frame, clipped to +-20.
+
+    Returns:
+        Same shape, in the layer's compute dtype.
+
+    Raises:
+        InputError: another dtype, rank or number of channels.
+    """
+
+    def __init__(self, stream: str, **kwargs: Any) -> None:
+        check_choice("stream", stream, STREAMS)
+        # Without autocast, flow in pixels is clipped and scaled before it loses bits to bfloat16.
+        super().__init__(autocast=False, **kwargs)
+        self.stream = stream
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Normalises; see the class."""
+        inputs = tf.convert_to_tensor(inputs)
+        self._check(inputs)
+        values = tf.cast(inputs, tf.float32)
+        if self.stream == FLOW:
+            values = tf.clip_by_value(values, -FLOW_CLIP, FLOW_CLIP) / FLOW_CLIP
+        elif inputs.dtype == tf.uint8:
+            values = values * (2.0 / 255.0) - 1.0
+        else:
+            values = values * 2.0 - 1.0
+        return tf.cast(values, self.compute_dtype)
+
+    def _check(self, inputs: tf.Tensor) -> None:
+        channels = STREAM_CHANNELS[self.stream]
+        shape = inputs.shape
+        if shape.rank is not None and (shape.rank != 5 or shape[-1] not in (None, channels)):
+            raise InputError(
+                f"The {self.stream} stream is [batch, frames, height, width, {channels}]. "
+                f"Received: shape {tuple(shape)}."
+            )
+        if not inputs.dtype.is_floating and (self.stream == FLOW or inputs.dtype != tf.uint8):
+            rule = (
+                "Flow is float, in pixels per frame; dequantise stored flow first."
+                if self.stream == FLOW
+                else f"The {self.stream} stream is uint8 in 0..255 or float in 0..1."
+            )
+            raise InputError(f"{rule} Received: {inputs.dtype.name}.")
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        config = super().get_config()
+        config.pop("autocast", None)
+        return {**config, "stream": self.stream}
+
+
+@tf_keras.utils.register_keras_serializable(package=PACKAGE)
+class VideoBatchNormalization(tf_keras.layers.BatchNormalization):
+    """Batch normalisation of video over batch, frames, height and width.
+
+    The same moments, results and weights as `BatchNormalization` on 5-D input, but computed on
+    `[batch * frames, height, width, channels]`: the fused kernel of CPUs takes 4-D input in a
+    half (float32) to a third (bfloat16) of the time of a training step on 5-D.
+
+    As in every fused batch norm of TensorFlow, the moving variance averages the unbiased one.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        if kwargs.setdefault("axis", -1) != -1:
+            raise InputError(f"Channels are the last axis. Received: axis={kwargs['axis']!r}.")
+        super().__init__(**kwargs)
+
+    def build(self, input_shape: Any) -> None:
+        """Creates the weights, of shape `[channels]`."""
+        channels = tf.TensorShape(input_shape)[-1]
+        super().build(tf.TensorShape([None, None, None, channels]))
+        self.input_spec = tf_keras.layers.InputSpec(ndim=5, axes={4: channels})
+
+    def call(self, inputs: tf.Tensor, training: Any = None) -> tf.Tensor:
+        """Normalises `[batch, frames, height, width, channels]`; with batch moments in training."""
+        shape = inputs.shape
+        frames = tf.reshape(inputs, _dimensions(inputs)[1:], name="merge_frames")
+        normalized = super().call(frames, training=training)
+        outputs = tf.reshape(normalized, _split_dimensions(inputs), name="split_frames")
+        outputs.set_shape(shape)
+        return outputs
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), "axis": -1}
+
+
+def _dimensions(video: tf.Tensor) -> list[Any]:
+    """`[batch, -1, height, width, channels]`, static where known."""
+    dynamic = tf.shape(video)
+    sizes = [dynamic[i] if size is None else size for i, size in enumerate(video.shape)]
+    return [sizes[0], -1, *sizes[2:]]
+
+
+def _split_dimensions(video: tf.Tensor) -> list[Any]:
+    dynamic = tf.shape(video)
+    sizes = [dynamic[i] if size is None else size for i, size in enumerate(video.shape)]
+    return [-1, *sizes[1:]] if video.shape[0] is None else sizes
+
+
+@tf_keras.utils.register_keras_serializable(package=PACKAGE)
+class FeatureGating(tf_keras.layers.Layer):
+    """Scales each channel by a gate read from the whole clip.
+
+    Source: Xie et al. 2018 (arXiv:1712.04851), feature gating; PERF-Net Sec. 3.2.
+
+    Call:
+        features: float `[batch, frames, height, width, channels]`.
+
+    Returns:
+        Same shape and dtype: `features * sigmoid(W mean(features) + b)`.
+    """
+
+    def __init__(self, *, use_bias: bool, weight_decay: float = 0.0, **kwargs: Any) -> None:
+        """Makes a gate.
+
+        Args:
+            use_bias: whether the gate has b: Model Garden's does, TF-slim's does not.
+            weight_decay: of W.
+            **kwargs: of the Keras layer.
+        """
+        super().__init__(**kwargs)
+        self.use_bias = use_bias
+        self.weight_decay = weight_decay
+
+    def build(self, input_shape: Any) -> None:
+        """Creates W `[channels, channels]` and b `[channels]`."""
+        self.gate = tf_keras.layers.Dense(
+            int(input_shape[-1]),
+            activation="sigmoid",
+            use_bias=self.use_bias,
+            # Reference code: TF-slim and Model Garden. Gates start at 1/2.
+            kernel_initializer=tf_keras.initializers.TruncatedNormal(stddev=0.01),
+            kernel_regularizer=kernel_decay(self.weight_decay),
+            dtype=self.dtype_policy,
+            name="gate",
+        )
+        super().build(input_shape)
+
+    def call(self, features: tf.Tensor) -> tf.Tensor:
+        """Gates; see the class."""
+        context = tf.reduce_mean(features, axis=[1, 2, 3])  # [batch, channels]
+        return features * self.gate(context)[:, None, None, None, :]
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {
+            **super().get_config(),
+            "use_bias": self.use_bias,
+            "weight_decay": self.weight_decay,
+        }
+
+
+@tf_keras.utils.register_keras_serializable(package=PACKAGE)
+class ConvUnit(tf_keras.layers.Layer):
+    """A 3-D convolution with TensorFlow's SAME padding, then batch norm or a bias, then ReLU.
+
+    Call:
+        inputs: float `[batch, frames, height, width, channels]`.
+
+    Returns:
+        `[batch, ceil(frames / stride), ceil(height / stride), ceil(width / stride), filters]`.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = 1,
+        *,
+        batch_norm: BatchNormOptions | dict[str, Any] | None,
+        activation: bool = True,
+        kernel_initializer: Any = "VarianceScaling",
+        weight_decay: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        """Makes a unit.
+
+        Args:
+            filters: output channels.
+            kernel_size, strides: (frames, height, width), or one number for all three.
+            batch_norm: of the output; None gives the convolution a bias instead.
+            activation: whether a ReLU ends the unit.
+            kernel_initializer: Keras initializer.
+            weight_decay: of the kernel.
+            **kwargs: of the Keras layer.
+        """
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.strides = strides
+        self.batch_norm = (
+            BatchNormOptions(**batch_norm) if isinstance(batch_norm, dict) else batch_norm
+        )
+        self.activation = activation
+        self.kernel_initializer = tf_keras.initializers.get(kernel_initializer)
+        self.weight_decay = weight_decay
+        self.conv = tf_keras.layers.Conv3D(
+            filters,
+            kernel_size,
+            strides,
+            padding="same",
+            use_bias=batch_norm is None,
+            kernel_initializer=kernel_initializer,
+            kernel_regularizer=kernel_decay(weight_decay),
+            name="conv",
+        )
+        self.norm = None
+        if self.batch_norm is not None:
+            self.norm = VideoBatchNormalization(**asdict(self.batch_norm), name="norm")
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Convolves; see the class."""
+        outputs = self.conv(inputs)
+        if self.norm is not None:
+            outputs = self.norm(outputs, training=training)
+        return tf.nn.relu(outputs) if self.activation else outputs
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "batch_norm": None if self.batch_norm is None else asdict(self.batch_norm),
+            "activation": self.activation,
+            "kernel_initializer": tf_keras.initializers.serialize(self.kernel_initializer),
+            "weight_decay": self.weight_decay,
+        }
+
+
+@tf_keras.utils.register_keras_serializable(package=PACKAGE)
+class TemporalIdentity(tf_keras.initializers.Initializer):
+    """Initialises a k x 1 x 1 kernel (k odd) so that its convolution returns its input.
+
+    Source: TF-slim `i3d_utils.center_initializer`: an inflated network starts as the 2-D one.
+    """
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None, **kwargs: Any) -> tf.Tensor:
+        """The kernel of shape `[frames, 1, 1, channels, channels]`."""
+        frames, height, width, channels, filters = shape
+        if frames % 2 == 0 or (height, width) != (1, 1) or channels != filters:
+            raise InputError(
+                "A temporal identity kernel is [odd, 1, 1, channels, channels]. "
+                f"Received: {tuple(shape)}."
+            )
+        identity = tf.eye(channels, dtype=dtype or tf.float32)
+        silence = [tf.zeros_like(identity)] * (frames // 2)
+        kernel = tf.stack([*silence, identity, *silence])  # [frames, channels, channels]
+        return kernel[:, None, None]

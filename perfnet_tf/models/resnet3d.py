@@ -1,0 +1,267 @@
+"""R3D50-G: the 3-D ResNet-50 with feature gating of PERF-Net Table 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.models.layers import PACKAGE, BatchNormOptions, ConvUnit, FeatureGating
+from perfnet_tf.models.video_model import VideoModel
+
+
+@dataclass(frozen=True)
+class BlockSpec:
+    """A row of Table 1: `cells` bottlenecks of `filters`, `filters` and 4 `filters` channels."""
+
+    name: str
+    filters: int
+    cells: int
+    spatial_stride: int
+
+
+#: PERF-Net Table 1.
+BLOCKS = (
+    BlockSpec("res2", 64, 3, spatial_stride=1),
+    BlockSpec("res3", 128, 4, spatial_stride=2),
+    BlockSpec("res4", 256, 6, spatial_stride=2),
+    BlockSpec("res5", 512, 3, spatial_stride=2),
+)
+EXPANSION = 4
+
+#: Temporal kernel size of each cell's first convolution, by reading of Table 1.
+TEMPORAL_KERNELS = {
+    # The network whose cost is the 3666 GFLOPs of the paper's Table 5, and the inflation of the
+    # non-local networks' code (Wang et al. 2018) that the paper starts from: res5 is 1, 3, 1.
+    "table1": ((3, 3, 3), (3, 1, 3, 1), (3, 1, 3, 1, 3, 1), (1, 3, 1)),
+    # The caption to the letter: "ti = 3 when i is an odd number and ti = 1 when i is even", in
+    # res3, res4 and res5, with i counted from 1 within each block.
+    "caption": ((3, 3, 3), (3, 1, 3, 1), (3, 1, 3, 1, 3, 1), (3, 1, 3)),
+}
+GATINGS = ("block", "block_residual", "cell", "none")
+
+
+class Bottleneck(tf_keras.layers.Layer):
+    """A cell: t x 1 x 1, 1 x 3 x 3 and 1 x 1 x 1 convolutions beside a shortcut, added.
+
+    The spatial stride is on the 1 x 3 x 3 convolution. Call and result as `ConvUnit`.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        temporal_kernel: int,
+        spatial_stride: int,
+        *,
+        project: bool,
+        gate_residual: bool,
+        gate_output: bool,
+        batch_norm: BatchNormOptions,
+        weight_decay: float,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name=name)
+        options: dict[str, Any] = {"batch_norm": batch_norm, "weight_decay": weight_decay}
+        strides = (1, spatial_stride, spatial_stride)
+        outputs = EXPANSION * filters
+        self.shortcut = None
+        if project:
+            self.shortcut = ConvUnit(
+                outputs, 1, strides, activation=False, name="shortcut", **options
+            )
+        self.temporal = ConvUnit(filters, (temporal_kernel, 1, 1), name="temporal", **options)
+        self.spatial = ConvUnit(filters, (1, 3, 3), strides, name="spatial", **options)
+        self.expand = ConvUnit(outputs, 1, activation=False, name="expand", **options)
+        self.residual_gating = self.output_gating = None
+        if gate_residual:
+            self.residual_gating = FeatureGating(use_bias=True, weight_decay=weight_decay)
+        if gate_output:
+            self.output_gating = FeatureGating(use_bias=True, weight_decay=weight_decay)
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """The cell's output."""
+        shortcut = inputs if self.shortcut is None else self.shortcut(inputs, training=training)
+        residual = self.temporal(inputs, training=training)
+        residual = self.spatial(residual, training=training)
+        residual = self.expand(residual, training=training)
+        if self.residual_gating is not None:
+            residual = self.residual_gating(residual)
+        outputs = tf.nn.relu(residual + shortcut)
+        return outputs if self.output_gating is None else self.output_gating(outputs)
+
+
+class ResidualBlock(tf_keras.layers.Layer):
+    """A row of Table 1: its cells, then feature gating. Call and result as `ConvUnit`."""
+
+    def __init__(
+        self,
+        filters: int,
+        temporal_kernels: Sequence[int],
+        spatial_stride: int,
+        *,
+        gating: str,
+        batch_norm: BatchNormOptions,
+        weight_decay: float,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name=name)
+        last = len(temporal_kernels) - 1
+        self.cells = [
+            Bottleneck(
+                filters,
+                temporal_kernel,
+                spatial_stride if i == 0 else 1,
+                project=i == 0,
+                gate_residual=gating == "block_residual" and i == last,
+                gate_output=gating == "cell",
+                batch_norm=batch_norm,
+                weight_decay=weight_decay,
+                name=f"cell{i + 1}",
+            )
+            for i, temporal_kernel in enumerate(temporal_kernels)
+        ]
+        self.gating = None
+        if gating == "block":
+            self.gating = FeatureGating(use_bias=True, weight_decay=weight_decay, name="gating")
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """The block's output."""
+        outputs = inputs
+        for cell in self.cells:
+            outputs = cell(outputs, training=training)
+        return outputs if self.gating is None else self.gating(outputs)
+
+
+@tf_keras.utils.register_keras_serializable(package=PACKAGE)
+class ResNet3D50(VideoModel):
+    """R3D50-G (PERF-Net Sec. 3.2, Table 1), and R3D50 with `gating="none"`.
+
+    Endpoints: `conv1`, `pool1`, `res2` .. `res5` (gated), `features` (2048 at full width),
+    `logits`. The call is `VideoModel`'s.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        gating: str = "block",
+        temporal_kernels: str | Sequence[Sequence[int]] = "table1",
+        stem_temporal_kernel: int = 5,
+        temporal_downsampling: bool = False,
+        batch_norm_momentum: float = 0.9,
+        batch_norm_epsilon: float = 1e-5,
+        **kwargs: Any,
+    ) -> None:
+        """Makes an unbuilt network.
+
+        Args:
+            num_classes: number of logits.
+            gating: where features are gated. `block`: each block's output (Table 1). `cell`: each
+                cell's output (Sec. 3.2: similar accuracy, more cost). `block_residual`: within the
+                last cell of each block, before the addition (Model Garden). `none`.
+            temporal_kernels: of each cell's first convolution: `table1` or `caption`, two
+                readings of Table 1, or the sizes themselves, one sequence a block.
+            stem_temporal_kernel: frames of conv1's kernel.
+            temporal_downsampling: halve the frames in conv1, pool1 and after res2, as the network
+                that the paper starts from does (Wang et al. 2018, arXiv:1711.07971, Table 1); the
+                paper finds that this costs accuracy.
+            batch_norm_momentum, batch_norm_epsilon: of every batch norm. Paper silent; Model
+                Garden's Kinetics recipe.
+            **kwargs: of `VideoModel`.
+        """
+        super().__init__(num_classes, **kwargs)
+        check_choice("gating", gating, GATINGS)
+        if not (isinstance(stem_temporal_kernel, int) and stem_temporal_kernel > 0):
+            raise InputError(
+                f"stem_temporal_kernel must be a whole number > 0. Received: "
+                f"{stem_temporal_kernel!r}."
+            )
+        self.gating = gating
+        self.temporal_kernels = (
+            temporal_kernels
+            if isinstance(temporal_kernels, str)
+            else tuple(tuple(sizes) for sizes in temporal_kernels)
+        )
+        self.stem_temporal_kernel = stem_temporal_kernel
+        self.temporal_downsampling = temporal_downsampling
+        self.batch_norm_momentum = batch_norm_momentum
+        self.batch_norm_epsilon = batch_norm_epsilon
+
+        kernels = _resolve_temporal_kernels(self.temporal_kernels)
+        options: dict[str, Any] = {
+            "batch_norm": BatchNormOptions(batch_norm_momentum, batch_norm_epsilon),
+            "weight_decay": self.weight_decay,
+        }
+        # PERF-Net Sec. 3.2: no stride and no pooling over time.
+        time_stride = 2 if temporal_downsampling else 1
+        time_window = 3 if temporal_downsampling else 1
+        self.conv1 = ConvUnit(
+            self.scaled(64), (stem_temporal_kernel, 7, 7), (time_stride, 2, 2), name="conv1",
+            **options,
+        )  # fmt: skip
+        self.pool1 = tf_keras.layers.MaxPool3D(
+            (time_window, 3, 3), (time_stride, 2, 2), padding="same", name="pool1"
+        )
+        self.pool2 = None
+        if temporal_downsampling:
+            self.pool2 = tf_keras.layers.MaxPool3D(
+                (3, 1, 1), (2, 1, 1), padding="same", name="pool2"
+            )
+        self.blocks = [
+            ResidualBlock(
+                self.scaled(block.filters),
+                sizes,
+                block.spatial_stride,
+                gating=gating,
+                name=block.name,
+                **options,
+            )
+            for block, sizes in zip(BLOCKS, kernels, strict=True)
+        ]
+
+    @property
+    def backbone(self) -> str:
+        """`r3d50_g`, or `r3d50` without gating."""
+        return "r3d50" if self.gating == "none" else "r3d50_g"
+
+    def feature_maps(self, inputs: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
+        """Table 1, row by row."""
+        maps = {"conv1": self.conv1(inputs, training=training)}
+        maps["pool1"] = outputs = self.pool1(maps["conv1"])
+        for spec, block in zip(BLOCKS, self.blocks, strict=True):
+            maps[spec.name] = outputs = block(outputs, training=training)
+            if spec.name == "res2" and self.pool2 is not None:
+                outputs = self.pool2(outputs)
+        return maps
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {
+            **super().get_config(),
+            "gating": self.gating,
+            "temporal_kernels": self.temporal_kernels,
+            "stem_temporal_kernel": self.stem_temporal_kernel,
+            "temporal_downsampling": self.temporal_downsampling,
+            "batch_norm_momentum": self.batch_norm_momentum,
+            "batch_norm_epsilon": self.batch_norm_epsilon,
+        }
+
+
+def _resolve_temporal_kernels(
+    temporal_kernels: str | tuple[tuple[int, ...], ...],
+) -> tuple[tuple[int, ...], ...]:
+    if isinstance(temporal_kernels, str):
+        check_choice("temporal_kernels", temporal_kernels, TEMPORAL_KERNELS)
+        return TEMPORAL_KERNELS[temporal_kernels]
+    cells = [block.cells for block in BLOCKS]
+    positive = all(isinstance(size, int) and size > 0 for row in temporal_kernels for size in row)
+    if [len(row) for row in temporal_kernels] != cells or not positive:
+        raise InputError(
+            f"temporal_kernels must hold {cells} whole numbers > 0 for res2 to res5. "
+            f"Received: {temporal_kernels!r}."
+        )
+    return temporal_kernels
