@@ -94,7 +94,7 @@ def test_sitting_down_is_standing_up_played_backward():
 def test_only_the_named_arm_waves_and_a_decoy_is_still(side, other):
     heights = wrists_above_shoulders(f"Wave{side}", decoy=True)
     assert np.ptp(heights[side.lower()]) > 0.1
-    assert np.ptp(heights[other]) < 0.02
+    assert np.ptp(heights[other]) < 0.04  # what the torso sways
     assert heights[other].mean() > 0.1  # raised all the same
 
 
