@@ -128,11 +128,10 @@ class VideoBatchNormalization(tf_keras.layers.BatchNormalization):
 
     def call(self, inputs: tf.Tensor, training: Any = None) -> tf.Tensor:
         """Normalises `[batch, frames, height, width, channels]`; with batch moments in training."""
-        shape = inputs.shape
-        frames = tf.reshape(inputs, _dimensions(inputs)[1:], name="merge_frames")
+        frames = tf.reshape(inputs, _merged_frames(inputs))
         normalized = super().call(frames, training=training)
-        outputs = tf.reshape(normalized, _split_dimensions(inputs), name="split_frames")
-        outputs.set_shape(shape)
+        outputs = tf.reshape(normalized, _static_or_dynamic_shape(inputs))
+        outputs.set_shape(inputs.shape)
         return outputs
 
     def get_config(self) -> dict[str, Any]:
@@ -140,17 +139,16 @@ class VideoBatchNormalization(tf_keras.layers.BatchNormalization):
         return {**super().get_config(), "axis": -1}
 
 
-def _dimensions(video: tf.Tensor) -> list[Any]:
-    """`[batch, -1, height, width, channels]`, static where known."""
-    dynamic = tf.shape(video)
-    sizes = [dynamic[i] if size is None else size for i, size in enumerate(video.shape)]
-    return [sizes[0], -1, *sizes[2:]]
+def _merged_frames(video: tf.Tensor) -> Any:
+    """The shape `[batch * frames, height, width, channels]`."""
+    if video.shape[2:].is_fully_defined():
+        return [-1, *video.shape[2:]]
+    return tf.concat([[-1], tf.shape(video)[2:]], axis=0)
 
 
-def _split_dimensions(video: tf.Tensor) -> list[Any]:
-    dynamic = tf.shape(video)
-    sizes = [dynamic[i] if size is None else size for i, size in enumerate(video.shape)]
-    return [-1, *sizes[1:]] if video.shape[0] is None else sizes
+def _static_or_dynamic_shape(video: tf.Tensor) -> Any:
+    sizes = video.shape.as_list()
+    return tf.shape(video) if sizes.count(None) > 1 else [-1 if n is None else n for n in sizes]
 
 
 @tf_keras.utils.register_keras_serializable(package=PACKAGE)

@@ -97,6 +97,8 @@ class VideoModel(tf_keras.Model):
         """
         return tf.reduce_mean(features, axis=[1, 2, 3])[:, None]
 
+    # No Python here depends on a tensor's value; AutoGraph would multiply tracing time.
+    @tf.autograph.experimental.do_not_convert
     def endpoints(self, inputs: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
         """Everything the network computes on the way to its logits, by name.
 
