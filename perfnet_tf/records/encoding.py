@@ -13,7 +13,13 @@ from perfnet_tf.records import schema
 from perfnet_tf.records.schema import ClipRecord
 
 
-def encode_clip(record: ClipRecord, *, max_people: int, flow_bound: float) -> bytes:
+def encode_clip(
+    record: ClipRecord,
+    *,
+    max_people: int,
+    flow_bound: float,
+    flow_images: Sequence[bytes] | None = None,
+) -> bytes:
     """Serializes a clip.
 
     Args:
@@ -21,6 +27,8 @@ def encode_clip(record: ClipRecord, *, max_people: int, flow_bound: float) -> by
         max_people: people stored a frame: fewer are padded with zeros, more are cut off (the
             estimators sort by score).
         flow_bound: pixels a frame that the largest quantised flow stands for.
+        flow_images: the flow as `encode_flow` gives it, in place of `record.flow`: float flow of a
+            long clip is large.
 
     Returns:
         A serialized SequenceExample; bit for bit the same for the same record.
@@ -49,12 +57,17 @@ def encode_clip(record: ClipRecord, *, max_people: int, flow_bound: float) -> by
     }
     if record.group is not None:
         context[schema.GROUP_KEY] = _bytes([record.group.encode()])
-    if record.flow is not None:
+    if flow_images is None and record.flow is not None:
+        flow_images = encode_flow(record.flow, flow_bound)
+    if flow_images is not None:
+        if len(flow_images) != num_frames:
+            raise InputError(
+                f"There must be one flow image a frame. Received: {len(flow_images)} for "
+                f"{num_frames} frames."
+            )
         context[schema.FLOW_FORMAT_KEY] = _bytes([b"PNG"])
         context[schema.FLOW_BOUND_KEY] = _floats([flow_bound])
-        lists[schema.FLOW_ENCODED_KEY] = [
-            _bytes([png]) for png in encode_flow(record.flow, flow_bound)
-        ]
+        lists[schema.FLOW_ENCODED_KEY] = [_bytes([image]) for image in flow_images]
     if record.keypoints is not None and record.boxes is not None:
         for key, values in (
             (schema.KEYPOINTS_KEY, record.keypoints),

@@ -1,0 +1,161 @@
+"""One video to one record: decode, find people, compute flow, encode."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from perfnet_tf.errors import InputError
+from perfnet_tf.flow.encoding import encode_flow
+from perfnet_tf.pose.estimator import People, PoseEstimator, make_estimator, read_keypoints
+from perfnet_tf.records.encoding import encode_clip
+from perfnet_tf.records.prepare_config import PrepareConfig
+from perfnet_tf.records.schema import GOOD_KEYPOINTS, GOOD_SCORE, ClipRecord, SourceClip
+from perfnet_tf.video.decode import Video, read_video
+
+#: Frames at a time for pose and flow: float flow of a whole clip would be 8 times its RGB.
+_CHUNK = 64
+#: Of a video that keeps its own frame rate, which is not known before it is read.
+_HIGHEST_FPS = 120
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """A clip ready to be stored.
+
+    Attributes:
+        serialized: the SequenceExample.
+        num_frames: frames in it.
+        person_frames: frames with at least one person.
+        keypoint_frames: frames with a person of `GOOD_KEYPOINTS` good keypoints or more.
+        incomplete: why a part of the video is missing; None where all of it is there.
+    """
+
+    serialized: bytes
+    num_frames: int
+    person_frames: int
+    keypoint_frames: int
+    incomplete: str | None
+
+
+class ClipExtractor:
+    """Makes records; holds the pose network and the compiled flow, so make one a process."""
+
+    def __init__(self, config: PrepareConfig) -> None:
+        """Loads what the configuration asks for.
+
+        Raises:
+            InputError: no usable pose weights.
+        """
+        self._config = config
+        self._flow = _flow_function(config.flow)
+        self._estimator: PoseEstimator | None = None
+        if config.pose not in ("none", "keypoints"):
+            self._estimator = make_estimator(config.pose, config.pose_weights, config.max_people)
+
+    def __call__(self, clip: SourceClip) -> Extraction:
+        """Makes the record of one video.
+
+        Raises:
+            InputError: the video gives no record, and why.
+        """
+        config = self._config
+        video, incomplete = self._read(clip.path)
+        num_frames = len(video.frames)
+        if num_frames < 2:
+            raise InputError(f"A clip needs at least 2 frames. Received: {clip.path}, which has 1.")
+        people = self._find_people(clip.path, video)
+        record = ClipRecord(
+            clip_id=clip.clip_id,
+            label=clip.label,
+            label_name=clip.label_name,
+            frames=video.frames,
+            timestamps=video.timestamps,
+            fps=config.fps or video.source_fps,
+            keypoints=None if people is None else people.keypoints,
+            boxes=None if people is None else people.boxes,
+            group=clip.group,
+            truncated=incomplete is not None,
+        )
+        serialized = encode_clip(
+            record,
+            max_people=config.max_people,
+            flow_bound=config.flow_bound,
+            flow_images=self._encode_flow(video.frames),
+        )
+        person_frames, keypoint_frames = (0, 0) if people is None else _count_found(people)
+        return Extraction(serialized, num_frames, person_frames, keypoint_frames, incomplete)
+
+    def _read(self, path: str) -> tuple[Video, str | None]:
+        """The video, and why a part of it is missing (None: nothing is)."""
+        config = self._config
+        limit = math.ceil(config.max_seconds * (config.fps or _HIGHEST_FPS))
+        # One frame beyond the limit tells a video that is longer from one that ends there.
+        video = read_video(path, fps=config.fps, short_side=config.short_side, max_frames=limit + 1)
+        kept = min(limit, int(np.searchsorted(video.timestamps, config.max_seconds - 1e-6)))
+        if kept < len(video.frames):
+            cause = f"Longer than max_seconds={config.max_seconds:g}: the rest was left out."
+            return (
+                Video(
+                    video.frames[:kept],
+                    video.timestamps[:kept],
+                    video.source_fps,
+                    video.num_source_frames,
+                    video.truncated,
+                ),
+                cause,
+            )
+        if video.truncated:
+            return video, (
+                f"The video breaks off after {video.num_source_frames} frames, earlier than its "
+                "header says: what decodes was kept."
+            )
+        return video, None
+
+    def _find_people(self, path: str, video: Video) -> People | None:
+        if self._config.pose == "keypoints":
+            return read_keypoints(path, video.timestamps, self._config.max_people)
+        if self._estimator is None:
+            return None
+        chunks = [
+            self._estimator(video.frames[start : start + _CHUNK])
+            for start in range(0, len(video.frames), _CHUNK)
+        ]
+        return People(
+            np.concatenate([chunk.keypoints for chunk in chunks]),
+            np.concatenate([chunk.boxes for chunk in chunks]),
+        )
+
+    def _encode_flow(self, frames: np.ndarray) -> list[bytes] | None:
+        """One PNG a frame; the last repeats the one before it, as the flow itself would."""
+        if self._flow is None:
+            return None
+        images: list[bytes] = []
+        for start in range(0, len(frames) - 1, _CHUNK):
+            flow = self._flow(frames[start : start + _CHUNK + 1])[:-1]
+            images += encode_flow(flow, self._config.flow_bound)
+        return [*images, images[-1]]
+
+
+def _flow_function(name: str) -> Callable[[np.ndarray], np.ndarray] | None:
+    # Imported when wanted: TV-L1 brings XLA along.
+    if name == "tvl1":
+        from perfnet_tf.flow.tvl1 import compute_tvl1
+
+        return compute_tvl1
+    if name == "dis":
+        from perfnet_tf.flow.dis import compute_dis
+
+        return compute_dis
+    return None
+
+
+def _count_found(people: People) -> tuple[int, int]:
+    """Frames with a person; frames with a person who has enough good keypoints."""
+    scores = people.keypoints[..., 2]  # [frames, people, 17]
+    anyone = (scores > 0).any(axis=(1, 2))
+    well = ((scores >= GOOD_SCORE).sum(axis=2) >= GOOD_KEYPOINTS).any(axis=1)
+    return int(anyone.sum()), int(well.sum())

@@ -1,0 +1,229 @@
+"""Makes records in a process of its own: a decoder that crashes costs one clip, not the run.
+
+`WorkerProcess` starts `python -m perfnet_tf.records.worker` and talks to it in lines of JSON: the
+settings once, then a clip a line, an outcome a line. The process ends with the one that started it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import perfnet_tf
+from perfnet_tf.errors import InputError
+from perfnet_tf.records.prepare_config import PrepareConfig
+from perfnet_tf.records.schema import SourceClip
+from perfnet_tf.records.staging import ClipOutcome, Staging, clip_key
+
+#: A crash may be another's doing, such as too little memory for a moment.
+_TRIES = 2
+
+
+class WorkerError(RuntimeError):
+    """The worker cannot start: no clip would ever be made."""
+
+
+class LocalWorker:
+    """Makes records in this process: for debugging, and where a crash may end everything."""
+
+    def __init__(self, staging: Staging, config: PrepareConfig) -> None:
+        from perfnet_tf.records.extract import ClipExtractor
+
+        self._staging = staging
+        self._extract = ClipExtractor(config)
+
+    def __call__(self, clip: SourceClip) -> ClipOutcome:
+        """Makes one record and puts its part in place; a clip that fails is an outcome, too."""
+        key = clip_key(clip)
+        try:
+            extraction = self._extract(clip)
+        except InputError as error:
+            return ClipOutcome(key, cause=str(error))
+        except Exception as error:  # One odd video must not end a run of days; it is reported.
+            return ClipOutcome(key, cause=f"{type(error).__name__}: {error}")
+        size = _write_record(self._staging.part(key), extraction.serialized)
+        return ClipOutcome(
+            key,
+            size=size,
+            num_frames=extraction.num_frames,
+            person_frames=extraction.person_frames,
+            keypoint_frames=extraction.keypoint_frames,
+            cause=extraction.incomplete,
+        )
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+def _write_record(path: pathlib.Path, serialized: bytes) -> int:
+    """Puts a TFRecord file of one record in place in one step; returns its size."""
+    import tensorflow as tf
+
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with tf.io.TFRecordWriter(str(partial)) as writer:
+        writer.write(serialized)
+    size = partial.stat().st_size
+    os.replace(partial, path)
+    return size
+
+
+class WorkerProcess:
+    """Makes records in a child process, which is started again when it dies."""
+
+    def __init__(self, staging: Staging, config: PrepareConfig, num_threads: int) -> None:
+        """Starts the child.
+
+        Raises:
+            InputError: the settings cannot be worked with, such as weights that do not load.
+            WorkerError: the process did not come up.
+        """
+        self._staging = staging
+        self._setup = {
+            "output": str(staging.output.absolute()),
+            "config": dataclasses.asdict(config),
+            "num_threads": num_threads,
+            "parent": os.getpid(),
+        }
+        self._log = staging.folder / f"worker-{os.getpid()}-{threading.get_ident()}.log"
+        self._cancelled = False
+        self._child: subprocess.Popen[str] | None = None
+        self._start()
+
+    def __call__(self, clip: SourceClip) -> ClipOutcome:
+        """Makes one record; a child that dies over it twice makes it a failure."""
+        status: int | None = None
+        for _ in range(_TRIES):
+            if self._cancelled:
+                break
+            if self._child is None:
+                self._start()
+            answer = self._ask(dataclasses.asdict(clip))
+            if answer is not None:
+                return ClipOutcome(**answer)
+            status = self._reap()
+        return ClipOutcome(clip_key(clip), cause=_describe_death(status))
+
+    def close(self) -> None:
+        """Ends the child; a clip in the making is given up."""
+        self._cancelled = True
+        if self._child is not None:
+            self._child.kill()
+
+    def _start(self) -> None:
+        package = str(pathlib.Path(perfnet_tf.__file__).parents[1])
+        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+        with open(self._log, "ab") as log:
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", "perfnet_tf.records.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "2"},
+                # Control-C is the parent's to handle: a child that dies of it is no failed clip.
+                start_new_session=True,
+            )
+        answer = self._ask(self._setup)
+        if answer is None or "error" in answer:
+            status = self._reap()
+            if answer is not None:
+                raise InputError(answer["error"])
+            raise WorkerError(
+                f"A worker did not start: {_describe_death(status)} {self._log_end()}"
+            )
+
+    def _ask(self, message: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The child's answer; None when it died."""
+        assert self._child is not None and self._child.stdin and self._child.stdout
+        try:
+            self._child.stdin.write(json.dumps(message) + "\n")
+            self._child.stdin.flush()
+            line = self._child.stdout.readline()
+        except (BrokenPipeError, ConnectionResetError):
+            return None
+        return json.loads(line) if line.endswith("\n") else None
+
+    def _reap(self) -> int | None:
+        if self._child is None:
+            return None
+        try:  # It is ending by itself; a kill now could hide what it died of.
+            status = self._child.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            status = self._child.wait()
+        for stream in (self._child.stdin, self._child.stdout):
+            try:
+                if stream is not None:
+                    stream.close()
+            except BrokenPipeError:
+                pass
+        self._child = None
+        return status
+
+    def _log_end(self) -> str:
+        lines = self._log.read_text(errors="replace").split("\n")
+        return " ".join(line.strip() for line in lines[-4:] if line.strip())
+
+
+def _describe_death(status: int | None) -> str:
+    if status is None:
+        return "Cancelled."
+    if status >= 0:
+        return f"The process that decoded it ended with status {status}."
+    name = signal.Signals(-status).name
+    hint = " Too little memory? Fewer --workers or a lower --max_seconds need less."
+    return f"The process that decoded it was killed by {name}.{hint if name == 'SIGKILL' else ''}"
+
+
+def _serve() -> None:
+    """The child: settings, then clips, until standard input ends."""
+    # Answers go out through a descriptor of our own: what libraries print goes to the log.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+    def answer(values: Mapping[str, Any]) -> None:
+        answers.write(json.dumps(values) + "\n")
+        answers.flush()
+
+    setup = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with, args=(setup["parent"],), daemon=True).start()
+    _limit_threads(setup["num_threads"])
+    try:
+        worker = LocalWorker(Staging(setup["output"]), PrepareConfig(**setup["config"]))
+    except InputError as error:
+        answer({"error": str(error)})
+        return
+    answer({})
+    for line in sys.stdin:
+        answer(dataclasses.asdict(worker(SourceClip(**json.loads(line)))))
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process soon after the parent is gone, however it went."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _limit_threads(num_threads: int) -> None:
+    """Keeps N workers on N cores from running N threads each."""
+    import cv2
+    import tensorflow as tf
+
+    cv2.setNumThreads(num_threads)
+    tf.config.threading.set_intra_op_parallelism_threads(num_threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+if __name__ == "__main__":
+    _serve()
