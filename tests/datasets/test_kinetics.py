@@ -1,0 +1,146 @@
+import csv
+
+import pytest
+
+from perfnet_tf.datasets.catalog import load_catalog
+from perfnet_tf.errors import InputError
+
+HEADER = "label,youtube_id,time_start,time_end,split"
+TRAIN = [
+    "riding a bike,aaaaaaaaaaa,3,13,train",
+    "abseiling,-bbbbbbbbbb,120,130,train",
+    "abseiling,ccccccccccc,0,10,train",
+]
+VAL = ["abseiling,ddddddddddd,5,15,validate"]
+
+
+def write_lists(folder, train=TRAIN, val=VAL, header=HEADER):
+    folder.mkdir(exist_ok=True)
+    (folder / "kinetics-600_train.csv").write_text("\n".join([header, *train]) + "\n")
+    (folder / "kinetics-600_val.csv").write_text("\n".join([HEADER, *val]) + "\n")
+    return folder
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+NAMES = ["aaaaaaaaaaa_000003_000013", "-bbbbbbbbbb_000120_000130", "ddddddddddd_000005_000015"]
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        [f"riding a bike/{NAMES[0]}.mp4", f"abseiling/{NAMES[1]}.mp4", f"abseiling/{NAMES[2]}.mp4"],
+        [f"riding_a_bike/{NAMES[0]}.mp4", f"abseiling/{NAMES[1]}.mkv", f"abseiling/{NAMES[2]}.mp4"],
+        [f"{NAMES[0]}.mp4", f"{NAMES[1]}.webm", f"{NAMES[2]}.mp4"],
+        [f"train/{NAMES[0]}.mp4", f"train/{NAMES[1]}.mp4", f"val/{NAMES[2]}.mp4"],
+        [
+            f"train/riding a bike/{NAMES[0]}.mp4",
+            f"train/abseiling/{NAMES[1]}.mp4",
+            f"val/abseiling/{NAMES[2]}.mp4",
+        ],
+        ["aaaaaaaaaaa.mp4", "-bbbbbbbbbb.mp4", "ddddddddddd.mp4"],
+    ],
+)
+def test_finds_clips_in_every_usual_layout_and_counts_the_missing(tmp_path, paths):
+    videos = touch(tmp_path / "videos", *paths)
+    lists = write_lists(tmp_path / "lists")
+    catalog = load_catalog("kinetics600", videos=videos, splits=lists)
+    assert catalog.classes == ("abseiling", "riding a bike")
+    assert [clip.path for clip in catalog.clips] == [str(videos / path) for path in paths]
+    assert [clip.clip_id for clip in catalog.clips] == [
+        f"riding a bike/{NAMES[0]}",
+        f"abseiling/{NAMES[1]}",
+        f"abseiling/{NAMES[2]}",
+    ]
+    assert [(clip.label, clip.split) for clip in catalog.clips] == [
+        (1, "train"),
+        (0, "train"),
+        (0, "val"),
+    ]
+    assert catalog.clips[1].group == "-bbbbbbbbbb"
+    assert catalog.missing == ("abseiling/ccccccccccc_000000_000010",)
+    assert catalog.notes == ("1 of 4 listed clips are not there.",)
+
+
+def test_id_listed_under_two_labels_is_looked_up_in_its_class(tmp_path):
+    train = ["abseiling,aaaaaaaaaaa,3,13,train", "running,aaaaaaaaaaa,3,13,train"]
+    videos = touch(tmp_path, f"running/{NAMES[0]}.mp4", f"abseiling/{NAMES[0]}.mp4")
+    catalog = load_catalog("kinetics600", videos=videos, splits=write_lists(tmp_path, train))
+    assert [clip.path.split("/")[-2] for clip in catalog.clips] == ["abseiling", "running"]
+
+
+def test_one_file_of_lists_in_any_folder(tmp_path):
+    videos = touch(tmp_path / "videos", f"{NAMES[2]}.mp4")
+    lists = write_lists(tmp_path / "lists")
+    catalog = load_catalog("kinetics700", videos=videos, splits=lists / "kinetics-600_val.csv")
+    assert catalog.clips_per_split == {"val": 1}
+
+
+def test_lists_of_other_editions_and_without_labels_are_left_out(tmp_path):
+    touch(tmp_path, f"{NAMES[0]}.mp4")
+    write_lists(tmp_path)
+    (tmp_path / "kinetics-400_val.csv").write_text("nonsense\n")
+    (tmp_path / "kinetics-600_test.csv").write_text(
+        "youtube_id,time_start,time_end,split\nLAcSOxdNrmI,61,71,test\n"
+    )
+    catalog = load_catalog("kinetics600", videos=tmp_path)
+    assert len(catalog.clips) == 1
+    assert "kinetics-600_test.csv has no labels and was left out." in catalog.notes
+
+
+def test_repeated_lines_count_once(tmp_path):
+    touch(tmp_path, f"{NAMES[0]}.mp4")
+    write_lists(tmp_path, [TRAIN[0], TRAIN[0]], [])
+    catalog = load_catalog("kinetics600", videos=tmp_path)
+    assert len(catalog.clips) == 1
+    assert catalog.notes == ("1 lines repeat another and were left out.",)
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        ({"header": "label,youtube_id,start,end,split"}, "lacks time_start, time_end"),
+        ({"train": ["abseiling,aaaaaaaaaaa,soon,13,train"]}, "seconds.*'soon'.*line 2"),
+        ({"train": ["abseiling,aaaaaaaaaaa,3,13,learn"]}, "split.*line 2.*'learn'"),
+        ({"train": [",aaaaaaaaaaa,3,13,train"]}, "needs a label.*line 2"),
+        ({"train": [TRAIN[0], TRAIN[0].replace("train", "val")]}, "one split.*aaaaaaaaaaa"),
+        ({"train": [TRAIN[2]], "val": []}, r"No listed clip is there.*ccccccccccc_000000_000010"),
+    ],
+)
+def test_malformed_lists_say_where(tmp_path, lists, message):
+    touch(tmp_path, f"{NAMES[0]}.mp4")
+    write_lists(tmp_path, **lists)
+    with pytest.raises(InputError, match=message):
+        load_catalog("kinetics600", videos=tmp_path)
+
+
+def test_missing_lists(tmp_path):
+    touch(tmp_path, f"{NAMES[0]}.mp4")
+    with pytest.raises(InputError, match=r"kinetics600 needs its official split lists \(\*.csv\)"):
+        load_catalog("kinetics600", videos=tmp_path)
+    (tmp_path / "kinetics-400_val.csv").write_text(HEADER + "\n")
+    with pytest.raises(InputError, match="other editions"):
+        load_catalog("kinetics600", videos=tmp_path)
+
+
+@pytest.mark.data
+def test_official_lists(real_data, tmp_path):
+    lists = real_data / "splits" / "kinetics"
+    with open(lists / "kinetics-600_val.csv") as file:
+        rows = list(csv.DictReader(file))
+    there = rows[::100]
+    for row in there:
+        start, end = int(row["time_start"]), int(row["time_end"])
+        touch(tmp_path, f"{row['label']}/{row['youtube_id']}_{start:06}_{end:06}.mp4")
+    catalog = load_catalog("kinetics600", videos=tmp_path, splits=lists)
+    assert len(catalog.clips) == len(there) == 300
+    assert len(catalog.missing) == len(rows) - len(there) == 29700
+    assert catalog.clips_per_split == {"val": 300}
+    labels = (real_data / "splits" / "labels" / "label_map_k600.txt").read_text().splitlines()
+    assert list(catalog.classes) == labels
+    assert [clip.label_name for clip in catalog.clips] == [row["label"] for row in there]
