@@ -23,7 +23,7 @@ class PrepareConfig:
         fps: stored frames a second (PERF-Net Sec. 4: 25); None keeps each video's own.
         short_side: shorter side of the stored frames, pixels (PERF-Net Sec. 4: 256).
         pose: `posenet`; `keypoints` reads the file beside each video (`pose.estimator`); `none`.
-        pose_weights: folder of the pose estimator's weights.
+        pose_weights: folder of the pose estimator's weights; `posenet` needs it.
         max_people: people stored a frame. Paper silent; our choice.
         flow: `tvl1` (PERF-Net Sec. 3.2), `dis` (faster, coarser), `none`.
         flow_bound: pixels a frame that the largest stored flow stands for (I3D's 20).
@@ -50,6 +50,12 @@ class PrepareConfig:
             raise InputError(f"fps must be in (0, 1000]. Received: {self.fps!r}.")
         if self.short_side < 16:
             raise InputError(f"short_side must be at least 16. Received: {self.short_side!r}.")
+        if self.pose == "posenet" and self.pose_weights is None:
+            raise InputError(
+                "posenet needs its weights. Received: no pose_weights. Give --pose_weights=DIR, a "
+                "folder with PoseNet for TensorFlow.js (model.json and its .bin), or choose "
+                "--pose=keypoints or --pose=none."
+            )
         for name in ("max_people", "flow_bound", "max_seconds", "clips_per_shard"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be above 0. Received: {getattr(self, name)!r}.")
@@ -64,7 +70,7 @@ class PrepareConfig:
         """
         values = dataclasses.asdict(self)
         path = values.pop("pose_weights")
-        if self.pose == "posenet" and path is not None:
+        if self.pose == "posenet":
             values["pose_weights_sha256"] = _digest(pathlib.Path(path))
         return values
 

@@ -194,10 +194,12 @@ def exclusive(output: pathlib.Path) -> Iterator[None]:
                 f"Another perfnet prepare is writing to {output}. Wait for it, or choose another "
                 "--output."
             ) from None
-        yield
-        # Whoever holds the removed file sees the finished dataset; until then it stays.
-        if (output / DATASET_FILE).exists():
-            path.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            # Whoever waits for the removed file then sees the finished dataset.
+            if (output / DATASET_FILE).exists():
+                path.unlink(missing_ok=True)
 
 
 def pending_clips(

@@ -1,0 +1,162 @@
+"""`perfnet prepare`: videos to records."""
+
+from __future__ import annotations
+
+import pathlib
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from perfnet_tf.cli.command import Command
+
+if TYPE_CHECKING:
+    from perfnet_tf.datasets.catalog import Catalog
+    from perfnet_tf.records.build import Preparation
+
+
+def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
+    """Turns videos into records with RGB, pose and optical flow, for train, distill and evaluate.
+
+    Resumable: killed and given again, the command goes on where it stopped. Every clip that could
+    not be read is in OUTPUT/failures.jsonl with the cause; those with "kept": true broke off or
+    were cut at --max_seconds, and what was read of them is in the records. Clips that failed are
+    tried again for as long as the preparation is unfinished.
+
+    --dataset=synthetic generates its videos in --videos first if the folder does not exist.
+    """
+    from perfnet_tf.records.prepare_config import PrepareConfig
+
+    config = PrepareConfig(
+        name=arguments.dataset,
+        fps=arguments.fps or None,
+        short_side=arguments.short_side,
+        pose=arguments.pose,
+        pose_weights=arguments.pose_weights,
+        max_people=arguments.max_people,
+        flow=arguments.flow,
+        flow_bound=arguments.flow_bound,
+        max_seconds=arguments.max_seconds,
+        clips_per_shard=arguments.clips_per_shard,
+    )
+    catalog = _load_catalog(arguments)
+    from perfnet_tf.records.build import PreparationError, build_records
+
+    try:
+        result = build_records(
+            catalog.clips,
+            arguments.output,
+            config,
+            catalog.classes,
+            workers=arguments.workers,
+            missing=catalog.missing,
+            beam_options=shlex.split(arguments.beam_options or ""),
+            show_progress=True,
+        )
+    except PreparationError as error:
+        print(f"perfnet prepare: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    print(_summary(result, arguments.output))
+    for note in catalog.notes:
+        print(f"note: {note}")
+    return 0
+
+
+def _load_catalog(arguments: flags.FlagValues) -> Catalog:
+    from perfnet_tf.datasets.catalog import load_catalog
+
+    videos = pathlib.Path(arguments.videos)
+    if arguments.dataset == "synthetic" and not videos.exists():
+        from tqdm import tqdm
+
+        from perfnet_tf.datasets.synthetic import generate_synthetic_dataset
+
+        generate_synthetic_dataset(
+            videos, progress=lambda clips: tqdm(clips, desc="generate", unit="video")
+        )
+    return load_catalog(
+        arguments.dataset, videos=videos, splits=arguments.splits, split=arguments.split
+    )
+
+
+def _summary(result: Preparation, output: str) -> str:
+    info = result.info
+    lines = []
+    if result.already_complete:
+        lines.append(f"{output} is already complete; nothing to do.")
+    else:
+        rate = result.num_made / max(result.seconds, 1e-9)
+        lines.append(
+            f"{output}: made {result.num_made} clips in {result.seconds:.0f} s "
+            f"({rate:.2f} clips/s), {result.num_bytes / 2**20:.1f} MiB."
+        )
+    for name, split in info.splits.items():
+        lines.append(
+            f"  {name}: {split['num_clips']} clips, {split['num_frames']} frames, "
+            f"{len(split['shards'])} shards"
+        )
+    empty = [name for name, split in info.splits.items() if not split["num_clips"]]
+    if empty:
+        lines.append(f"  No clip of the split {', '.join(empty)} could be read.")
+    if info.num_failed or info.num_truncated:
+        lines.append(
+            f"  {info.num_failed} clips failed, {info.num_truncated} are in the records in part: "
+            f"see {pathlib.Path(output) / 'failures.jsonl'}"
+        )
+    return "\n".join(lines)
+
+
+COMMAND = Command("prepare", "--dataset=NAME --videos=DIR --output=DIR", _run)
+_FLAGS = COMMAND.flags
+flags.DEFINE_string(
+    "dataset",
+    None,
+    "ucf101, hmdb51, kinetics400, kinetics600, kinetics700, folder (one folder a class), or "
+    "synthetic.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_string("videos", None, "Folder of the videos.", flag_values=_FLAGS)
+flags.DEFINE_string(
+    "splits", None, "Folder of the official split lists; without it, --videos.", flag_values=_FLAGS
+)
+flags.DEFINE_integer("split", 1, "Which official split.", flag_values=_FLAGS)
+flags.DEFINE_string(
+    "output", None, "Folder to write to; new, empty, or to go on with.", flag_values=_FLAGS
+)
+flags.DEFINE_string(
+    "pose",
+    "posenet",
+    "posenet, keypoints (CLIP.keypoints.json beside each video), or none.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_string(
+    "pose_weights", None, "Folder of PoseNet for TensorFlow.js.", flag_values=_FLAGS
+)
+flags.DEFINE_integer("max_people", 5, "People kept in each frame.", flag_values=_FLAGS)
+flags.DEFINE_string("flow", "tvl1", "tvl1, dis (faster, coarser), or none.", flag_values=_FLAGS)
+flags.DEFINE_float(
+    "flow_bound", 20.0, "Pixels per frame; faster motion is clipped.", flag_values=_FLAGS
+)
+flags.DEFINE_integer("short_side", 256, "Shorter side of the frames, pixels.", flag_values=_FLAGS)
+flags.DEFINE_float(
+    "fps", 25.0, "Stored frames a second; 0 keeps each video's own.", flag_values=_FLAGS
+)
+flags.DEFINE_float(
+    "max_seconds", 300.0, "Only this much of the beginning of each video.", flag_values=_FLAGS
+)
+flags.DEFINE_integer("clips_per_shard", 64, "Most clips in one TFRecord file.", flag_values=_FLAGS)
+flags.DEFINE_integer(
+    "workers",
+    None,
+    "Processes side by side; 0 works in this one, for debugging. Without it, one a core.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_string(
+    "beam_options",
+    None,
+    "Options of Apache Beam, such as '--runner=FlinkRunner --flink_master=HOST:8081'. The videos "
+    "and the output must be on a file system that all its workers share.",
+    flag_values=_FLAGS,
+)
+COMMAND.require("dataset", "videos", "output")
