@@ -1,0 +1,55 @@
+"""`perfnet inspect`: look at prepared records."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from perfnet_tf.cli.command import Command
+
+
+def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
+    """Shows clips as the networks get them (RGB, pose drawn, flow in colours), and the statistics.
+
+    --output=FILE.png shows frames spread over each clip, FILE.mp4 every frame, with the streams
+    side by side. Without --clip it shows the first clip of each of up to three classes; without
+    --output it prints the statistics only. Ids of clips are in the .index.jsonl files of --data.
+    """
+    from tqdm import tqdm
+
+    from perfnet_tf.records.inspection import (
+        compute_statistics,
+        format_statistics,
+        open_clip,
+        open_examples,
+    )
+    from perfnet_tf.records.inspection_picture import check_output, write_inspection
+
+    output = arguments.output
+    clips = []
+    if output is not None:  # first: a misspelt id should not wait for the statistics
+        check_output(output)
+        if arguments.clip is None:
+            clips = open_examples(arguments.data, split=arguments.split)
+        else:
+            clips = [open_clip(arguments.data, arguments.clip, split=arguments.split)]
+    statistics = compute_statistics(
+        arguments.data,
+        progress=lambda entries: tqdm(entries, desc="flow", unit="clip", leave=False),
+    )
+    print(format_statistics(statistics))
+    if output is not None:
+        write_inspection(clips, output, num_columns=arguments.frames)
+        print(f"{output}: {', '.join(clip.entry.clip_id for clip in clips)}")
+    return 0
+
+
+COMMAND = Command("inspect", "--data=DIR [--clip=ID] --output=FILE.png|.mp4", _run)
+_FLAGS = COMMAND.flags
+flags.DEFINE_string("data", None, "Folder that perfnet prepare made.", flag_values=_FLAGS)
+flags.DEFINE_string("clip", None, "Id of the clip to show.", flag_values=_FLAGS)
+flags.DEFINE_string(
+    "split", None, "Look in this split only: train, val or test.", flag_values=_FLAGS
+)
+flags.DEFINE_string("output", None, "Picture (.png) or video (.mp4) to write.", flag_values=_FLAGS)
+flags.DEFINE_integer("frames", 8, "Frames of each clip in a picture.", flag_values=_FLAGS)
+COMMAND.require("data")
