@@ -1,0 +1,196 @@
+"""The student's train step: PERF-Net Sec. 3.3, Eq. 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from perfnet_tf.config import DistillConfig, PoseRenderConfig
+from perfnet_tf.datasets.pipeline import streams_of
+from perfnet_tf.distill.losses import distillation_losses, term_names, weighted_sum
+from perfnet_tf.distill.teachers import Teacher, as_teacher
+from perfnet_tf.errors import check_choice
+from perfnet_tf.features import LABEL, POSE, RGB, STREAMS
+
+
+class Distiller(tf_keras.Model):
+    """Trains a student to tell classes apart and to match its teachers' logits.
+
+    Without teachers this is plain training by cross-entropy. `compile` with an optimizer only (the
+    losses are Eq. 1's) and `fit` on `build_dataset`'s batches, which must hold the student's and
+    all teachers' streams (`streams`).
+
+    Metrics, means over clips: `loss` (what is minimised), `cross_entropy`, `mse_TEACHER` or
+    `mse_unified` (not weighted), `weight_decay`, `top1`, `top5`.
+
+    Under a distribution strategy: make it, student and teachers inside `strategy.scope()`.
+    """
+
+    def __init__(
+        self,
+        student: tf_keras.Model,
+        teachers: Mapping[str, Any] | None = None,
+        loss: str = "separate",
+        teacher_weights: Mapping[str, float] | None = None,
+        *,
+        stream: str | None = None,
+        classes: Sequence[str] | None = None,
+        render: PoseRenderConfig | None = None,
+    ) -> None:
+        """Makes a distiller.
+
+        Args:
+            student: a network of one stream; it is `self.student`.
+            teachers: name -> `Teacher`, Keras model, or any callable from a stream to logits. A
+                teacher that does not say which stream it sees is named by it: `{"flow": model}`.
+            loss: `separate` (Eq. 1) or `unified`.
+            teacher_weights: weight of each teacher's term, or of `unified`; 1 where not given.
+            stream: what the student sees; None asks the student, and takes `rgb` if it has none.
+            classes: the student's class names in label order; checks the teachers' and brings
+                their logits into this order. None trusts them.
+            render: how people are drawn for a student of the `pose` stream.
+
+        Raises:
+            InputError: a teacher of other classes, a weight for no teacher, an unknown loss or
+                stream.
+        """
+        super().__init__(name="distiller")
+        self.student = student
+        self.stream = stream or str(getattr(student, "stream", RGB))
+        check_choice("A student's stream", self.stream, STREAMS)
+        self.distill_config = DistillConfig(loss, dict(teacher_weights or {}))
+        self.render = render or PoseRenderConfig()
+        ready = {name: as_teacher(name, teacher) for name, teacher in (teachers or {}).items()}
+        if classes is not None:
+            ready = {name: t.for_classes(name, classes) for name, t in ready.items()}
+        # A function hides the teachers from Keras, which would otherwise train and save them.
+        self._teachers = lambda: ready
+
+        terms = term_names(ready, self.distill_config)
+        self._loss_metrics = {
+            name: tf_keras.metrics.Mean(name) for name in ("loss", *terms, "weight_decay")
+        }
+        self._accuracy_metrics = {name: tf_keras.metrics.Mean(name) for name in ("top1", "top5")}
+
+    @property
+    def teachers(self) -> Mapping[str, Teacher]:
+        """The teachers by name."""
+        return self._teachers()
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Every stream that a batch must hold."""
+        used = {self.stream, *(teacher.stream for teacher in self.teachers.values())}
+        return tuple(stream for stream in STREAMS if stream in used)
+
+    @property
+    def metrics(self) -> list[tf_keras.metrics.Metric]:
+        """Those of the class's docstring; Keras resets them at each epoch."""
+        return [*self._loss_metrics.values(), *self._accuracy_metrics.values()]
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """The student's logits."""
+        return self.student(inputs, training=training)
+
+    def train_step(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """One step on one replica's clips; returns the metrics' values so far."""
+        self.update(batch)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def update(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """One step on one replica's clips; returns its share of this step's loss.
+
+        Float32 scalar; the sum over replicas is the loss.
+        """
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        labels = batch[LABEL]
+        clips = tf.shape(labels)[0]
+        frames = self._student_stream(batch)
+        teacher_logits = self._teacher_logits(batch)
+
+        with tf.GradientTape() as tape:
+            student_logits = self.student(frames, training=True)
+            # Gradients are summed over replicas, so each replica's loss is its share of the whole.
+            terms = distillation_losses(
+                labels, student_logits, teacher_logits, self.distill_config, clips * replicas
+            )
+            decay = self._weight_decay() / replicas
+            loss = weighted_sum(terms, self.distill_config) + decay  # Eq. 1
+
+        variables = self.student.trainable_variables
+        self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        shares = {"loss": loss, **terms, "weight_decay": decay}
+        # A Mean averages over replicas what has to be summed.
+        whole = {name: share * replicas for name, share in shares.items()}
+        self._update_metrics(whole, student_logits, labels)
+        return loss
+
+    def test_step(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Losses and accuracy of one batch, which may be of any size, in inference mode."""
+        labels = batch[LABEL]
+        student_logits = self.student(self._student_stream(batch), training=False)
+        terms = distillation_losses(
+            labels,
+            student_logits,
+            self._teacher_logits(batch),
+            self.distill_config,
+            tf.maximum(tf.shape(labels)[0], 1),
+        )
+        decay = self._weight_decay()
+        loss = weighted_sum(terms, self.distill_config) + decay
+        self._update_metrics({"loss": loss, **terms, "weight_decay": decay}, student_logits, labels)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def _student_stream(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        return streams_of(batch, [self.stream], self.render)[self.stream]
+
+    def _teacher_logits(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Each teacher sees the student's own crop, window and mirroring."""
+        drawn: dict[PoseRenderConfig, tf.Tensor] = {}
+        logits = {}
+        for name, teacher in self.teachers.items():
+            if teacher.stream == POSE:
+                if teacher.render not in drawn:
+                    drawn[teacher.render] = streams_of(batch, [POSE], teacher.render)[POSE]
+                frames = drawn[teacher.render]
+            else:
+                frames = streams_of(batch, [teacher.stream], teacher.render)[teacher.stream]
+            logits[name] = teacher.predict(frames)
+        return logits
+
+    def _weight_decay(self) -> tf.Tensor:
+        losses = self.student.losses
+        return tf.add_n([tf.cast(x, tf.float32) for x in losses]) if losses else tf.constant(0.0)
+
+    def _update_metrics(
+        self, losses: Mapping[str, tf.Tensor], logits: tf.Tensor, labels: tf.Tensor
+    ) -> None:
+        clips = tf.cast(tf.shape(labels)[0], tf.float32)
+        for name, value in losses.items():
+            self._loss_metrics[name].update_state(value, sample_weight=clips)
+        for name, metric in self._accuracy_metrics.items():
+            metric.update_state(in_top(logits, labels, int(name.removeprefix("top"))))
+
+
+def in_top(logits: tf.Tensor, labels: tf.Tensor, k: int) -> tf.Tensor:
+    """Whether each right class is among the `k` highest logits; of equals the lower index wins.
+
+    Arithmetic only, where `tf.math.in_top_k` does not compile for every device.
+
+    Args:
+        logits: float `[batch, classes]`.
+        labels: integer `[batch]`.
+        k: how many.
+
+    Returns:
+        float32 `[batch]`, 1 or 0. A NaN among the logits makes 0.
+    """
+    labels = tf.cast(labels, tf.int32)[:, None]
+    own = tf.gather(logits, labels, axis=1, batch_dims=1)  # [batch, 1]
+    lower_index = tf.range(tf.shape(logits)[1])[None] < labels
+    ahead = (logits > own) | ((logits == own) & lower_index)  # [batch, classes]
+    valid = tf.reduce_all(tf.math.is_finite(logits), axis=1)
+    return tf.cast((tf.math.count_nonzero(ahead, axis=1) < k) & valid, tf.float32)

@@ -1,0 +1,86 @@
+"""What an interrupted run goes on from, to the bit."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import shutil
+import time
+from collections.abc import Iterator
+
+import tensorflow as tf
+import tf_keras
+
+from perfnet_tf.distill.distiller import Distiller
+from perfnet_tf.errors import InputError
+from perfnet_tf.training.run_directory import CHECKPOINTS_FOLDER
+
+
+class Checkpoints:
+    """The last states of a training: weights, optimizer, metrics of the epoch, dropout's generator.
+
+    The place in the data needs no state: it follows from the number of steps done.
+    """
+
+    def __init__(self, folder: pathlib.Path, distiller: Distiller) -> None:
+        """Checkpoints in the run `folder`; `distiller` is compiled and its optimizer built."""
+        self._folder = folder / CHECKPOINTS_FOLDER
+        self._step = distiller.optimizer.iterations
+        self._checkpoint = tf.train.Checkpoint(
+            model=distiller.student,
+            optimizer=distiller.optimizer,
+            metrics=list(distiller.metrics),
+            dropout=_dropout_generators(distiller.student),
+        )
+        self._manager = tf.train.CheckpointManager(
+            self._checkpoint, str(self._folder), max_to_keep=2, step_counter=self._step
+        )
+        self.saved_at = time.monotonic()
+
+    def restore(self) -> int:
+        """Goes back to the last checkpoint if there is one; returns the number of steps done.
+
+        Raises:
+            InputError: the checkpoint cannot be read, or is of another network.
+        """
+        latest = self._manager.latest_checkpoint
+        if latest is None:
+            return 0
+        try:
+            self._checkpoint.restore(latest).assert_existing_objects_matched()
+        except (AssertionError, ValueError, tf.errors.OpError) as error:
+            raise InputError(
+                f"The checkpoint {latest} cannot be read: {str(error).splitlines()[0]} "
+                f"Delete it, and its line in {self._folder / 'checkpoint'}, to go on from the one "
+                "before, or train into a new folder."
+            ) from error
+        return int(self._step.numpy())
+
+    def save(self) -> None:
+        """Saves now."""
+        self._manager.save(checkpoint_number=int(self._step.numpy()))
+        self.saved_at = time.monotonic()
+
+    def delete(self) -> None:
+        """Removes all of them: a finished run needs its weights only."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def resumable_dropout() -> Iterator[None]:
+    """Dropout layers made inside the block draw from a generator that a checkpoint can hold."""
+    if tf_keras.backend.experimental.is_tf_random_generator_enabled():
+        yield
+        return
+    tf_keras.backend.experimental.enable_tf_random_generator()
+    try:
+        yield
+    finally:
+        tf_keras.backend.experimental.disable_tf_random_generator()
+
+
+def _dropout_generators(model: tf_keras.Model) -> list[tf.random.Generator]:
+    """The generators of all dropout layers, which Keras keeps out of checkpoints on purpose."""
+    layers = [layer for layer in model.submodules if isinstance(layer, tf_keras.layers.Dropout)]
+    generators = (getattr(layer._random_generator, "_generator", None) for layer in layers)
+    return [generator for generator in generators if generator is not None]

@@ -1,0 +1,49 @@
+"""The history of a run: one row an epoch, in `history.csv` and for TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+import pathlib
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from perfnet_tf.training.run_directory import HISTORY_FILE, TENSORBOARD_FOLDER
+
+
+class History:
+    """Rows of `history.csv`; an epoch that is trained again after a stop replaces its row."""
+
+    def __init__(self, folder: pathlib.Path, *, epochs_done: int) -> None:
+        """Goes on with the history of a run.
+
+        Args:
+            folder: of the run.
+            epochs_done: rows of later epochs are dropped.
+        """
+        self._path = folder / HISTORY_FILE
+        self._tensorboard = tf.summary.create_file_writer(str(folder / TENSORBOARD_FOLDER))
+        self.rows: list[dict[str, str]] = []
+        if self._path.exists():
+            with open(self._path, newline="") as file:
+                self.rows = [
+                    row for row in csv.DictReader(file) if int(row["epoch"]) <= epochs_done
+                ]
+
+    def add(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        """Writes the row of `epoch` (1 is the first), which ended with `step` steps done."""
+        row = {"epoch": str(epoch), "step": str(step)}
+        row.update({name: f"{value:.6g}" for name, value in values.items()})
+        self.rows.append(row)
+        # Written whole, in one step: a stop leaves the old file or the new one.
+        partial = self._path.with_name(f"{HISTORY_FILE}.partial")
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        with open(partial, "w", newline="") as file:
+            writer = csv.DictWriter(file, names, restval="")
+            writer.writeheader()
+            writer.writerows(self.rows)
+        partial.replace(self._path)
+        with self._tensorboard.as_default(step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+        self._tensorboard.flush()

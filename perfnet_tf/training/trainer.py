@@ -1,0 +1,162 @@
+"""Trains a network on prepared records into a run directory; goes on where it was stopped."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from perfnet_tf.config import DistillConfig, ExperimentConfig
+from perfnet_tf.datasets.pipeline import damaged_shard_named
+from perfnet_tf.distill.distiller import Distiller
+from perfnet_tf.distill.teachers import Teacher
+from perfnet_tf.errors import InputError
+from perfnet_tf.models.factory import build_from_config
+from perfnet_tf.records.reader import check_streams
+from perfnet_tf.records.schema import DatasetInfo, read_dataset_info
+from perfnet_tf.training import run_directory
+from perfnet_tf.training.checkpoints import resumable_dropout
+from perfnet_tf.training.loop import TRAIN_SPLIT, TrainLoop
+from perfnet_tf.training.precision import precision_policy
+from perfnet_tf.training.run_directory import Run, load_run
+from perfnet_tf.training.schedules import build_optimizer, num_steps
+from perfnet_tf.training.sources import copy_weights, describe, load_teacher
+from perfnet_tf.training.strategy import make_strategy
+
+
+def train(
+    config: ExperimentConfig,
+    data: str | pathlib.Path,
+    output: str | pathlib.Path,
+    *,
+    teachers: Mapping[str, Teacher | Run | str | pathlib.Path] | None = None,
+    initial: Run | str | pathlib.Path | None = None,
+    strategy: tf.distribute.Strategy | None = None,
+    jit_compile: bool = False,
+    progress: bool = True,
+) -> Run:
+    """Trains, distils or fine-tunes a network.
+
+    Called again with the same arguments it goes on with a run that was stopped, and arrives where
+    it would have arrived unstopped; a finished run is returned as it is. Ctrl-C and SIGTERM save
+    before they end the run. Seeds Python, NumPy and TensorFlow.
+
+    Args:
+        config: everything that decides the run but its data.
+        data: a prepared dataset with a split `train`.
+        output: folder of the run: new, empty, or of this very run.
+        teachers: name -> run, SavedModel, TF Hub handle or `Teacher` whose logits the student
+            matches; `config.distill` says how.
+        initial: a run of the same network to start from; its classifier is taken over if the
+            classes are the same.
+        strategy: the devices; None takes all GPUs, or the CPU.
+        jit_compile: compile the step by XLA. On CPUs that makes 3-D convolutions slower.
+        progress: report on standard error.
+
+    Returns:
+        The run, finished.
+
+    Raises:
+        InputError: data, teachers or initial weights that do not fit; an `output` of another run;
+            a damaged record; a loss that is no longer finite.
+    """
+    info = read_dataset_info(data)
+    teachers = dict(teachers or {})
+    distill = (config.distill or DistillConfig()) if teachers else None
+    config = config.replace(distill=distill)
+    check_streams([config.stream], info)
+    num_clips = info.split(TRAIN_SPLIT)["num_clips"]
+    record = {
+        "dataset": {
+            "name": info.name,
+            "num_clips": num_clips,
+            "fps": info.fps,
+            "short_side": info.short_side,
+        },
+        "teachers": {name: describe(source) for name, source in teachers.items()},
+        "initial": None if initial is None else describe(initial),
+        "steps": num_steps(num_clips, config.train.batch_size, config.train.epochs),
+    }
+    precision = config.train.precision
+    if _is_finished(pathlib.Path(output), config, info, record):
+        if progress:
+            print(f"{output} is finished: nothing is left to train.")
+        return load_run(output, precision=precision)
+
+    strategy = strategy or make_strategy()
+    with precision_policy(precision), resumable_dropout(), strategy.scope():
+        tf_keras.utils.set_random_seed(config.train.seed)
+        student = build_from_config(config.model, info.num_classes, config.stream)
+        distiller = Distiller(
+            student,
+            {name: load_teacher(source, precision=precision) for name, source in teachers.items()},
+            distill.loss if distill else "separate",
+            distill.teacher_weights if distill else None,
+            classes=info.classes,
+            render=config.pose_render,
+        )
+        check_streams(distiller.streams, info)
+        if initial is not None:
+            source = initial if isinstance(initial, Run) else load_run(initial)
+            copy_weights(source, student, info.classes)
+        distiller.compile(build_optimizer(config.train, num_clips))
+        distiller.optimizer.build(student.trainable_variables)
+
+    folder = pathlib.Path(output)
+    if not run_directory.is_run(folder):
+        run_directory.create_run(folder, config, info.classes, **record)
+    loop = TrainLoop(config, data, folder, distiller, strategy, jit_compile=jit_compile)
+    with damaged_shard_named(data, TRAIN_SPLIT):
+        loop.run(show_progress=progress)
+    run_directory.save_weights(folder, student)
+    loop.checkpoints.delete()
+    return Run(folder, config, info.classes, student, run_directory.read_run(folder)[2])
+
+
+def _is_finished(
+    folder: pathlib.Path, config: ExperimentConfig, info: DatasetInfo, record: Mapping[str, Any]
+) -> bool:
+    """Whether `folder` holds this very run, finished.
+
+    Raises:
+        InputError: it holds another run, or something else.
+    """
+    if not run_directory.is_run(folder):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(
+                f"The output must be a new or an empty folder. Received: {folder}, which is not."
+            )
+        return False
+    old_config, old_classes, old_record = run_directory.read_run(folder)
+    old = {**_flat(json.loads(old_config.to_json())), "classes": list(old_classes)}
+    new = {**_flat(json.loads(config.to_json())), "classes": list(info.classes)}
+    for key in ("dataset", "teachers", "initial"):
+        old[key], new[key] = old_record.get(key), record[key]
+    changed = [key for key in new if old.get(key) != new[key]]
+    if changed:
+        key = changed[0]
+        more = f" ({len(changed)} differences)" if len(changed) > 1 else ""
+        raise InputError(
+            f"{folder} holds another run: {key} was {_short(old.get(key))}, is {_short(new[key])}"
+            f"{more}. Choose another --output, or delete that folder."
+        )
+    return bool(old_record["status"] == run_directory.FINISHED)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            result.update(_flat(value, f"{prefix}{key}."))
+        else:
+            result[prefix + key] = value
+    return result
+
+
+def _short(value: Any, limit: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
