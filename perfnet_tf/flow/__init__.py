@@ -1,1 +1,1 @@
-"""Optical flow: TV-L1, and how flow is stored and shown."""
+"""Optical flow: TV-L1 and DIS, and its storage and colours."""

@@ -1,0 +1,71 @@
+"""The parameters of TV-L1 flow; no TensorFlow needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from perfnet_tf.errors import InputError
+
+
+@dataclass(frozen=True)
+class TVL1Params:
+    """Parameters of OpenCV's `DualTVL1OpticalFlow`, with its names, meanings and defaults.
+
+    Grey levels are 0..255 and flow is in pixels, so values tuned for OpenCV carry over. Its
+    `gamma` (brightness change, off by default) is left out, and its `useInitialFlow` is the
+    argument `initial_flow` of `compute_tvl1`.
+
+    Attributes:
+        tau: step of the dual ascent; converges up to 0.25.
+        lambda_: weight of the data term; smaller is smoother.
+        theta: tightness of the coupling between data and smoothness.
+        nscales: levels of the pyramid at most; it ends before a side is below 16 pixels.
+        warps: linearisations on each level.
+        epsilon: iterations stop when the flow's root mean square change is below it, in pixels.
+        inner_iterations: iterations between two median filters at most.
+        outer_iterations: median filters after each warp at most.
+        scale_step: size of a level relative to the next finer one, in (0, 1).
+        median_filtering: side of the median filter of the flow: 5, or 1 for none.
+    """
+
+    tau: float = 0.25
+    lambda_: float = 0.15
+    theta: float = 0.3
+    nscales: int = 5
+    warps: int = 5
+    epsilon: float = 0.01
+    inner_iterations: int = 30
+    outer_iterations: int = 10
+    scale_step: float = 0.8
+    median_filtering: int = 5
+
+    def __post_init__(self) -> None:
+        for name in ("tau", "lambda_", "theta"):
+            if not getattr(self, name) > 0:
+                raise InputError(
+                    f"{name} must be greater than 0. Received: {getattr(self, name)!r}."
+                )
+        for name in ("nscales", "warps", "inner_iterations", "outer_iterations"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(
+                    f"{name} must be a whole number of at least 1. Received: {value!r}."
+                )
+        if not self.epsilon >= 0:
+            raise InputError(f"epsilon must be 0 or greater. Received: {self.epsilon!r}.")
+        if not 0 < self.scale_step < 1:
+            raise InputError(f"scale_step must be in (0, 1). Received: {self.scale_step!r}.")
+        if self.median_filtering not in (1, 5):
+            raise InputError(
+                f"median_filtering must be 5, or 1 for none. Received: {self.median_filtering!r}."
+            )
+
+    @classmethod
+    def accurate(cls) -> TVL1Params:
+        """The defaults: OpenCV's own."""
+        return cls()
+
+    @classmethod
+    def fast(cls) -> TVL1Params:
+        """Fewer warps, for previews and large data sets: about twice as fast."""
+        return cls(warps=2, outer_iterations=2)
