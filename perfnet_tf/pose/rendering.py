@@ -4,9 +4,9 @@ Everything is arithmetic on whole frames with static shapes, so that it compiles
 where the network runs, after crop, resize and mirroring.
 
 What is drawn:
-  - A keypoint is visible when its score reaches `min_score` and its place is a finite number. A
-    limb needs both of its ends, a dot its keypoint; neck and head (`pose.skeleton`) are the mean of
-    their visible keypoints.
+  - A keypoint is visible when its score is above 0 and reaches `min_score`, and its place is a
+    finite number. A limb needs both of its ends, a dot its keypoint; neck and head
+    (`pose.skeleton`) are the mean of their visible keypoints.
   - A bar covers the pixels whose centre lies within half a thickness of the segment, that is, a
     segment with round ends; a dot those within half a thickness of the keypoint. Colours are exact:
     there is no anti-aliasing.
@@ -71,7 +71,8 @@ def render_pose(
     boxes = tf.reshape(boxes, [-1, num_people, 4])
 
     points = keypoints[..., :2] * size - 0.5
-    visible = keypoints[..., 2] >= config.min_score
+    scores = keypoints[..., 2]
+    visible = (scores >= config.min_score) & (scores > 0)  # 0 marks the absent
     visible &= tf.reduce_all(tf.math.is_finite(points), axis=-1)
     points = tf.where(visible[..., None], points, 0.0)
     radius = _thickness(boxes, size, config) / 2.0  # [frames, people]

@@ -82,10 +82,10 @@ LIMB_COLORS: tuple[tuple[int, int, int], ...] = (
     (170, 85, 0),  # left_side
     (0, 85, 170),  # right_side
     (255, 85, 0),  # left_thigh
-    (0, 255, 85),  # right_thigh
+    (0, 170, 85),  # right_thigh
     (255, 255, 0),  # left_shin
     (0, 255, 255),  # right_shin
-    (255, 255, 255),  # head
+    (0, 255, 0),  # head
     (255, 0, 0),  # left_upper_arm
     (0, 0, 255),  # right_upper_arm
     (255, 0, 170),  # left_forearm
@@ -97,7 +97,7 @@ PART_COLORS: dict[str, tuple[int, int, int]] = {
     "left_arm": (255, 0, 0),
     "right_arm": (0, 0, 255),
     "body": (0, 255, 0),
-    "head": (255, 255, 255),
+    "head": (255, 0, 255),
     "left_leg": (255, 255, 0),
     "right_leg": (0, 255, 255),
 }

@@ -1,0 +1,150 @@
+import csv
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from pose_fields import ideal_fields, standing_person
+from pose_graph import random_layers, reference_outputs, write_graph
+
+from perfnet_tf.errors import InputError
+from perfnet_tf.pose.estimator import make_estimator
+from perfnet_tf.pose.posenet import PoseNetEstimator, load_posenet, resize_frame
+from perfnet_tf.pose.posenet_decoder import DecoderParams, PoseFields, decode_poses
+
+
+@pytest.mark.parametrize(("fused", "stored"), [(True, "float32"), (False, "float16")])
+def test_the_network_is_the_graph(tmp_path, fused, stored):
+    """Whichever way a converter names constants and splits nodes."""
+    layers = random_layers(np.random.default_rng(0))
+    if stored == "float16":  # so that storing loses nothing
+        layers = {n: tuple(x.astype("f2").astype("f4") for x in w) for n, w in layers.items()}
+    write_graph(tmp_path, layers, fused=fused, stored=stored)
+    network = load_posenet(tmp_path)
+    assert network.stride == 16
+    images = np.random.default_rng(1).uniform(-1, 1, (2, 65, 97, 3)).astype(np.float32)
+    outputs = network(images)
+    expected = reference_outputs(layers, images)
+    assert outputs["heatmap"].shape == (2, 5, 7, 17)
+    for name, value in expected.items():
+        np.testing.assert_allclose(outputs[name], value, atol=1e-5 * np.abs(value).max())
+
+
+def test_other_networks_are_refused(tmp_path):
+    layers = random_layers(np.random.default_rng(0))
+    write_graph(
+        tmp_path / "short", {k: v for k, v in layers.items() if "_13_" not in k}, fused=True
+    )
+    with pytest.raises(InputError, match="not PoseNet .* lacks Conv2d_13_depthwise"):
+        make_estimator("posenet", tmp_path / "short")
+    kernel, bias = layers["heatmap_2"]
+    layers["heatmap_2"] = kernel[..., :16], bias[:16]
+    write_graph(tmp_path / "other", layers, fused=True)
+    with pytest.raises(InputError, match="heads have other channels"):
+        make_estimator("posenet", tmp_path / "other")
+
+
+class PerfectNetwork:
+    """Gives the fields of known people: frame value 10 * i belongs to scene i."""
+
+    stride = 16
+
+    def __init__(self, scenes, height, width):
+        self.fields = [ideal_fields(scene, height, width) for scene in scenes]
+        self.batches = []
+
+    def __call__(self, images):
+        scene = tf.cast(tf.round((images[:, 0, 0, 0] + 1.0) * 12.75), tf.int32)
+        return {
+            name: tf.gather(tf.stack([getattr(f, name) for f in self.fields]), scene)
+            for name in vars(self.fields[0])
+        }
+
+
+def test_places_are_shares_of_the_frame_whatever_its_size():
+    height, width = 257, 337
+    scenes = [
+        np.stack([standing_person(80.0, 40.0, 190.0, 0.7), standing_person(240, 50, 190, 0.9)]),
+        standing_person(150.0, 45.0, 200.0)[None],
+        np.full((1, 17, 3), 1e-3),
+    ]
+    estimator = PoseNetEstimator(
+        PerfectNetwork(scenes, height, width), max_people=3, short_side=257, batch_size=3
+    )
+    order = [0, 1, 2, 1, 0]
+    frames = np.stack([np.full((120, 160, 3), 10 * scene, np.uint8) for scene in order])
+    people = estimator(frames)
+    assert people.keypoints.shape == (5, 3, 17, 3) and people.keypoints.dtype == np.float32
+    assert estimator.input_size(120, 160) == (height, width)
+    for index, scene in enumerate(order[:2]):
+        best_first = scenes[scene][::-1]
+        found = people.keypoints[index, : len(best_first)]
+        # A pixel's centre is half a pixel from its edge.
+        expected = (best_first[..., :2] + 0.5) / [width, height]
+        np.testing.assert_allclose(found[..., :2], expected, atol=1e-5)
+        np.testing.assert_allclose(found[..., 2], best_first[..., 2], atol=0.01)
+        np.testing.assert_allclose(people.boxes[index, 0, :2], expected[0].min(axis=0), atol=1e-5)
+        assert not people.keypoints[index, len(best_first) :].any()
+    assert not people.keypoints[2].any() and not people.boxes[2].any()
+    np.testing.assert_array_equal(people.keypoints[3], people.keypoints[1])
+    np.testing.assert_array_equal(people.keypoints[4], people.keypoints[0])
+    assert estimator(frames[:0]).keypoints.shape == (0, 3, 17, 3)
+
+
+def test_input_sizes_fit_the_stride_and_keep_the_shape():
+    estimator = PoseNetEstimator(PerfectNetwork([], 17, 17), short_side=257)
+    for size in [(240, 320), (320, 240), (1080, 1920), (224, 224), (9, 300)]:
+        sides = np.array(estimator.input_size(*size))
+        assert min(sides) == 257 and ((sides - 1) % 16 == 0).all()
+        assert sides[0] / sides[1] == pytest.approx(size[0] / size[1], rel=0.04)
+
+
+def test_resizing_keeps_places():
+    """The centre of mass of a spot stays at its share of the picture."""
+    for (height, width), (new_height, new_width) in [((90, 120), (65, 97)), ((40, 60), (65, 97))]:
+        y, x = np.mgrid[:height, :width]
+        spot = np.exp(-((x - width * 0.3) ** 2 + (y - height * 0.6) ** 2) / 40)
+        frame = np.repeat((spot * 255).astype(np.uint8)[..., None], 3, axis=-1)
+
+        def centre(image):
+            weight = image[..., 0].astype(float)
+            rows, columns = np.mgrid[: image.shape[0], : image.shape[1]] + 0.5
+            mass = weight.sum()
+            return (columns * weight).sum() / mass / image.shape[1], (
+                rows * weight
+            ).sum() / mass / image.shape[0]
+
+        resized = resize_frame(frame, new_height, new_width)
+        assert centre(resized) == pytest.approx(centre(frame), abs=2e-3)
+
+
+def read_reference(path):
+    with open(path) as file:
+        rows = list(csv.DictReader(file))
+    names = ("keypoint_x", "keypoint_y", "keypoint_score")
+    return np.array([[float(row[n]) for n in names] for row in rows]).reshape(-1, 17, 3)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("height", "width"), [(353, 481), (481, 641)])
+def test_the_couple_stands_where_corals_posenet_sees_it(real_data, height, width):
+    """Coral's network has the same architecture but other, quantised weights.
+
+    Its own results for this photograph at these two sizes differ by 2.3 px of 353 x 481 from one
+    another, so closer agreement than that would say nothing about the decoder.
+    """
+    folder = real_data / "reference" / "pose" / "test_data"
+    name = f"posenet_mobilenet_v1_075_{height}_{width}_quant_decoder_reference.csv"
+    reference = read_reference(folder / name)
+    network = load_posenet(real_data / "weights" / "posenet_mobilenet_v1_075")
+    image = cv2.imread(str(folder / "test_couple.jpg"))[..., ::-1]
+    image = resize_frame(np.ascontiguousarray(image), height, width)
+    outputs = network(image[None] / np.float32(127.5) - np.float32(1))
+    fields = PoseFields(**{name: value[0].numpy() for name, value in outputs.items()})
+    found = decode_poses(fields, 16, 5, DecoderParams())
+    assert len(found) == len(reference) == 2
+    found, reference = (people[people[:, 0, 0].argsort()] for people in (found, reference))
+    sure = reference[..., 2] > 0.3
+    error = np.hypot(*np.moveaxis(found - reference, -1, 0)[:2])[sure]
+    assert error.mean() <= 3.0 and error.max() <= 8.0
+    assert np.abs(found - reference)[..., 2][sure].mean() <= 0.06
