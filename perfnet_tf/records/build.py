@@ -171,7 +171,7 @@ class MakeRecord(beam.DoFn):
                 MakeRecord._refusal = error
                 raise
         outcome = self._worker(clip)
-        if not self._cancelled.is_set():
+        if outcome is not None:
             self._journal.write(outcome)
             yield outcome
 

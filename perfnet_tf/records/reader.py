@@ -59,7 +59,7 @@ def check_streams(streams: Collection[str], info: DatasetInfo) -> None:
                 f"The stream {stream!r} needs optical flow, which these records do not hold. "
                 "Prepare the videos again with --flow=tvl1, into another folder."
             )
-        if features.KEYPOINTS in needed and info.pose is None:
+        if {features.KEYPOINTS, features.BOXES} & {*needed} and info.pose is None:
             raise InputError(
                 f"The stream {stream!r} needs keypoints, which these records do not hold. "
                 "Prepare the videos again with --pose=posenet, into another folder."

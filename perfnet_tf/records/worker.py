@@ -95,29 +95,35 @@ class WorkerProcess:
             "parent": os.getpid(),
         }
         self._log = staging.folder / f"worker-{os.getpid()}-{threading.get_ident()}.log"
-        self._cancelled = False
+        self._closed = False
         self._child: subprocess.Popen[str] | None = None
         self._start()
 
-    def __call__(self, clip: SourceClip) -> ClipOutcome:
-        """Makes one record; a child that dies over it twice makes it a failure."""
-        status: int | None = None
+    def __call__(self, clip: SourceClip) -> ClipOutcome | None:
+        """Makes one record; a child that dies over it twice makes it a failure.
+
+        Returns:
+            The outcome, or None once `close` was called: nothing is known of the clip then.
+        """
+        status = 0
         for _ in range(_TRIES):
-            if self._cancelled:
-                break
-            if self._child is None:
+            if self._child is None and not self._closed:
                 self._start()
-            answer = self._ask(dataclasses.asdict(clip))
+            answer = None if self._closed else self._ask(dataclasses.asdict(clip))
+            if self._closed:
+                return None
             if answer is not None:
                 return ClipOutcome(**answer)
             status = self._reap()
         return ClipOutcome(clip_key(clip), cause=_describe_death(status))
 
     def close(self) -> None:
-        """Ends the child; a clip in the making is given up."""
-        self._cancelled = True
-        if self._child is not None:
-            self._child.kill()
+        """Ends the child; a clip in the making, which another thread waits for, is given up."""
+        self._closed = True
+        child = self._child
+        if child is not None:
+            child.kill()
+            child.wait()
 
     def _start(self) -> None:
         package = str(pathlib.Path(perfnet_tf.__file__).parents[1])
@@ -153,9 +159,8 @@ class WorkerProcess:
             return None
         return json.loads(line) if line.endswith("\n") else None
 
-    def _reap(self) -> int | None:
-        if self._child is None:
-            return None
+    def _reap(self) -> int:
+        assert self._child is not None
         try:  # It is ending by itself; a kill now could hide what it died of.
             status = self._child.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -175,9 +180,7 @@ class WorkerProcess:
         return " ".join(line.strip() for line in lines[-4:] if line.strip())
 
 
-def _describe_death(status: int | None) -> str:
-    if status is None:
-        return "Cancelled."
+def _describe_death(status: int) -> str:
     if status >= 0:
         return f"The process that decoded it ended with status {status}."
     name = signal.Signals(-status).name
