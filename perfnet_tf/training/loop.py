@@ -77,20 +77,18 @@ class TrainLoop:
                     began, first = time.monotonic(), step
                     while step < end:
                         step = self._advance(iterator, step, end, progress)
+                        if step == end:  # first the epoch's row, then the checkpoint
+                            break
                         if interruption.received:
-                            self.checkpoints.save()
-                            progress.say(
-                                f"{self.folder}: stopped after step {step} of {self.ends[-1]}. "
-                                "The same command goes on from here."
-                            )
-                            interruption.leave()
-                        # At the end of an epoch, first its row and then the checkpoint.
-                        if step < end and self._is_time_to_save(step, LONGEST_SECONDS_UNSAVED):
+                            self._stop(interruption, progress, step)
+                        if self._is_time_to_save(step, LONGEST_SECONDS_UNSAVED):
                             self.checkpoints.save()
                     seconds = time.monotonic() - began
                     values = self._epoch_values(epoch, (step - first) * train.batch_size, seconds)
                     history.add(epoch + 1, step, values)
                     progress.epoch(epoch + 1, train.epochs, values)
+                    if interruption.received:
+                        self._stop(interruption, progress, step)
                     if self._is_time_to_save(step, SHORTEST_SECONDS_UNSAVED):
                         self.checkpoints.save()
         finally:
@@ -114,6 +112,14 @@ class TrainLoop:
             )
         progress.advance(count, float(losses[-1]))
         return step + count
+
+    def _stop(self, interruption: Interruption, progress: Progress, step: int) -> None:
+        self.checkpoints.save()
+        progress.say(
+            f"{self.folder}: stopped after step {step} of {self.ends[-1]}. "
+            "The same command goes on from here."
+        )
+        interruption.leave()
 
     def _is_time_to_save(self, step: int, seconds: float) -> bool:
         every = self.config.train.checkpoint_every_steps

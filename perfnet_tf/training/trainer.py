@@ -27,6 +27,13 @@ from perfnet_tf.training.schedules import build_optimizer, num_steps
 from perfnet_tf.training.sources import copy_weights, describe, load_teacher
 from perfnet_tf.training.strategy import make_strategy
 
+#: What may differ when a run goes on: it decides nothing of where the run arrives.
+_FREE = {
+    "train.checkpoint_every_steps",
+    "train.steps_per_execution",
+    "train.validate_every_epochs",
+}
+
 
 def train(
     config: ExperimentConfig,
@@ -136,7 +143,7 @@ def _is_finished(
     new = {**_flat(json.loads(config.to_json())), "classes": list(info.classes)}
     for key in ("dataset", "teachers", "initial"):
         old[key], new[key] = old_record.get(key), record[key]
-    changed = [key for key in new if old.get(key) != new[key]]
+    changed = [key for key in new if old.get(key) != new[key] and key not in _FREE]
     if changed:
         key = changed[0]
         more = f" ({len(changed)} differences)" if len(changed) > 1 else ""

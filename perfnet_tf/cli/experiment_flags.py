@@ -1,0 +1,210 @@
+"""The flags that train, distill and finetune share: a preset, and what changes in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from perfnet_tf.cli.command import Command
+from perfnet_tf.config import BACKBONES, ClipConfig, ExperimentConfig
+from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.presets import PRESETS
+
+if TYPE_CHECKING:
+    from perfnet_tf.training.run_directory import Run
+
+#: Flag -> attribute, by the part of the configuration that holds it.
+_NETWORK = {
+    "backbone": "backbone",
+    "width_multiplier": "width_multiplier",
+}
+_REGULARISATION = {"dropout": "dropout_rate", "weight_decay": "weight_decay"}
+_TRAIN = {
+    "epochs": "epochs",
+    "batch": "batch_size",
+    "learning_rate": "learning_rate",
+    "warmup_epochs": "warmup_epochs",
+    "momentum": "momentum",
+    "mirror": "mirror",
+    "precision": "precision",
+    "seed": "seed",
+    "checkpoint_every_steps": "checkpoint_every_steps",
+    "steps_per_execution": "steps_per_execution",
+    "validate_every_epochs": "validate_every_epochs",
+}
+_POSE = {
+    "pose_marker": "marker",
+    "pose_colors": "num_colors",
+    "pose_ratio_aware": "ratio_aware",
+    "pose_background": "background",
+    "pose_min_score": "min_score",
+    "pose_thickness": "thickness",
+}
+
+
+def define_experiment_flags(command: Command, *, network: bool) -> None:
+    """Defines the shared flags; `network` says whether the command chooses the network.
+
+    A flag that is not given keeps what the preset says, so all are None by default.
+    """
+    values = command.flags
+
+    def text(name: str, help_text: str) -> None:
+        flags.DEFINE_string(name, None, help_text, flag_values=values)
+
+    def number(name: str, help_text: str) -> None:
+        flags.DEFINE_float(name, None, help_text, flag_values=values)
+
+    def whole(name: str, help_text: str) -> None:
+        flags.DEFINE_integer(name, None, help_text, flag_values=values)
+
+    def switch(name: str, help_text: str) -> None:
+        flags.DEFINE_bool(name, None, help_text, flag_values=values)
+
+    text("data", "Prepared dataset.")
+    text("output", "Folder of the run: new, empty, or of this very run, to go on with it.")
+    text("preset", f"Settings to start from: {', '.join(PRESETS)}. Other flags change them.")
+    if network:
+        text("backbone", f"{', '.join(BACKBONES)}.")
+        number("width_multiplier", "Scales every layer's channels.")
+        text("gating", "Where the features are gated: see perfnet models.")
+    number("dropout", "Rate of the dropout before the classifier.")
+    number("weight_decay", "Decay of convolution kernels.")
+    text("clip", "Training clip, FRAMESxHEIGHTxWIDTH.")
+    text("eval_clip", "Evaluation clip; without it, the training clip.")
+    whole("frame_stride", "Take every n-th stored frame.")
+    whole("short_side", "Pixels of the frames' shorter side before the crop.")
+    whole("epochs", "Passes over the training clips.")
+    whole("batch", "Clips in a batch, over all devices.")
+    number("learning_rate", "Peak rate; without it, 1.6 for each 2048 clips of the batch.")
+    number("warmup_epochs", "Length of the linear warm-up; without it, an eleventh of the epochs.")
+    number("momentum", "Momentum of the SGD.")
+    switch("mirror", "Mirror half of the clips; turn off if classes tell left from right.")
+    text("precision", "float32 or mixed_bfloat16.")
+    whole("seed", "Of initialisation, order and augmentation.")
+    whole("checkpoint_every_steps", "Save at least this often.")
+    whole("steps_per_execution", "Steps run as one call of the graph.")
+    whole("validate_every_epochs", "Measure on the val or test split this often.")
+    text("pose_marker", "bar or dot (the pose stream; PERF-Net Table 2).")
+    whole("pose_colors", "13 or 6.")
+    switch("pose_ratio_aware", "Thickness in proportion to the person.")
+    text("pose_background", "rgb or black.")
+    number("pose_min_score", "Keypoints below this score are not drawn.")
+    number("pose_thickness", "Of a bar, as a share of the person's or the frame's size.")
+    flags.DEFINE_string(
+        "strategy", "auto", "auto, one_device, mirrored or tpu.", flag_values=values
+    )
+    flags.DEFINE_bool(
+        "jit_compile", False, "Compile the step by XLA; on CPUs that is slower.", flag_values=values
+    )
+    flags.DEFINE_bool("progress", True, "Report progress.", flag_values=values)
+
+
+def preset_of(arguments: flags.FlagValues) -> ExperimentConfig | None:
+    """The preset that was asked for, if any."""
+    if arguments.preset is None:
+        return None
+    check_choice("--preset", arguments.preset, PRESETS)
+    return PRESETS[arguments.preset]
+
+
+def apply_flags(arguments: flags.FlagValues, base: ExperimentConfig) -> ExperimentConfig:
+    """`base`, changed by the flags that were given.
+
+    Raises:
+        InputError: a value that breaks a rule of the configuration.
+    """
+    model = dataclasses.replace(
+        base.model, **_given(arguments, _NETWORK), **_given(arguments, _REGULARISATION)
+    )
+    if _value(arguments, "backbone") and model.backbone != base.model.backbone:
+        model = dataclasses.replace(model, options={})  # options are the backbone's own
+    if _value(arguments, "gating"):
+        model = dataclasses.replace(model, options={**model.options, "gating": arguments.gating})
+    stream = _value(arguments, "stream")
+    return base.replace(
+        **({"stream": stream} if stream else {}),
+        model=model,
+        clip=_clip(arguments, base.clip, arguments.clip),
+        eval_clip=_eval_clip(arguments, base),
+        train=dataclasses.replace(base.train, **_given(arguments, _TRAIN)),
+        pose_render=dataclasses.replace(base.pose_render, **_given(arguments, _POSE)),
+    )
+
+
+def load_initial(path: str) -> Run:
+    """The run, or the SavedModel of `perfnet export`, that training starts from.
+
+    Raises:
+        InputError: `path` is neither.
+    """
+    from perfnet_tf.saved_model import restore_model
+    from perfnet_tf.training.run_directory import Run, is_run, load_run
+
+    folder = pathlib.Path(path)
+    if is_run(folder):
+        return load_run(folder)
+    if not (folder / "saved_model.pb").is_file():
+        raise InputError(
+            "--from takes the folder of a run, or of a SavedModel of perfnet export. "
+            f"Received: {path}, which is neither."
+        )
+    model, labels, info = restore_model(folder)
+    return Run(folder, info.experiment, labels, model)
+
+
+def run_training(
+    arguments: flags.FlagValues,
+    config: ExperimentConfig,
+    *,
+    teachers: Mapping[str, str] | None = None,
+    initial: Run | None = None,
+) -> int:
+    """Trains as the flags say and tells where the run is; returns the exit status."""
+    from perfnet_tf.training.strategy import make_strategy
+    from perfnet_tf.training.trainer import train
+
+    run = train(
+        config,
+        arguments.data,
+        arguments.output,
+        teachers=teachers,
+        initial=initial,
+        strategy=make_strategy(arguments.strategy),
+        jit_compile=arguments.jit_compile,
+        progress=arguments.progress,
+    )
+    print(f"{run.path}: {run.record['steps']} steps done.")
+    print(f"next: perfnet evaluate --runs={run.path} --data={arguments.data} --output=DIR")
+    return 0
+
+
+def _clip(arguments: flags.FlagValues, base: ClipConfig, text: str | None) -> ClipConfig:
+    changes = _given(arguments, {"frame_stride": "frame_stride", "short_side": "short_side"})
+    if text is None:
+        return dataclasses.replace(base, **changes)
+    # A short side was chosen for its own crop.
+    return ClipConfig.parse(text, **{"frame_stride": base.frame_stride, **changes})
+
+
+def _eval_clip(arguments: flags.FlagValues, base: ExperimentConfig) -> ClipConfig | None:
+    if arguments.eval_clip is not None:
+        return _clip(arguments, base.resolved_eval_clip, arguments.eval_clip)
+    if arguments.clip is not None or base.eval_clip is None:
+        return None
+    return _clip(arguments, base.eval_clip, None)
+
+
+def _given(arguments: flags.FlagValues, names: Mapping[str, str]) -> dict[str, Any]:
+    """Attribute -> value for the flags of `names` that were given."""
+    given = {attribute: _value(arguments, flag) for flag, attribute in names.items()}
+    return {attribute: value for attribute, value in given.items() if value is not None}
+
+
+def _value(arguments: flags.FlagValues, name: str) -> Any:
+    """The value of a flag that not every command has."""
+    return arguments[name].value if name in arguments else None
