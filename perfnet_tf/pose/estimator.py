@@ -25,7 +25,7 @@ from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.pose.skeleton import NUM_KEYPOINTS
 
 #: Estimators that look at frames.
-POSE_ESTIMATORS = ("posenet",)
+POSE_ESTIMATORS = ("posenet", "movenet")
 #: Keypoints below this score do not widen a person's box; `PoseRenderConfig.min_score`'s default.
 MIN_KEYPOINT_SCORE = 0.2
 
@@ -85,6 +85,10 @@ def make_estimator(
     if max_people < 1:
         raise InputError(f"max_people must be 1 or greater. Received: {max_people}.")
     # TensorFlow is imported only once an estimator is wanted.
+    if name == "movenet":
+        from perfnet_tf.pose.movenet import MoveNetEstimator
+
+        return MoveNetEstimator.load(weights, max_people=max_people)
     from perfnet_tf.pose.posenet import PoseNetEstimator
 
     return PoseNetEstimator.load(weights, max_people=max_people)
