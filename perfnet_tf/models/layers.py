@@ -188,6 +188,7 @@ class FeatureGating(tf_keras.layers.Layer):
             dtype=self.dtype_policy,
             name="gate",
         )
+        self.gate.build((None, int(input_shape[-1])))
         super().build(input_shape)
 
     def call(self, features: tf.Tensor) -> tf.Tensor:

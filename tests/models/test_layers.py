@@ -1,0 +1,204 @@
+import models_numpy as reference
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+from perfnet_tf.errors import InputError
+from perfnet_tf.models.layers import (
+    BatchNormOptions,
+    ConvUnit,
+    FeatureGating,
+    InputNormalization,
+    TemporalIdentity,
+    VideoBatchNormalization,
+)
+
+SHAPE = (3, 4, 5, 6, 7)
+
+
+def video(shape=SHAPE, seed=0):
+    return np.random.default_rng(seed).normal(0.5, 2, shape).astype(np.float32)
+
+
+class TestInputNormalization:
+    @pytest.mark.parametrize("stream", ["rgb", "pose"])
+    def test_frames_come_to_minus_one_to_one_from_either_dtype(self, stream):
+        layer = InputNormalization(stream)
+        levels = np.array([0, 51, 255], np.uint8)
+        clip = np.broadcast_to(levels, (2, 1, 4, 5, 3))
+        expected = np.broadcast_to(np.array([-1, -0.6, 1]), clip.shape)
+        np.testing.assert_allclose(layer(clip), expected, atol=1e-6)
+        np.testing.assert_allclose(layer(clip / np.float32(255)), expected, atol=1e-6)
+        np.testing.assert_allclose(layer(clip / np.float64(255)), expected, atol=1e-6)
+
+    def test_flow_is_clipped_at_20_pixels(self):
+        clip = np.broadcast_to(np.float32([30, -10]), (2, 1, 4, 5, 2))
+        expected = np.broadcast_to([1, -0.5], clip.shape)
+        np.testing.assert_allclose(InputNormalization("flow")(clip), expected)
+
+    @pytest.mark.parametrize("dtype", [tf.uint8, tf.float32])
+    def test_traces_with_every_size_unknown(self, dtype):
+        layer = InputNormalization("rgb")
+        signature = tf.TensorSpec([None, None, None, None, 3], dtype)
+        traced = tf.function(layer, input_signature=[signature])
+        clip = tf.cast(np.random.default_rng(0).integers(0, 2, (2, 3, 4, 5, 3)), dtype)
+        np.testing.assert_array_equal(traced(clip), layer(clip))
+
+    def test_bfloat16_rounds_after_scaling(self, mixed_bfloat16):
+        # Rounded to bfloat16 first, 5.03 px would be 5.03125.
+        outputs = InputNormalization("flow")(np.full((1, 1, 1, 1, 2), 5.03, np.float32))
+        assert outputs.dtype == tf.bfloat16
+        assert outputs[0, 0, 0, 0, 0] == tf.cast(5.03 / 20, tf.bfloat16)
+
+    @pytest.mark.parametrize(
+        ("stream", "clip", "received"),
+        [
+            ("rgb", np.zeros((2, 3, 4, 5, 2), np.uint8), "(2, 3, 4, 5, 2)"),
+            ("flow", np.zeros((2, 3, 4, 5, 3), np.float32), "(2, 3, 4, 5, 3)"),
+            ("rgb", np.zeros((3, 4, 5, 3), np.uint8), "(3, 4, 5, 3)"),
+            ("rgb", np.zeros((2, 3, 4, 5, 3), np.int32), "int32"),
+            ("flow", np.zeros((2, 3, 4, 5, 2), np.uint8), "uint8"),
+        ],
+    )
+    def test_refuses_other_input(self, stream, clip, received):
+        with pytest.raises(InputError) as error:
+            InputNormalization(stream)(clip)
+        assert received in str(error.value)
+
+
+class TestVideoBatchNormalization:
+    @pytest.mark.parametrize("scale", [True, False])
+    @pytest.mark.parametrize("unknown", [(), (0,), (0, 1), (0, 1, 2, 3)])
+    def test_equals_keras_on_5d_in_training_and_inference(self, scale, unknown):
+        options = {"momentum": 0.7, "epsilon": 1e-3, "scale": scale}
+        ours, keras = (
+            VideoBatchNormalization(**options),
+            tf_keras.layers.BatchNormalization(**options),
+        )
+        shape = [None if axis in unknown else size for axis, size in enumerate(SHAPE)]
+
+        def run(layer):
+            @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32)], autograph=False)
+            def train(clip):
+                with tf.GradientTape() as tape:
+                    tape.watch(clip)
+                    outputs = layer(clip, training=True)
+                    loss = tf.reduce_sum(outputs**3)
+                assert outputs.shape == clip.shape
+                return outputs, *tape.gradient(loss, [clip, *layer.trainable_variables])
+
+            layer.build(SHAPE)
+            trained = [train(video(seed=1)), train(video(seed=2))]
+            return [*trained[0], *trained[1], *layer.variables, layer(video(seed=3))]
+
+        for ours_value, keras_value in zip(run(ours), run(keras), strict=True):
+            np.testing.assert_allclose(ours_value, keras_value, rtol=1e-4, atol=2e-4)
+
+    def test_moments_are_over_batch_frames_height_and_width(self):
+        layer = VideoBatchNormalization(momentum=0.75, epsilon=1e-3)
+        clip = np.float64(video())
+        outputs = layer(clip.astype(np.float32), training=True)
+        mean, variance = clip.mean(axis=(0, 1, 2, 3)), clip.var(axis=(0, 1, 2, 3))
+        np.testing.assert_allclose(outputs, (clip - mean) / np.sqrt(variance + 1e-3), atol=1e-5)
+        np.testing.assert_allclose(layer.moving_mean, 0.25 * mean, rtol=1e-4)
+        count = clip.size / clip.shape[-1]
+        unbiased = variance * count / (count - 1)
+        np.testing.assert_allclose(layer.moving_variance, 0.75 + 0.25 * unbiased, rtol=1e-4)
+
+    def test_frozen_layer_keeps_its_statistics(self):
+        layer = VideoBatchNormalization()
+        layer(video())
+        layer.trainable = False
+        np.testing.assert_allclose(layer(video(), training=True), video() / np.sqrt(1.001), 1e-5)
+        np.testing.assert_array_equal(layer.moving_mean, np.zeros(7))
+
+    def test_bfloat16_keeps_float32_statistics(self, mixed_bfloat16):
+        layer = VideoBatchNormalization(momentum=0.0)
+        outputs = layer(video(), training=True)
+        assert outputs.dtype == tf.bfloat16
+        assert {variable.dtype for variable in layer.variables} == {tf.float32}
+        np.testing.assert_allclose(layer.moving_mean, video().mean(axis=(0, 1, 2, 3)), atol=5e-3)
+
+    def test_round_trips_its_configuration_after_building(self):
+        layer = VideoBatchNormalization(momentum=0.7, epsilon=0.1, scale=False)
+        layer(video())
+        copy = VideoBatchNormalization.from_config(layer.get_config())
+        assert copy.get_config() == layer.get_config()
+        np.testing.assert_allclose(copy(video()), layer(video()))
+
+    def test_other_axes_are_refused(self):
+        with pytest.raises(InputError, match="axis=1"):
+            VideoBatchNormalization(axis=1)
+
+
+class TestFeatureGating:
+    @pytest.mark.parametrize("use_bias", [True, False])
+    def test_equals_the_slow_reference(self, use_bias):
+        layer = FeatureGating(use_bias=use_bias)
+        layer.build(SHAPE)
+        rng = np.random.default_rng(4)
+        weights = [rng.normal(size=weight.shape) for weight in layer.weights]
+        layer.set_weights(weights)
+        expected = reference.feature_gating(video(), *weights)
+        np.testing.assert_allclose(layer(video()), expected, rtol=1e-4, atol=1e-5)
+
+    def test_gates_start_at_one_half(self):
+        clip = np.zeros(SHAPE, np.float32)
+        clip[0] = 1e-3
+        np.testing.assert_allclose(FeatureGating(use_bias=True)(clip), clip / 2, atol=1e-6)
+
+    def test_context_keeps_its_precision_in_bfloat16(self, mixed_bfloat16):
+        # A running bfloat16 sum of so many ones would stop at 256.
+        layer = FeatureGating(use_bias=False)
+        clip = np.ones((1, 16, 40, 48, 1), np.float32)
+        layer.build(clip.shape)
+        layer.set_weights([np.ones((1, 1))])
+        assert layer(clip)[0, 0, 0, 0, 0] == pytest.approx(1 / (1 + np.exp(-1)), abs=4e-3)
+
+
+class TestConvUnit:
+    def test_equals_the_slow_reference(self):
+        unit = ConvUnit(5, (3, 2, 4), (1, 2, 2), batch_norm=BatchNormOptions(0.9, 1e-2))
+        unit.build(SHAPE)
+        unit(video())
+        rng = np.random.default_rng(5)
+        kernel, gamma, beta, mean, variance = (
+            rng.uniform(0.5, 1.5, weight.shape) - 0.6 * (weight.ndim == 5)
+            for weight in unit.weights
+        )
+        unit.set_weights([kernel, gamma, beta, mean, variance])
+        expected = reference.conv3d(video(), kernel, (1, 2, 2))
+        expected = reference.relu(reference.batch_norm(expected, mean, variance, beta, gamma, 1e-2))
+        assert unit(video()).shape == (3, 4, 3, 3, 5)
+        np.testing.assert_allclose(unit(video()), expected, rtol=1e-4, atol=1e-4)
+
+    def test_has_a_bias_where_it_has_no_batch_norm(self):
+        unit = ConvUnit(5, 1, batch_norm=None)
+        unit(video())
+        assert [weight.shape for weight in unit.weights] == [(1, 1, 1, 7, 5), (5,)]
+
+    def test_round_trips_its_configuration(self):
+        unit = ConvUnit(
+            5, (3, 1, 1), 2, batch_norm=BatchNormOptions(0.9, 1e-2, False), activation=False
+        )
+        assert ConvUnit.from_config(unit.get_config()).get_config() == unit.get_config()
+
+
+class TestTemporalIdentity:
+    def test_convolution_returns_its_input(self):
+        unit = ConvUnit(
+            7, (3, 1, 1), batch_norm=None, activation=False, kernel_initializer=TemporalIdentity()
+        )
+        np.testing.assert_array_equal(unit(video()), video())
+
+    @pytest.mark.parametrize("shape", [(2, 1, 1, 4, 4), (3, 1, 3, 4, 4), (3, 1, 1, 4, 5)])
+    def test_refuses_kernels_that_cannot_be_the_identity(self, shape):
+        with pytest.raises(InputError, match="Received"):
+            TemporalIdentity()(shape)
+
+
+@pytest.mark.parametrize(("momentum", "epsilon"), [(1.5, 1e-3), (0.9, 0.0)])
+def test_batch_norm_options_are_checked(momentum, epsilon):
+    with pytest.raises(InputError, match="Received"):
+        BatchNormOptions(momentum, epsilon)
