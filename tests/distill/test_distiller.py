@@ -1,0 +1,156 @@
+import distill_reference as reference
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+from perfnet_tf.config import PoseRenderConfig
+from perfnet_tf.distill.distiller import Distiller, in_top
+from perfnet_tf.distill.teachers import Teacher
+from perfnet_tf.errors import InputError
+from perfnet_tf.pose.rendering import render_pose
+
+CLASSES = 4
+
+
+class Linear(tf_keras.Model):
+    """Logits that are linear in the clip's mean colour: gradients that NumPy can check."""
+
+    def __init__(self, decay=0.0):
+        super().__init__()
+        self.dense = tf_keras.layers.Dense(
+            CLASSES, kernel_regularizer=tf_keras.regularizers.L2(decay / 2), dtype="float32"
+        )
+
+    def call(self, inputs, training=False):
+        return self.dense(mean_color(inputs))
+
+
+def mean_color(frames):
+    return tf.reduce_mean(tf.cast(frames, tf.float32) / 255, axis=[1, 2, 3])
+
+
+def flow_teacher(flow):
+    return tf.reduce_mean(flow, axis=[1, 2, 3]) @ tf.reshape(tf.range(8.0), [2, CLASSES])
+
+
+@pytest.fixture
+def batch():
+    random = np.random.default_rng(3)
+    shape = (5, 3, 8, 10)
+    keypoints = random.uniform(0, 1, (5, 3, 2, 17, 3)).astype(np.float32)
+    return {
+        "rgb": tf.constant(random.integers(0, 256, (*shape, 3)), tf.uint8),
+        "flow": tf.constant(random.normal(0, 1, (*shape, 2)), tf.float32),
+        "keypoints": tf.constant(keypoints),
+        "boxes": tf.tile(tf.constant([0.0, 0.0, 1.0, 1.0]), [30])[None].numpy().reshape(5, 3, 2, 4),
+        "label": tf.constant([2, 0, 3, 1, 1]),
+    }
+
+
+def pose_teacher():
+    matrix = tf.constant(np.random.default_rng(5).normal(0, 3, (3, CLASSES)), tf.float32)
+    return Teacher(
+        lambda frames: mean_color(frames) @ matrix, "pose", render=PoseRenderConfig("dot", 6)
+    )
+
+
+@pytest.mark.parametrize(
+    ("loss", "weights"),
+    [("separate", {"flow": 0.5, "pose": 3.0}), ("unified", {"unified": 0.7})],
+)
+def test_a_step_goes_down_the_gradient_of_equation_1(batch, loss, weights):
+    decay = 0.3
+    student = Linear(decay)
+    teachers = {"flow": flow_teacher, "pose": pose_teacher()}
+    distiller = Distiller(student, teachers, loss, weights)
+    distiller.compile(tf_keras.optimizers.SGD(1.0))
+    student(batch["rgb"])
+    kernel, bias = (v.numpy() for v in student.trainable_variables)
+    drawn = render_pose(batch["rgb"], batch["keypoints"], batch["boxes"], teachers["pose"].render)
+    targets = {
+        "flow": flow_teacher(batch["flow"]).numpy(),
+        "pose": teachers["pose"].predict(drawn).numpy(),
+    }
+    color = mean_color(batch["rgb"]).numpy()
+    labels = batch["label"].numpy()
+
+    def slow(weights_and_bias):
+        student_logits = color @ weights_and_bias[:-1] + weights_and_bias[-1]
+        distillation = reference.loss(loss, student_logits, labels, targets, weights)
+        return distillation + decay / 2 * np.sum(weights_and_bias[:-1] ** 2)
+
+    before = np.concatenate([kernel, bias[None]])
+    value = distiller.update(batch)
+    after = np.concatenate([student.dense.kernel.numpy(), student.dense.bias.numpy()[None]])
+    np.testing.assert_allclose(value, slow(before), rtol=1e-5)
+    np.testing.assert_allclose(before - after, reference.gradient(slow, before), atol=1e-5)
+
+
+def test_metrics_are_named_by_what_they_measure_and_average_over_clips(batch):
+    student = Linear()
+    distiller = Distiller(student, {"flow": flow_teacher})
+    distiller.compile(tf_keras.optimizers.SGD(0.0))
+    first = {k: v[:2] for k, v in batch.items()}
+    rest = {k: v[2:] for k, v in batch.items()}
+    distiller.test_step(first)
+    parts = {k: float(v) for k, v in distiller.test_step(rest).items()}
+    distiller.reset_metrics()
+    whole = {k: float(v) for k, v in distiller.test_step(batch).items()}
+    assert set(whole) == {"loss", "cross_entropy", "mse_flow", "weight_decay", "top1", "top5"}
+    assert whole["loss"] == pytest.approx(whole["cross_entropy"] + whole["mse_flow"], rel=1e-5)
+    assert parts == pytest.approx(whole, rel=1e-5)
+    distiller.reset_metrics()
+    trained = {k: float(v) for k, v in distiller.train_step(batch).items()}
+    assert trained == pytest.approx(whole, rel=1e-5)
+
+
+def test_fit_learns_and_leaves_teachers_as_they_were(batch):
+    student, teacher = Linear(), Linear()
+    teacher.stream = "rgb"
+    teacher(batch["rgb"])
+    frozen = [v.numpy() for v in teacher.variables]
+    distiller = Distiller(student, {"colour": teacher})
+    distiller.compile(tf_keras.optimizers.SGD(0.5))
+    data = tf.data.Dataset.from_tensors(batch).repeat()
+    history = distiller.fit(data, steps_per_epoch=20, epochs=2, verbose=0).history
+    assert history["loss"][1] < history["loss"][0]
+    for variable, value in zip(teacher.variables, frozen, strict=True):
+        np.testing.assert_array_equal(variable, value)
+    assert {v.ref() for v in distiller.trainable_variables} == {
+        v.ref() for v in student.trainable_variables
+    }
+    assert not {v.ref() for v in distiller.variables} & {v.ref() for v in teacher.variables}
+
+
+def test_a_step_compiles_under_xla_and_gives_the_same(batch):
+    results = []
+    for jit_compile in (False, True):
+        student = Linear(0.1)
+        student(batch["rgb"])
+        student.set_weights([np.full((3, CLASSES), 0.3), np.arange(4.0)])
+        distiller = Distiller(student, {"flow": flow_teacher, "pose": pose_teacher()})
+        distiller.compile(tf_keras.optimizers.SGD(0.1, momentum=0.9))
+        distiller.optimizer.build(student.trainable_variables)
+        tf.function(distiller.update, jit_compile=jit_compile)(batch)
+        metrics = {m.name: float(m.result()) for m in distiller.metrics}
+        results.append((metrics, student.get_weights()))
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-5)
+    for plain, compiled in zip(results[0][1], results[1][1], strict=True):
+        np.testing.assert_allclose(plain, compiled, rtol=1e-5)
+
+
+def test_a_batch_must_hold_every_stream_that_is_asked_for(batch):
+    distiller = Distiller(Linear(), {"flow": flow_teacher, "pose": pose_teacher()})
+    assert distiller.streams == ("rgb", "flow", "pose")
+    del batch["flow"]
+    with pytest.raises(InputError, match="'flow' needs flow"):
+        distiller.test_step(batch)
+
+
+def test_top_k_gives_ties_to_the_lower_index_and_nan_is_never_right():
+    logits = tf.constant([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 2.0, 1.0], [0.0, np.nan, 1.0]])
+    labels = tf.constant([0, 1, 0, 2])
+    np.testing.assert_array_equal(in_top(logits, labels, 1), [1, 0, 0, 0])
+    np.testing.assert_array_equal(in_top(logits, labels, 2), [1, 1, 0, 0])
+    np.testing.assert_array_equal(in_top(logits, labels, 5), [1, 1, 1, 0])
