@@ -20,7 +20,7 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -116,7 +116,7 @@ def generate_synthetic_dataset(
     config: SyntheticConfig = SyntheticConfig(),
     *,
     workers: int | None = None,
-    progress: Callable[[Iterable[str]], Iterable[str]] = iter,
+    progress: Callable[[Sequence[str]], Iterable[str]] = iter,
 ) -> SyntheticDataset:
     """Generates the videos that do not exist yet, and the lists.
 
@@ -126,7 +126,7 @@ def generate_synthetic_dataset(
         output: folder to write to; made if absent.
         config: what to generate.
         workers: threads; None takes one a core.
-        progress: wraps the iteration over finished clips, as `tqdm` does.
+        progress: wraps the list of clips, which is iterated as they get finished, as `tqdm` does.
 
     Raises:
         InputError: `output` holds a dataset of another configuration.
@@ -138,15 +138,15 @@ def generate_synthetic_dataset(
     _check_same_config(output / "synthetic.json", config)
     _write_lists(splits, config)
 
-    def write(clip_id: str) -> str:
+    def write(clip_id: str) -> None:
         path = videos / f"{clip_id}.mp4"
         if not (path.exists() and keypoints_path(path).exists()):
             _write_clip(path, clip_id, config)
-        return clip_id
 
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        for _ in progress(pool.map(write, _clip_ids(config))):
-            pass
+        written = pool.map(write, _clip_ids(config))
+        for _ in progress(_clip_ids(config)):
+            next(written)
     return SyntheticDataset(videos, splits, config)
 
 
