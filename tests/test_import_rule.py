@@ -25,6 +25,7 @@ ROWS = [
     ("training",),
     ("evaluation",),
     ("saved_model",),
+    ("prediction",),
     ("tpu_check",),
     ("cli",),
     ("__main__",),
