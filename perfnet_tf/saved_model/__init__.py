@@ -1,0 +1,30 @@
+"""Recognisers as SavedModels that anyone can load, call and fine-tune without this package.
+
+The exported object follows TensorFlow's reusable SavedModel interface, so `hub.KerasLayer` takes
+it as it is:
+
+| member                          | is                                                             |
+|---------------------------------|----------------------------------------------------------------|
+| `__call__(inputs, training)`    | float32 logits `[batch, classes]`                              |
+| `variables`, `trainable_variables` | lists; batch-norm statistics are in the first only          |
+| `regularization_losses`         | functions without arguments; their sum is the weight decay     |
+| `features(inputs, training)`    | float32 `[batch, channels]`: pooled, before dropout            |
+| `endpoints(inputs)`             | dict of every named endpoint, inference mode                   |
+| `feature_extractor`             | the same interface over `features`, without the classifier     |
+| `labels_file`, `info_file`      | assets: class names one a line; `ModelInfo` as JSON            |
+| signature `serving_default`     | `frames` -> `logits`, `probabilities`, `features`              |
+
+`inputs` is `[batch, frames, height, width, 3]`, RGB, with any number of clips and frames and any
+size: float32 in [0, 1] or uint8. A pose model takes RGB with the limbs drawn in; a flow model takes
+float32 `[..., 2]` in pixels a frame. `training` is a Python bool. Beside the graph,
+`assets.extra/golden.npz` holds a small clip with the logits that the Keras model gave for it.
+
+**Loading any SavedModel runs code from it: load only files you trust.** `restore_model` does not:
+it reads numbers only.
+"""
+
+from perfnet_tf.saved_model.export import export_saved_model
+from perfnet_tf.saved_model.info import ModelInfo
+from perfnet_tf.saved_model.loading import LoadedModel, load_saved_model, restore_model
+
+__all__ = ["LoadedModel", "ModelInfo", "export_saved_model", "load_saved_model", "restore_model"]

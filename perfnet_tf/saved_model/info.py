@@ -1,0 +1,96 @@
+"""What travels with an exported model: where it comes from and what it wants to see."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from perfnet_tf.config import ExperimentConfig
+from perfnet_tf.errors import InputError
+
+LABELS_FILE = "labels.txt"
+INFO_FILE = "model.json"
+#: TensorFlow's folder for files that travel with a SavedModel and that its graph does not read.
+GOLDEN_FILE = "assets.extra/golden.npz"
+FORMAT = 1
+
+PAPER = {
+    "title": "PERF-Net: Pose Empowered RGB-Flow Net",
+    "authors": "Yinxiao Li, Zhichao Lu, Xuehan Xiong, Jonathan Huang",
+    "arxiv": "2009.13087",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """Where an exported model comes from and what it wants to see: `model.json`.
+
+    Attributes:
+        experiment: the run's configuration: stream, network, clips, optimisation.
+        dataset: `name`, `fps` and `short_side` of the records it was trained on; empty if unknown.
+        metrics: such as `top1`, `top5`, `num_clips`; empty if it was not evaluated.
+        license: SPDX name of the weights' licence.
+        versions: of perfnet_tf, tensorflow and tf_keras at export.
+        format: of this file.
+    """
+
+    experiment: ExperimentConfig
+    dataset: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    license: str = "Apache-2.0"
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """Indented JSON text."""
+        values = {**dataclasses.asdict(self), "paper": PAPER}
+        return json.dumps(values, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelInfo:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            InputError: not such a file, or one of a later version of this package.
+        """
+        try:
+            values = json.loads(text)
+            values.pop("paper", None)
+            if values["format"] != FORMAT:
+                raise InputError(
+                    f"{INFO_FILE} must have format {FORMAT}. Received: {values['format']!r}. "
+                    "Load it with the version of perfnet_tf that wrote it."
+                )
+            experiment = ExperimentConfig.from_json(json.dumps(values.pop("experiment")))
+            return cls(experiment=experiment, **values)
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{INFO_FILE} is not what perfnet export writes: {error!r}. Export the run again."
+            ) from error
+
+
+def read_metrics(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What `metrics.json` of `perfnet evaluate` says of one run, for `ModelInfo.metrics`.
+
+    Raises:
+        InputError: no such file, or the metrics of several runs fused.
+    """
+    try:
+        values = json.loads(pathlib.Path(path).read_text())
+        num_runs = len(values["runs"])
+        kept = ("top1", "top5", "mean_class_accuracy", "num_clips", "dataset", "split")
+        result = {**{key: values[key] for key in kept}, "clip": values["runs"][0]["clip"]}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(
+            f"A metrics.json of perfnet evaluate was expected. Received: {path} ({error!r})."
+        ) from error
+    if num_runs != 1:
+        raise InputError(
+            "The metrics must be of the one run that is exported. "
+            f"Received: {path}, of {num_runs} runs fused. Evaluate this run alone."
+        )
+    return result

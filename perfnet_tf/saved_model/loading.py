@@ -1,0 +1,111 @@
+"""Reads what `export_saved_model` wrote: to call it, or to go on training its network."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from perfnet_tf.errors import InputError
+from perfnet_tf.models.factory import build_from_config
+from perfnet_tf.saved_model.info import INFO_FILE, LABELS_FILE, ModelInfo
+
+
+class LoadedModel:
+    """A SavedModel of this package, ready to call.
+
+    Attributes:
+        path: its folder.
+        labels: class names in the order of the logits.
+        info: where it comes from and which clips it was evaluated on.
+        module: what `tf.saved_model.load` gave: `variables`, `regularization_losses`, `features`
+            and the rest of the table in `perfnet_tf.saved_model`.
+    """
+
+    def __init__(
+        self, path: pathlib.Path, labels: tuple[str, ...], info: ModelInfo, module: Any
+    ) -> None:
+        self.path = path
+        self.labels = labels
+        self.info = info
+        self.module = module
+
+    @property
+    def stream(self) -> str:
+        """What it sees: `rgb`, `flow` or `pose`."""
+        return self.info.experiment.stream
+
+    def __call__(self, inputs: Any, training: bool = False) -> tf.Tensor:
+        """Logits float32 `[batch, classes]` of clips `[batch, frames, height, width, channels]`.
+
+        RGB (and pose drawn on RGB) is uint8 or float32 in [0, 1]; flow is float32 pixels a frame.
+        """
+        return self.module(tf.convert_to_tensor(inputs), training=training)
+
+
+def load_saved_model(path: str | os.PathLike[str]) -> LoadedModel:
+    """Loads a model that `export_saved_model` wrote.
+
+    Loading a SavedModel runs code from it, as every SavedModel does: load only files you trust.
+
+    Raises:
+        InputError: `path` is no SavedModel, is damaged, or was not written by this package.
+    """
+    folder, labels, info = _read_assets(path)
+    try:
+        module = tf.saved_model.load(str(folder))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise _damaged(folder, error) from error
+    return LoadedModel(folder, labels, info, module)
+
+
+def restore_model(
+    path: str | os.PathLike[str],
+) -> tuple[tf_keras.Model, tuple[str, ...], ModelInfo]:
+    """Rebuilds the Keras model of an export, with its weights, to train it on.
+
+    Only the numbers of the SavedModel and its `model.json` are read; its graph is not.
+
+    Returns:
+        The model, its class names in the order of the logits, and where it comes from.
+
+    Raises:
+        InputError: as `load_saved_model`, or the weights do not fit the network of `model.json`.
+    """
+    folder, labels, info = _read_assets(path)
+    experiment = info.experiment
+    model = build_from_config(experiment.model, len(labels), experiment.stream)
+    try:
+        reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
+        # In this order they were exported: `RecognizerModule.variables`.
+        for index, variable in enumerate(model.variables):
+            variable.assign(reader.get_tensor(f"variables/{index}/.ATTRIBUTES/VARIABLE_VALUE"))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise _damaged(folder, error) from error
+    return model, labels, info
+
+
+def _read_assets(path: str | os.PathLike[str]) -> tuple[pathlib.Path, tuple[str, ...], ModelInfo]:
+    folder = pathlib.Path(path)
+    if not (folder / "saved_model.pb").is_file():
+        raise InputError(
+            f"A SavedModel is a folder with a saved_model.pb. Received: {folder}. "
+            "Make one with perfnet export."
+        )
+    try:
+        labels = (folder / "assets" / LABELS_FILE).read_text(encoding="utf-8")
+        info = (folder / "assets" / INFO_FILE).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{folder} is a SavedModel, but not one of perfnet export: it has no "
+            f"assets/{INFO_FILE} and assets/{LABELS_FILE}. Use tf.saved_model.load for it."
+        ) from error
+    return folder, tuple(labels.splitlines()), ModelInfo.from_json(info)
+
+
+def _damaged(folder: pathlib.Path, error: Exception) -> InputError:
+    reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else repr(error)
+    return InputError(f"{folder} is damaged: {reason}. Copy it again, or export the run again.")

@@ -1,0 +1,130 @@
+"""The object that is exported: traced functions and variables, without Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from perfnet_tf import features
+
+MODES = (True, False)
+
+
+class RecognizerModule(tf.Module):
+    """A network, or the part of it behind one endpoint; see the table of the package.
+
+    The Keras model stays outside the saved object graph: TensorFlow alone can load the result, and
+    neither the number of frames nor their size is fixed.
+    """
+
+    # tf.Module computes these two; the loaded object has no code to do so and needs the lists.
+    variables: Any = ()
+    trainable_variables: Any = ()
+
+    def __init__(self, model: tf_keras.Model, network: Callable[..., Any], endpoint: str) -> None:
+        """Traces the calls.
+
+        Args:
+            model: a built `VideoModel`; owns the variables and the weight decay.
+            network: of `network_function`.
+            endpoint: what a call returns.
+        """
+        super().__init__(name="recognizer")
+        # Past the tracking, which would save every function of the network a second time.
+        object.__setattr__(self, "_network", network)
+        self._endpoint = endpoint
+        for spec in input_specs(model.stream):
+            for training in MODES:
+                self.__call__.get_concrete_function(spec, training=training)
+        used = _handles_behind(network, model.stream, endpoint)
+        self.variables = [v for v in model.variables if id(v.handle) in used]
+        self.trainable_variables = [v for v in model.trainable_variables if id(v.handle) in used]
+        # Functions hold their variables weakly: without this, a part of a loaded module dies with
+        # the whole (`hub.load(path).feature_extractor`).
+        self.network_variables = list(model.variables)
+        self.regularization_losses = _regularization_losses(model, used)
+
+    @tf.function(autograph=False)
+    def __call__(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """The endpoint, for `inputs` as the package says."""
+        named = self._network(as_float(inputs), training=training)  # type: ignore[attr-defined]
+        return named[self._endpoint]
+
+
+def network_function(model: tf_keras.Model) -> Callable[..., Any]:
+    """`model.endpoints` as one graph a mode, which everything exported calls.
+
+    One graph, and not one for each function and dtype: an export is then a fifth as large and as
+    long in the making, and loads in a fifth of the time. What a caller does not use is pruned.
+    """
+
+    @tf.function(autograph=False)
+    def network(inputs: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
+        return model.endpoints(inputs, training=training)
+
+    return network
+
+
+def input_specs(stream: str) -> list[tf.TensorSpec]:
+    """What a model of `stream` takes: float32 first, and uint8 where the stream is pictures."""
+    shape = [None, None, None, None, features.STREAM_CHANNELS[stream]]
+    dtypes = [tf.float32] if stream == features.FLOW else [tf.float32, tf.uint8]
+    return [tf.TensorSpec(shape, dtype, name="inputs") for dtype in dtypes]
+
+
+def as_float(inputs: tf.Tensor) -> tf.Tensor:
+    """Pictures of uint8 as float32 in [0, 1]; float32 as it is."""
+    return tf.cast(inputs, tf.float32) / 255.0 if inputs.dtype == tf.uint8 else inputs
+
+
+def _handles_behind(network: Any, stream: str, endpoint: str) -> set[int]:
+    """Ids of the handles of the variables that an endpoint depends on, in either mode.
+
+    The graph holds more: the endpoint need not be the last one.
+    """
+    handles = set()
+    for training in MODES:
+        graph_function = network.get_concrete_function(input_specs(stream)[0], training=training)
+        waiting = [graph_function.structured_outputs[endpoint].op]
+        seen = {waiting[0].name}
+        while waiting:
+            for tensor in waiting.pop().inputs:
+                if tensor.op.name not in seen:
+                    seen.add(tensor.op.name)
+                    waiting.append(tensor.op)
+        captures = graph_function.graph.captures
+        handles |= {id(outer) for outer, inner in captures if inner.op.name in seen}
+    return handles
+
+
+def _regularization_losses(model: tf_keras.Model, used: set[int]) -> list[Any]:
+    """One function: the weight decay of the variables with handles in `used`; none without decay.
+
+    With the handles of all variables it is the sum of `model.losses`.
+    """
+    layers = [
+        layer
+        for layer in model.submodules
+        if isinstance(layer, tf_keras.layers.Layer)
+        and layer.losses
+        and not any(isinstance(part, tf_keras.layers.Layer) for part in layer.submodules)
+    ]
+    found = sum(len(layer.losses) for layer in layers)
+    if found != len(model.losses):
+        raise RuntimeError(
+            f"{type(model).__name__} has {len(model.losses)} losses, its layers {found}: a layer "
+            "made of layers adds a loss of its own, which the export would leave out."
+        )
+    decayed = [layer for layer in layers if all(id(v.handle) in used for v in layer.variables)]
+    if not decayed:
+        return []
+
+    @tf.function(autograph=False)
+    def weight_decay() -> tf.Tensor:
+        return tf.add_n([loss for layer in decayed for loss in layer.losses])
+
+    weight_decay.get_concrete_function()
+    return [weight_decay]

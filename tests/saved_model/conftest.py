@@ -1,0 +1,87 @@
+"""A network of three convolutions with the interface of the package's own: quick to export."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+import tf_keras
+
+from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig
+from perfnet_tf.models.layers import kernel_decay
+from perfnet_tf.models.video_model import VideoModel
+from perfnet_tf.saved_model import export_saved_model
+
+# Slow references and data writers that several rooms share.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "reference"))
+
+CLASSES = ("Clapping", "Jumping", "Running")
+CONFIG = ExperimentConfig(
+    clip=ClipConfig(8, 64, 64), model=ModelConfig("s3d_g", width_multiplier=0.125)
+)
+
+
+class SmallVideoModel(VideoModel):
+    """Batch norm, convolutions held in a list, the package's own normalisation and head."""
+
+    backbone = "small"
+
+    def __init__(self, stream="rgb"):
+        super().__init__(len(CLASSES), stream=stream, weight_decay=0.01)
+        self.stages = [
+            tf_keras.layers.Conv3D(
+                channels, (3, 3, 5), 2, "same", kernel_regularizer=kernel_decay(0.01)
+            )
+            for channels in (5, 6, 7)
+        ]
+        self.norm = tf_keras.layers.BatchNormalization(momentum=0.9)
+
+    def feature_maps(self, inputs, training):
+        net, maps = inputs, {}
+        for index, stage in enumerate(self.stages):
+            net = maps[f"stage{index}"] = stage(net)
+        maps["norm"] = self.norm(net, training=training)
+        return maps
+
+
+def give_statistics(model, seed=0):
+    """Weights and batch-norm statistics as if the model had been trained."""
+    rng = np.random.default_rng(seed)
+    for variable in model.non_trainable_variables:
+        variable.assign(rng.uniform(0.5, 1.5, variable.shape).astype(np.float32))
+    kernel = model.classifier.kernel
+    kernel.assign(rng.normal(size=kernel.shape).astype(np.float32))
+    return model
+
+
+@pytest.fixture(scope="session")
+def config():
+    return CONFIG
+
+
+@pytest.fixture(scope="session")
+def trained_looking():
+    """The function that makes a fresh model look trained."""
+    return give_statistics
+
+
+@pytest.fixture(scope="session")
+def small_model():
+    tf_keras.utils.set_random_seed(0)
+    return give_statistics(SmallVideoModel().build_for_stream())
+
+
+@pytest.fixture(scope="session")
+def exported(small_model, tmp_path_factory):
+    """The folder of the small model's export; read only."""
+    path = tmp_path_factory.mktemp("export") / "model"
+    return export_saved_model(
+        small_model,
+        path,
+        classes=CLASSES,
+        config=CONFIG,
+        dataset={"name": "toy", "fps": 12.5, "short_side": 72},
+        metrics={"top1": 0.5, "num_clips": 10},
+    )
