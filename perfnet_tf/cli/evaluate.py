@@ -1,0 +1,88 @@
+"""`perfnet evaluate`: accuracy of one run, or of several fused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from absl import flags
+
+from perfnet_tf.cli.command import Command
+from perfnet_tf.config import ClipConfig
+
+
+def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
+    """Accuracy of runs on a split of prepared data: one central crop a video.
+
+    Several runs are evaluated each on its own stream, and fused by the sum of their logits. OUTPUT
+    gets metrics.json, per_class.csv, predictions.csv, confusion.png and logits.npz.
+    """
+    clip = None
+    if arguments.clip is not None:
+        clip = ClipConfig.parse(
+            arguments.clip,
+            frame_stride=arguments.frame_stride or 1,
+            short_side=arguments.short_side,
+        )
+    elif arguments.frame_stride is not None or arguments.short_side is not None:
+        from perfnet_tf.errors import InputError
+
+        raise InputError("--frame_stride and --short_side belong to --clip. Give it, too.")
+    from perfnet_tf.evaluation.protocol import evaluate_runs
+
+    result = evaluate_runs(
+        arguments.runs,
+        arguments.data,
+        arguments.output,
+        split=arguments.split,
+        batch_size=arguments.batch,
+        clip=clip,
+        progress=arguments.progress,
+    )
+    print(_summary(result))
+    return 0
+
+
+def _summary(result: dict[str, Any]) -> str:
+    rows = [(run["name"], f"{run['stream']} {run['clip']}", run) for run in result["runs"]]
+    if result["fusion"]:
+        rows.append(("all of them", result["fusion"], result))
+    name_width = max(len(name) for name, _, _ in rows)
+    note_width = max(len(note) for _, note, _ in rows)
+    lines = [
+        f"{name:<{name_width}}  {note:<{note_width}}  top-1 {values['top1']:7.2%}  "
+        f"top-5 {values['top5']:7.2%}  per class {values['mean_class_accuracy']:7.2%}"
+        for name, note, values in rows
+    ]
+    lines.append(f"{result['num_clips']} clips of {result['dataset']}, split {result['split']}")
+    if result["num_failed"]:
+        lines.append(
+            f"note: {result['num_failed']} clips of the dataset (all splits) could not be read "
+            "when it was prepared, and are not counted"
+        )
+    return "\n".join(lines)
+
+
+COMMAND = Command("evaluate", "--runs=RUN[,RUN...] --data=DIR --output=DIR", _run)
+_FLAGS = COMMAND.flags
+flags.DEFINE_list("runs", [], "Folders of runs, separated by commas.", flag_values=_FLAGS)
+flags.DEFINE_string("data", None, "Prepared dataset.", flag_values=_FLAGS)
+flags.DEFINE_string("output", None, "Folder to write to.", flag_values=_FLAGS)
+flags.DEFINE_string("split", "test", "Split of the dataset.", flag_values=_FLAGS)
+flags.DEFINE_integer("batch", 8, "Clips at once.", flag_values=_FLAGS)
+flags.DEFINE_string(
+    "clip",
+    None,
+    "FRAMESxHEIGHTxWIDTH that every run sees; without it, each run's own evaluation clip.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_integer(
+    "frame_stride", None, "With --clip: take every n-th stored frame.", flag_values=_FLAGS
+)
+flags.DEFINE_integer(
+    "short_side",
+    None,
+    "With --clip: pixels of the frames' shorter side before the crop.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_bool("progress", True, "Report progress.", flag_values=_FLAGS)
+COMMAND.require("runs", "data", "output")
