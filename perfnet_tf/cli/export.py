@@ -1,0 +1,56 @@
+"""`perfnet export`: a run as a SavedModel."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from perfnet_tf.cli.command import Command
+
+_SNIPPET = """\
+import tensorflow as tf
+model = tf.saved_model.load({path!r})
+logits = model(clips)  # {inputs}
+# fine-tuning, in a tf_keras model: hub.KerasLayer({path!r}, trainable=True)"""
+
+_INPUTS = {
+    "rgb": "[batch, frames, height, width, 3] RGB: float32 in [0, 1] or uint8",
+    "pose": "[batch, frames, height, width, 3] RGB with limbs drawn: float32 in [0, 1] or uint8",
+    "flow": "[batch, frames, height, width, 2] float32 (dx, dy) in pixels a frame",
+}
+
+
+def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
+    """Writes a run as a SavedModel that TensorFlow and TF Hub load without this package.
+
+    Any number of frames and any size may be fed. --metrics puts what perfnet evaluate measured into
+    the model's model.json.
+    """
+    from perfnet_tf.saved_model import export_saved_model
+    from perfnet_tf.saved_model.info import read_metrics
+    from perfnet_tf.training.run_directory import load_run
+
+    metrics = None if arguments.metrics is None else read_metrics(arguments.metrics)
+    run = load_run(arguments.run)
+    path = export_saved_model(run, arguments.output, metrics=metrics, license=arguments.license)
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    parameters = sum(weight.shape.num_elements() for weight in run.model.trainable_weights)
+    print(
+        f"{path}: {run.config.model.backbone}, {run.config.stream}, {len(run.classes)} classes, "
+        f"{parameters:,} trainable parameters, {size / 2**20:.1f} MiB\n"
+        "serving_default: frames -> logits, probabilities, features\n\n"
+        + _SNIPPET.format(path=str(path), inputs=_INPUTS[run.config.stream])
+    )
+    return 0
+
+
+COMMAND = Command("export", "--run=RUN --output=DIR", _run)
+_FLAGS = COMMAND.flags
+flags.DEFINE_string("run", None, "Folder of a finished run.", flag_values=_FLAGS)
+flags.DEFINE_string("output", None, "Folder to make.", flag_values=_FLAGS)
+flags.DEFINE_string(
+    "metrics", None, "metrics.json of perfnet evaluate for this run.", flag_values=_FLAGS
+)
+flags.DEFINE_string(
+    "license", "Apache-2.0", "SPDX name of the weights' licence.", flag_values=_FLAGS
+)
+COMMAND.require("run", "output")

@@ -1,0 +1,100 @@
+import json
+
+import numpy as np
+import pytest
+import tf_keras
+from small_clips import write_video
+from tiny_network import build_tiny
+
+from perfnet_tf.cli.main import main
+from perfnet_tf.cli.predict import bar
+from perfnet_tf.config import ClipConfig, ExperimentConfig
+from perfnet_tf.saved_model import export_saved_model
+
+CLASSES = ("Clapping", "Jumping", "Running", "Waving")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """`model`, a flow model, and `videos` with a.mp4, sub/b.mp4 and damaged.mp4."""
+    folder = tmp_path_factory.mktemp("predict")
+    tf_keras.utils.set_random_seed(0)
+    for name, stream in (("model", "rgb"), ("flow_model", "flow")):
+        config = ExperimentConfig(stream=stream, clip=ClipConfig(6, 24, 32, short_side=28))
+        model = build_tiny(config.model, len(CLASSES), stream)
+        dataset = {"name": "toy", "fps": 12.5, "short_side": 40}
+        export_saved_model(model, folder / name, classes=CLASSES, config=config, dataset=dataset)
+    write_video(folder / "videos" / "a.mp4", frames=40)
+    write_video(folder / "videos" / "sub" / "b.mp4", frames=9, seed=1)
+    return folder
+
+
+def test_text_shows_the_likeliest_classes_with_bars(folder, capsys):
+    video = folder / "videos" / "a.mp4"
+    assert main(["predict", str(video), f"--model={folder / 'model'}", "--top=3"]) == 0
+    name, *lines = capsys.readouterr().out.splitlines()
+    assert name == str(video)
+    assert len(lines) == 3
+    shares = [float(line.split("%")[0]) for line in lines]
+    assert shares == sorted(shares, reverse=True)
+    assert {line.split()[-1] for line in lines} <= set(CLASSES)
+    assert "█" in lines[0]
+
+
+def test_json_has_a_line_for_each_video_of_a_folder(folder, capsys):
+    arguments = [str(folder / "videos"), f"--model={folder / 'model'}", "--json", "--top=9"]
+    assert main(["predict", *arguments]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [answer["video"].split("videos/")[1] for answer in answers] == ["a.mp4", "sub/b.mp4"]
+    for answer in answers:
+        assert {entry["label"] for entry in answer["top"]} == set(CLASSES)
+        np.testing.assert_allclose(sum(e["probability"] for e in answer["top"]), 1, atol=1e-6)
+        assert answer["incomplete"] is None
+
+
+def test_bad_videos_are_told_and_the_others_answered(folder, tmp_path, capsys):
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(b"\x00\x00\x00\x18ftypmp42" + bytes(2000))
+    videos = [str(damaged), str(folder / "videos" / "a.mp4"), str(tmp_path / "missing.mp4")]
+    assert main(["predict", *videos, f"--model={folder / 'model'}", "--json"]) == 2
+    captured = capsys.readouterr()
+    (answer,) = captured.out.splitlines()
+    assert json.loads(answer)["video"] == videos[1]
+    errors = captured.err.splitlines()
+    assert "damaged.mp4" in errors[0]
+    assert "missing.mp4, which does not exist" in errors[1]
+    assert errors[2] == "perfnet predict: 2 of 3 videos failed"
+
+
+def test_a_part_of_a_long_video_is_said_to_be_one(folder, capsys):
+    video = str(folder / "videos" / "a.mp4")
+    assert main(["predict", video, f"--model={folder / 'model'}", "--max_seconds=0.5"]) == 0
+    assert "(longer than 0.5 s: only that much was looked at)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model=nowhere", "a.mp4"], "A SavedModel is a folder"),
+        (["--model=MODEL"], "at least one video"),
+        (["--model=MODEL", "--top=0", "a.mp4"], "--top must be"),
+        (["--model=MODEL", "--max_seconds=0", "a.mp4"], "max_seconds must be"),
+        (["--model=FLOW", "a.mp4"], "Only RGB models"),
+        (["--model=MODEL", "EMPTY"], "A folder must hold videos"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(folder, tmp_path, capsys, arguments, message):
+    names = {"MODEL": folder / "model", "FLOW": folder / "flow_model", "EMPTY": tmp_path}
+    for name, path in names.items():
+        arguments = [argument.replace(name, str(path)) for argument in arguments]
+    assert main(["predict", *arguments]) == 2
+    captured = capsys.readouterr().err
+    assert message in captured
+    assert captured.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("share", "cells"), [(0, ""), (1, "█" * 20), (0.5, "█" * 10), (0.03, "▋"), (0.999, "█" * 20)]
+)
+def test_bars_have_eighths_of_a_cell(share, cells):
+    assert bar(share) == cells.ljust(20)

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+import tf_keras
+from prepared_clips import write_dataset
+from small_clips import write_video
+from tiny_network import build_tiny
+
+from perfnet_tf.config import ClipConfig, ExperimentConfig
+from perfnet_tf.evaluation.fusion import ClipScores
+from perfnet_tf.evaluation.protocol import evaluate_runs
+from perfnet_tf.records.reader import read_clip
+from perfnet_tf.records.schema import ClipRecord
+from perfnet_tf.saved_model import export_saved_model, load_saved_model
+from perfnet_tf.saved_model.prediction import classify_frames, predict_videos
+from perfnet_tf.training.run_directory import Run
+from perfnet_tf.video.decode import read_video
+
+CLASSES = ("class0", "class1", "class2")
+CLIP = ClipConfig(6, 24, 32, frame_stride=2, short_side=28)
+
+
+@pytest.mark.parametrize("num_frames", [60, 7])  # longer and shorter than the window
+def test_prediction_gives_the_logits_of_evaluation(tmp_path, num_frames):
+    write_video(tmp_path / "a.mp4", frames=num_frames)
+    frames = read_video(tmp_path / "a.mp4", fps=12.5, short_side=40).frames
+    stored = ClipRecord("a", 1, "class1", frames, np.arange(len(frames)) / 12.5, 12.5)
+    data = write_dataset(
+        tmp_path / "data", {"test": [stored]}, num_classes=3, num_shards=1, pose=False, flow=False
+    )
+    tf_keras.utils.set_random_seed(0)
+    config = ExperimentConfig(clip=ClipConfig(2, 8, 8), eval_clip=CLIP)
+    model = build_tiny(config.model, len(CLASSES))
+    kernel = model.classifier.kernel
+    kernel.assign(np.random.default_rng(0).normal(size=kernel.shape).astype(np.float32))
+    run = Run(
+        tmp_path / "run", config, CLASSES, model, {"dataset": {"fps": 12.5, "short_side": 40}}
+    )
+    evaluate_runs([run], data, tmp_path / "results", progress=False)
+    expected = ClipScores.load(tmp_path / "results" / "logits.npz").logits[0]
+    assert np.ptp(expected) > 0.01
+
+    exported = load_saved_model(export_saved_model(run, tmp_path / "model"))
+    from_record = classify_frames(read_clip(data, "a").frames, exported, CLIP)
+    np.testing.assert_allclose(from_record, expected, rtol=1e-5, atol=1e-6)
+    (from_video,) = predict_videos([tmp_path / "a.mp4"], exported)
+    np.testing.assert_allclose(from_video.logits, expected, atol=0.02 * np.ptp(expected))
+    assert from_video.incomplete is None
+    assert from_video.labels == CLASSES
