@@ -136,8 +136,6 @@ class WorkerProcess:
                 stderr=log,
                 text=True,
                 env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "2"},
-                # Control-C is the parent's to handle: a child that dies of it is no failed clip.
-                start_new_session=True,
             )
         answer = self._ask(self._setup)
         if answer is None or "error" in answer:
@@ -190,6 +188,10 @@ def _describe_death(status: int) -> str:
 
 def _serve() -> None:
     """The child: settings, then clips, until standard input ends."""
+    # Control-C is the parent's to handle: a child that dies of it is no failed clip. A session of
+    # its own would spare it, too, but Linux gives each session the same share of the processor,
+    # whatever its `nice`: the workers would starve everything else.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Answers go out through a descriptor of our own: what libraries print goes to the log.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
