@@ -17,11 +17,11 @@ import numpy as np
 from perfnet_tf import features
 from perfnet_tf.config import ExperimentConfig
 from perfnet_tf.demo.stages import (
+    EXPERIMENT,
     EXPORTED,
     FUSIONS,
     LOSSES,
     PREDICTED,
-    PRESET,
     DemoConfig,
     DemoFolder,
     Journal,
@@ -35,7 +35,6 @@ from perfnet_tf.evaluation.report import (
     stack_frames,
     write_report,
 )
-from perfnet_tf.presets import PRESETS
 from perfnet_tf.records.inspection import open_clip
 from perfnet_tf.records.inspection_picture import choose_max_speed, draw_streams
 from perfnet_tf.records.schema import read_dataset_info
@@ -231,7 +230,7 @@ def list_commands(folder: DemoFolder, config: DemoConfig) -> list[tuple[str, str
         return shlex.join(["perfnet", *words])
 
     def training(run: str, experiment: ExperimentConfig, *words: str) -> tuple[str, ...]:
-        preset = PRESETS[PRESET].train
+        preset = EXPERIMENT.train
         changed = {
             "epochs": experiment.train.epochs != preset.epochs,
             "seed": experiment.train.seed != preset.seed,
@@ -239,7 +238,7 @@ def list_commands(folder: DemoFolder, config: DemoConfig) -> list[tuple[str, str
         values = dataclasses.asdict(experiment.train)
         flags = [f"--{name}={values[name]}" for name, differs in changed.items() if differs]
         where = (f"--data={folder.records}", f"--output={folder.run(run)}")
-        return (*words, f"--preset={PRESET}", *flags, *where)
+        return (*words, "--preset=demo", *flags, *where)
 
     demo = ["demo", f"--output={folder.path}", f"--clips_per_class={config.clips_per_class}"]
     demo += [] if config.epochs is None else [f"--epochs={config.epochs}"]

@@ -32,21 +32,36 @@ from typing import Any
 from tqdm import tqdm
 
 from perfnet_tf import features
-from perfnet_tf.config import DistillConfig, ExperimentConfig
+from perfnet_tf.config import (
+    ClipConfig,
+    DistillConfig,
+    ExperimentConfig,
+    ModelConfig,
+    TrainConfig,
+)
 from perfnet_tf.datasets.catalog import load_catalog
 from perfnet_tf.datasets.synthetic import SyntheticConfig, generate_synthetic_dataset
 from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation.fusion import ClipScores, fuse
 from perfnet_tf.evaluation.metrics import accuracy_summary
 from perfnet_tf.evaluation.protocol import evaluate_runs
-from perfnet_tf.presets import PRESETS
 from perfnet_tf.records.build import build_records
 from perfnet_tf.records.prepare_config import PrepareConfig
 from perfnet_tf.saved_model import export_saved_model
 from perfnet_tf.training.run_directory import load_run
 from perfnet_tf.training.trainer import train
 
-PRESET = "demo"
+#: Ours: a network that two CPU cores train in two minutes, on classes that tell left from right.
+EXPERIMENT = ExperimentConfig(
+    clip=ClipConfig(16, 64, 80),
+    model=ModelConfig(
+        "s3d_g",
+        width_multiplier=0.25,
+        dropout_rate=0.2,
+        options={"batch_norm_momentum": 0.9},
+    ),
+    train=TrainConfig(epochs=30, batch_size=16, learning_rate=0.05, mirror=False),
+)
 LOSSES = ("separate", "unified")
 #: Streams of the teachers, in the order of the report.
 TEACHERS = (features.FLOW, features.POSE)
@@ -68,7 +83,7 @@ class DemoConfig:
 
     Attributes:
         clips_per_class: videos of each of the ten classes, a third of them for the test.
-        epochs: of each training; None takes the preset's.
+        epochs: of each training; None takes `experiment`'s.
         seed: of the videos, the initial weights, the order and the augmentation.
         pose_weights: folder of PoseNet; None draws the poses from the known keypoints.
         experiment: the settings of every training but its stream and teachers.
@@ -78,7 +93,7 @@ class DemoConfig:
     epochs: int | None = None
     seed: int = 0
     pose_weights: str | None = None
-    experiment: ExperimentConfig = field(default_factory=lambda: PRESETS[PRESET])
+    experiment: ExperimentConfig = field(default_factory=lambda: EXPERIMENT)
 
     @property
     def synthetic(self) -> SyntheticConfig:
