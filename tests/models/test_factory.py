@@ -21,7 +21,7 @@ def test_configuration_reaches_the_network():
     assert model.built
     assert (model.num_classes, model.stream, model.gating) == (5, "flow", "cell")
     assert (model.width_multiplier, model.dropout_rate, model.weight_decay) == (0.1, 0.2, 0.0)
-    assert model.trainable_variables[0].shape == (7, 7, 7, 2, 16)
+    assert model.stages["Conv2d_1a_7x7"].conv.kernel.shape == (7, 7, 7, 2, 16)
 
 
 def test_backbone_names_say_whether_features_are_gated():

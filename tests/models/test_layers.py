@@ -154,7 +154,7 @@ class TestFeatureGating:
         clip = np.ones((1, 16, 40, 48, 1), np.float32)
         layer.build(clip.shape)
         layer.set_weights([np.ones((1, 1))])
-        assert layer(clip)[0, 0, 0, 0, 0] == pytest.approx(1 / (1 + np.exp(-1)), abs=4e-3)
+        assert float(layer(clip)[0, 0, 0, 0, 0]) == pytest.approx(1 / (1 + np.exp(-1)), abs=4e-3)
 
 
 class TestConvUnit:
@@ -164,7 +164,7 @@ class TestConvUnit:
         unit(video())
         rng = np.random.default_rng(5)
         kernel, gamma, beta, mean, variance = (
-            rng.uniform(0.5, 1.5, weight.shape) - 0.6 * (weight.ndim == 5)
+            rng.uniform(0.5, 1.5, weight.shape) - 0.6 * (len(weight.shape) == 5)
             for weight in unit.weights
         )
         unit.set_weights([kernel, gamma, beta, mean, variance])

@@ -38,7 +38,9 @@ def test_inception_cell_equals_the_slow_reference():
     video = np.random.default_rng(1).normal(size=(2, 3, 4, 5, 6)).astype(np.float32)
     cell(video)
     rng = np.random.default_rng(2)
-    cell.set_weights([rng.uniform(0.1, 1, w.shape) - 0.4 * (w.ndim > 1) for w in cell.weights])
+    cell.set_weights(
+        [rng.uniform(0.1, 1, w.shape) - 0.4 * (len(w.shape) > 1) for w in cell.weights]
+    )
 
     def conv(unit, inputs):
         kernel = unit.conv.kernel.numpy()

@@ -1,0 +1,42 @@
+import json
+
+import pytest
+
+from perfnet_tf.cli import models
+from perfnet_tf.cli.main import main
+
+
+def test_json_counts_every_backbone(capsys):
+    assert main(["models", "--json", "--num_classes=5", "--clips=3x20x24,2x32x40"]) == 0
+    networks = {network["backbone"]: network for network in json.loads(capsys.readouterr().out)}
+    assert list(networks) == ["r3d50_g", "r3d50", "s3d_g", "s3d"]
+    for network in networks.values():
+        assert list(network["gflops"]) == ["3x20x24", "2x32x40"]
+        for clip, gmacs in network["gmacs"].items():
+            assert network["gflops"][clip] == pytest.approx(2 * gmacs, abs=2e-3)
+    # Features 2048 and 1024, at 600 and at 5 classes, with biases.
+    assert networks["r3d50_g"]["trainable_parameters"] == 34_027_672 - 595 * 2049
+    assert networks["s3d_g"]["trainable_parameters"] == 9_723_848 - 595 * 1025
+    assert networks["s3d"]["options"]["gating"] == "none"
+
+
+def test_table_marks_what_others_published():
+    network = {
+        "backbone": "r3d50_g",
+        "num_classes": 600,
+        "trainable_parameters": 34_027_672,
+        "gmacs": {"250x256x256": 1832.656},
+        "gflops": {"250x256x256": 3665.311},
+        "published": models.PUBLISHED["r3d50_g"],
+        "options": {"gating": "block"},
+    }
+    table = models._table([network])
+    assert "34.03 M" in table
+    assert "3665.3 (1832.7)" in table
+    assert table.index("published:") < table.index("3666 GFLOPs")
+    assert "gating=block" in table
+
+
+def test_bad_clip_is_refused_in_one_line(capsys):
+    assert main(["models", "--clips=64x224"]) == 2
+    assert "FRAMESxHEIGHTxWIDTH" in capsys.readouterr().err
