@@ -7,7 +7,7 @@ from official.common import distribute_utils
 
 from perfnet_tf.errors import InputError, check_choice
 
-STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker_mirrored", "tpu")
+STRATEGIES = ("auto", "one_device", "mirrored", "tpu")
 
 
 def make_strategy(name: str = "auto", *, tpu: str = "local") -> tf.distribute.Strategy:
@@ -15,8 +15,7 @@ def make_strategy(name: str = "auto", *, tpu: str = "local") -> tf.distribute.St
 
     Args:
         name: `auto`: mirrored over all GPUs if there are several, else one device; `one_device`:
-            the first GPU, or the CPU; `mirrored`: all GPUs of this machine;
-            `multi_worker_mirrored`: all GPUs of the machines in `TF_CONFIG`; `tpu`.
+            the first GPU, or the CPU; `mirrored`: all GPUs of this machine; `tpu`.
         tpu: name or address of the TPU.
 
     Raises:

@@ -1,0 +1,241 @@
+import csv
+import os
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from perfnet_tf.config import (
+    ClipConfig,
+    DistillConfig,
+    ExperimentConfig,
+    ModelConfig,
+    TrainConfig,
+)
+from perfnet_tf.distill.teachers import Teacher
+from perfnet_tf.errors import InputError
+from perfnet_tf.training.loop import TrainLoop
+from perfnet_tf.training.run_directory import load_run
+from perfnet_tf.training.trainer import train
+
+#: 15 clips in batches of 4: epochs end after 4, 8 and 11 steps.
+CONFIG = ExperimentConfig(
+    clip=ClipConfig(6, 24, 32, short_side=28),
+    model=ModelConfig(dropout_rate=0.5, weight_decay=0.001),
+    train=TrainConfig(epochs=3, batch_size=4, learning_rate=0.2, checkpoint_every_steps=3),
+)
+
+
+@pytest.fixture(autouse=True)
+def _tiny(tiny_networks):
+    pass
+
+
+def changed(**train_options):
+    values = {**vars(CONFIG.train), **train_options}
+    return CONFIG.replace(train=TrainConfig(**values))
+
+
+def rows(folder):
+    with open(folder / "history.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def weights(run):
+    return [variable.numpy() for variable in run.model.variables]
+
+
+def assert_close(some, others, tolerance=1e-6):
+    for one, other in zip(some, others, strict=True):
+        np.testing.assert_allclose(one, other, atol=tolerance)
+
+
+class Killed(Exception):
+    pass
+
+
+def kill_after(monkeypatch, step, action=None):
+    advance = TrainLoop._advance
+
+    def killed(self, iterator, done, end, progress):
+        if done >= step and action is None:
+            raise Killed
+        if done == step:
+            action()
+        return advance(self, iterator, done, end, progress)
+
+    monkeypatch.setattr(TrainLoop, "_advance", killed)
+
+
+@pytest.fixture(scope="module")
+def unstopped(data, tmp_path_factory):
+    from tiny_network import build_tiny
+
+    from perfnet_tf.training import run_directory, trainer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "build_from_config", build_tiny)
+        patch.setattr(run_directory, "build_from_config", build_tiny)
+        return train(CONFIG, data, tmp_path_factory.mktemp("runs") / "unstopped", progress=False)
+
+
+@pytest.mark.parametrize("step", [2, 7, 9])
+def test_a_killed_run_arrives_where_it_would_have_arrived(
+    data, tmp_path, monkeypatch, unstopped, step
+):
+    output = tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_after(patch, step)
+        train(CONFIG, data, output, progress=False)
+    with pytest.raises(InputError, match="has no weights"):
+        load_run(output)
+    resumed = train(CONFIG, data, output, progress=False)
+    assert_close(weights(resumed), weights(unstopped))
+    measured = [{k: v for k, v in r.items() if k != "clips_per_second"} for r in rows(output)]
+    expected = [
+        {k: v for k, v in r.items() if k != "clips_per_second"} for r in rows(unstopped.path)
+    ]
+    assert measured == expected
+
+
+def test_a_run_leaves_what_the_module_documents(unstopped):
+    names = {path.name for path in unstopped.path.iterdir()}
+    assert names == {
+        "config.json",
+        "classes.txt",
+        "run.json",
+        "history.csv",
+        "weights.index",
+        "weights.data-00000-of-00001",
+        "tensorboard",
+    }
+    history = rows(unstopped.path)
+    assert [(row["epoch"], row["step"]) for row in history] == [("1", "4"), ("2", "8"), ("3", "11")]
+    assert float(history[-1]["loss"]) == pytest.approx(
+        float(history[-1]["cross_entropy"]) + float(history[-1]["weight_decay"]), abs=1e-4
+    )
+    assert unstopped.record["dataset"]["num_clips"] == 15
+    assert_close(weights(load_run(unstopped.path)), weights(unstopped), 0)
+    events = list((unstopped.path / "tensorboard").iterdir())
+    assert len(events) == 1
+
+
+def test_a_finished_run_is_returned_as_it_is(data, unstopped, capsys):
+    before = (unstopped.path / "weights.index").stat().st_mtime_ns
+    again = train(CONFIG, data, unstopped.path)
+    assert "nothing is left to train" in capsys.readouterr().out
+    assert (unstopped.path / "weights.index").stat().st_mtime_ns == before
+    assert_close(weights(again), weights(unstopped), 0)
+
+
+def test_another_configuration_or_a_foreign_folder_is_refused(data, unstopped, tmp_path):
+    with pytest.raises(InputError, match=r"train.learning_rate was 0.2, is 0.1"):
+        train(changed(learning_rate=0.1), data, unstopped.path)
+    with pytest.raises(InputError, match="initial was None"):
+        train(CONFIG, data, unstopped.path, initial=unstopped)
+    (tmp_path / "photo.jpg").write_text("")
+    with pytest.raises(InputError, match="a new or an empty folder"):
+        train(CONFIG, data, tmp_path)
+
+
+def test_steps_per_execution_changes_nothing_but_the_calls(data, tmp_path, unstopped):
+    run = train(changed(steps_per_execution=5), data, tmp_path / "run", progress=False)
+    assert_close(weights(run), weights(unstopped))
+
+
+@pytest.mark.parametrize(
+    ("number", "left_by", "status"),
+    [(signal.SIGTERM, SystemExit, 143), (signal.SIGINT, KeyboardInterrupt, None)],
+)
+def test_a_signal_saves_at_the_next_step(
+    data, tmp_path, monkeypatch, unstopped, number, left_by, status, capsys
+):
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        kill_after(patch, 5, lambda: os.kill(os.getpid(), number))
+        with pytest.raises(left_by) as error:
+            train(changed(checkpoint_every_steps=None), data, tmp_path / "run")
+    assert getattr(error.value, "code", None) == status
+    assert "stopped after step 6 of 11" in capsys.readouterr().err
+    assert signal.getsignal(number) == before
+    resumed = train(changed(checkpoint_every_steps=None), data, tmp_path / "run", progress=False)
+    assert_close(weights(resumed), weights(unstopped))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(data, tmp_path):
+    with pytest.raises(InputError, match=r"The loss became (nan|inf) at step \d+ of 11.*Lower"):
+        train(changed(learning_rate=1e30, warmup_epochs=0.0), data, tmp_path / "r", progress=False)
+    with pytest.raises(InputError, match="has no weights"):
+        load_run(tmp_path / "r")
+
+
+def test_progress_is_a_line_an_epoch_where_there_is_no_terminal(data, tmp_path, capsys):
+    train(changed(validate_every_epochs=2), data, tmp_path / "run")
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("epoch 1/3: loss ")
+    assert "clips_per_second" in lines[0] and "left" in lines[0]
+    validated = [row["val_top1"] for row in rows(tmp_path / "run")]
+    assert validated[0] == "" and all(0 <= float(value) <= 1 for value in validated[1:])
+
+
+def test_a_student_is_distilled_from_runs_and_functions(data, tmp_path):
+    flow = train(CONFIG.replace(stream="flow"), data, tmp_path / "flow", progress=False)
+    config = CONFIG.replace(distill=DistillConfig("separate", {"pose": 2.0}))
+    teachers = {"flow": flow.path, "pose": Teacher(lambda x: tf.zeros([4, 3]), "pose")}
+    run = train(config, data, tmp_path / "student", teachers=teachers, progress=False)
+    assert run.record["teachers"] == {"flow": str(flow.path), "pose": "a function"}
+    last = {name: float(value) for name, value in rows(run.path)[-1].items()}
+    total = last["cross_entropy"] + last["mse_flow"] + 2 * last["mse_pose"] + last["weight_decay"]
+    assert last["loss"] == pytest.approx(total, abs=1e-4)
+    assert load_run(run.path).config.distill == config.distill
+
+
+def test_a_teacher_of_other_classes_is_refused_before_anything_is_written(data, tmp_path):
+    teacher = Teacher(lambda x: x, "rgb", ("class0", "class1", "class9"))
+    with pytest.raises(InputError, match="lacks class2 and has class9"):
+        train(CONFIG, data, tmp_path / "run", teachers={"rgb": teacher})
+    assert not (tmp_path / "run").exists()
+
+
+def test_fine_tuning_starts_from_the_weights_of_the_run(data, tmp_path, unstopped):
+    still = changed(learning_rate=1e-30, epochs=1)
+    still = still.replace(model=ModelConfig(dropout_rate=0.0, weight_decay=0.001))
+    run = train(still, data, tmp_path / "same", initial=unstopped, progress=False)
+    names = [variable.name for variable in run.model.trainable_variables]
+    for name, ours, theirs in zip(
+        names, run.model.trainable_variables, unstopped.model.trainable_variables, strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs, err_msg=name)
+    assert run.record["initial"] == str(unstopped.path)
+
+
+def test_fine_tuning_on_other_classes_keeps_all_but_the_classifier(tmp_path, unstopped):
+    from prepared_clips import write_tiny_dataset
+
+    other = write_tiny_dataset(tmp_path / "other", num_classes=2)
+    still = changed(learning_rate=1e-30, epochs=1)
+    run = train(still, other, tmp_path / "run", initial=unstopped.path, progress=False)
+    assert run.model.num_classes == 2
+    np.testing.assert_array_equal(run.model.unit.conv.kernel, unstopped.model.unit.conv.kernel)
+
+
+def test_fine_tuning_another_network_is_refused(data, tmp_path, unstopped):
+    other = CONFIG.replace(model=ModelConfig(options={"batch_norm": False}))
+    with pytest.raises(InputError, match="weights of its own network"):
+        train(other, data, tmp_path / "options", initial=unstopped)
+    with pytest.raises(InputError, match="for rgb in .* for flow"):
+        train(CONFIG.replace(stream="flow"), data, tmp_path / "flow", initial=unstopped)
+
+
+def test_bfloat16_trains_and_is_kept_in_float32(data, tmp_path):
+    run = train(changed(precision="mixed_bfloat16"), data, tmp_path / "run", progress=False)
+    assert run.model.unit.conv.compute_dtype == "bfloat16"
+    assert {v.dtype for v in run.model.variables} == {tf.float32}
+    assert np.isfinite(float(rows(run.path)[-1]["loss"]))
+
+
+def test_fewer_clips_than_a_batch_still_train(data, tmp_path):
+    run = train(changed(batch_size=20, epochs=3), data, tmp_path / "run", progress=False)
+    assert [row["step"] for row in rows(run.path)] == ["1", "2"]
