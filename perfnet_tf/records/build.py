@@ -12,7 +12,6 @@ videos and the output must then be on a file system that every worker sees under
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import pathlib
 import threading
@@ -35,26 +34,15 @@ from perfnet_tf.records.schema import (
 from perfnet_tf.records.shards import preparation_identity, write_dataset, write_failures
 from perfnet_tf.records.staging import (
     ClipOutcome,
-    Journal,
+    PreparationError,
     Staging,
     check_identity,
     clip_key,
     exclusive,
     pending_clips,
 )
-from perfnet_tf.records.worker import LocalWorker, WorkerError, WorkerProcess
 
-with contextlib.ExitStack() as _quiet:
-    # Beam warns of cloud clients that are not installed, which nobody here asked for.
-    _quiet.callback(logging.disable, logging.root.manager.disable)
-    logging.disable(logging.WARNING)
-    import apache_beam as beam
-    from apache_beam.options.pipeline_options import PipelineOptions
-    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-
-
-class PreparationError(RuntimeError):
-    """The preparation failed, though what the user passed was in order; one line."""
+__all__ = ["PreparationError", "Preparation", "PrepareConfig", "build_records"]
 
 
 @dataclass(frozen=True)
@@ -124,8 +112,12 @@ def build_records(
         if not staging.finished:
             pending, _ = pending_clips(clips, staging)
             num_made = len(pending)
-            with _progress(staging, len(clips), len(pending), show=show_progress):
-                _run_pipeline(pending, staging, config, workers, beam_options)
+            if pending:
+                # Imported when there is work: Beam takes seconds.
+                from perfnet_tf.records.beam_pipeline import run_pipeline
+
+                with _progress(staging, len(clips), len(pending), show=show_progress):
+                    run_pipeline(pending, staging, config, workers, beam_options)
         outcomes = staging.outcomes()
         _check_finished(clips, outcomes)
         failures = _failures(clips, outcomes, missing)
@@ -137,130 +129,6 @@ def build_records(
             )
         info = write_dataset(clips, outcomes, staging, config, classes, failures)
     return Preparation(info, num_made, time.monotonic() - started, _size(output, info))
-
-
-class MakeRecord(beam.DoFn):
-    """`SourceClip` to `ClipOutcome`, leaving the record in the staging folder."""
-
-    #: Workers of this process, for `cancel`.
-    _open: set[WorkerProcess] = set()
-    _cancelled = threading.Event()
-    #: Why a worker of this process did not start: Beam would hand it on as text only.
-    _refusal: InputError | WorkerError | None = None
-
-    def __init__(self, output: str, config: PrepareConfig, *, num_threads: int, local: bool):
-        self._output = output
-        self._config = config
-        self._num_threads = num_threads
-        self._local = local
-        self._worker: LocalWorker | WorkerProcess | None = None
-
-    def setup(self) -> None:
-        """Opens a journal; the worker starts with the first clip."""
-        self._staging = Staging(self._output)
-        self._journal = Journal(self._staging)
-
-    def process(self, clip: SourceClip) -> Iterator[ClipOutcome]:
-        """Makes one record."""
-        if self._cancelled.is_set():
-            return
-        if self._worker is None:
-            try:
-                self._worker = self._start()
-            except (InputError, WorkerError) as error:
-                MakeRecord._refusal = error
-                raise
-        outcome = self._worker(clip)
-        if outcome is not None:
-            self._journal.write(outcome)
-            yield outcome
-
-    def teardown(self) -> None:
-        """Ends the worker."""
-        if self._worker is not None:
-            self._worker.close()
-            if isinstance(self._worker, WorkerProcess):
-                self._open.discard(self._worker)
-
-    def _start(self) -> LocalWorker | WorkerProcess:
-        if self._local:
-            return LocalWorker(self._staging, self._config)
-        worker = WorkerProcess(self._staging, self._config, self._num_threads)
-        self._open.add(worker)
-        return worker
-
-    @classmethod
-    def reset(cls) -> None:
-        """Forgets an earlier run of this process."""
-        cls._cancelled.clear()
-        cls._refusal = None
-
-    @classmethod
-    def cancel(cls) -> None:
-        """Ends every worker of this process; clips in the making are given up."""
-        cls._cancelled.set()
-        for worker in list(cls._open):
-            worker.close()
-
-
-def _run_pipeline(
-    pending: Sequence[SourceClip],
-    staging: Staging,
-    config: PrepareConfig,
-    workers: int | None,
-    beam_options: Sequence[str],
-) -> None:
-    if not pending:
-        return
-    cores = available_cores()
-    num_workers = min(cores if workers is None else workers, len(pending))
-    make = MakeRecord(
-        str(staging.output.absolute()),
-        config,
-        num_threads=max(1, cores // max(1, num_workers)),
-        local=num_workers == 0,
-    )
-    if any(option.startswith("--runner") for option in beam_options):
-        pipeline = beam.Pipeline(options=PipelineOptions([*beam_options]))
-    else:
-        # Threads of this process that each wait for a process of their own (`records.worker`):
-        # Beam's own multi_processing mode waits for ever for a process that died.
-        mode = "multi_threading" if num_workers > 1 else "in_memory"
-        options = PipelineOptions(
-            [
-                *beam_options,
-                f"--direct_num_workers={max(1, num_workers)}",
-                f"--direct_running_mode={mode}",
-            ]
-        )
-        pipeline = beam.Pipeline(runner=FnApiRunner(), options=options)
-    MakeRecord.reset()
-    try:
-        with _quiet_beam(), pipeline:
-            (
-                pipeline
-                | "Clips" >> beam.Create(pending)
-                # Without it one worker would get all clips: Beam fuses steps that it can.
-                | "Spread" >> beam.Reshuffle()
-                | "MakeRecord" >> beam.ParDo(make)
-            )
-    except (KeyboardInterrupt, SystemExit):
-        MakeRecord.cancel()
-        raise
-    except Exception as error:
-        MakeRecord.cancel()
-        refusal = MakeRecord._refusal
-        if isinstance(refusal, InputError):
-            raise refusal from None
-        cause = str(refusal) if refusal else f"The pipeline failed: {_last_line(error)}"
-        raise PreparationError(f"{cause} Run the command again to go on.") from error
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _check(clips: Sequence[SourceClip], classes: Sequence[str], workers: int | None) -> None:
@@ -315,7 +183,10 @@ def _progress(staging: Staging, total: int, pending: int, *, show: bool) -> Iter
         yield
         return
     stop = threading.Event()
-    with tqdm(total=total, initial=total - pending, unit="clip", smoothing=0.05) as bar:
+    line = "{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} clips, {rate_noinv_fmt}, {remaining} left"
+    with tqdm(
+        total=total, initial=total - pending, unit=" clips", smoothing=0.05, bar_format=line
+    ) as bar:
         known = _count_lines(staging)
 
         def update() -> None:
@@ -336,22 +207,6 @@ def _progress(staging: Staging, total: int, pending: int, *, show: bool) -> Iter
 
 def _count_lines(staging: Staging) -> int:
     return sum(path.read_bytes().count(b"\n") for path in staging.folder.glob("journal-*.jsonl"))
-
-
-@contextlib.contextmanager
-def _quiet_beam() -> Iterator[None]:
-    """Keeps Beam's log of its own stages, and its tracebacks of ours, off the terminal."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(previous)
-
-
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{lines[-1] if lines else type(error).__name__}"
 
 
 def _size(output: pathlib.Path, info: DatasetInfo) -> int:

@@ -34,6 +34,10 @@ from perfnet_tf.records.schema import DATASET_FILE, PARTS_FOLDER, SourceClip
 _LOCK_FILE = ".prepare.lock"
 
 
+class PreparationError(RuntimeError):
+    """The preparation failed, though what the user passed was in order; one line."""
+
+
 @dataclass(frozen=True)
 class ClipOutcome:
     """What became of a clip: a line of a journal.

@@ -22,13 +22,13 @@ import perfnet_tf
 from perfnet_tf.errors import InputError
 from perfnet_tf.records.prepare_config import PrepareConfig
 from perfnet_tf.records.schema import SourceClip
-from perfnet_tf.records.staging import ClipOutcome, Staging, clip_key
+from perfnet_tf.records.staging import ClipOutcome, PreparationError, Staging, clip_key
 
 #: A crash may be another's doing, such as too little memory for a moment.
 _TRIES = 2
 
 
-class WorkerError(RuntimeError):
+class WorkerError(PreparationError):
     """The worker cannot start: no clip would ever be made."""
 
 
@@ -202,7 +202,7 @@ def _serve() -> None:
 
     setup = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with, args=(setup["parent"],), daemon=True).start()
-    _limit_threads(setup["num_threads"])
+    _share_machine(setup["num_threads"])
     try:
         worker = LocalWorker(Staging(setup["output"]), PrepareConfig(**setup["config"]))
     except InputError as error:
@@ -220,14 +220,16 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _limit_threads(num_threads: int) -> None:
-    """Keeps N workers on N cores from running N threads each."""
+def _share_machine(num_threads: int) -> None:
+    """Keeps N workers from running N threads each, and from taking all of a GPU's memory each."""
     import cv2
     import tensorflow as tf
 
     cv2.setNumThreads(num_threads)
     tf.config.threading.set_intra_op_parallelism_threads(num_threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ import pytest
 from small_clips import CLASSES, find_clips, write_video
 
 from perfnet_tf.errors import InputError
-from perfnet_tf.records import build, reader, schema
+from perfnet_tf.records import beam_pipeline, build, reader, schema
 from perfnet_tf.records.build import PreparationError, build_records
 from perfnet_tf.records.prepare_config import PrepareConfig
-from perfnet_tf.records.staging import Staging, clip_key, exclusive
+from perfnet_tf.records.staging import Journal, Staging, clip_key, exclusive
 from perfnet_tf.records.worker import WorkerProcess
 
 CONFIG = PrepareConfig(
@@ -216,9 +216,11 @@ def test_parts_of_an_earlier_run_are_used_and_damaged_ones_made_again(
     journal = next(staging.folder.glob("journal-*.jsonl"))
     journal.write_text(journal.read_text() + '{"key": "killed while wri')
     made = []
-    run = build._run_pipeline
+    run = beam_pipeline.run_pipeline
     monkeypatch.setattr(
-        build, "_run_pipeline", lambda pending, *rest: (made.extend(pending), run(pending, *rest))
+        beam_pipeline,
+        "run_pipeline",
+        lambda pending, *rest: (made.extend(pending), run(pending, *rest)),
     )
     result = prepare(videos, output)
     assert made == [cut, lost] and result.num_made == 2
@@ -257,14 +259,14 @@ def test_two_runs_at_once_on_one_output_are_refused(videos, tmp_path):
 
 def test_two_workers_share_the_clips_and_give_the_same_records(videos, prepared, tmp_path):
     spread = collections.Counter()
-    written = build.Journal.write
+    written = Journal.write
 
     def write(self, outcome):
         spread[self._path.name] += 1
         written(self, outcome)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build.Journal, "write", write)
+        patch.setattr(Journal, "write", write)
         prepare(videos, tmp_path / "records", workers=2)
     assert sorted(spread.values()) == [4, 4]
     assert contents(tmp_path / "records") == contents(prepared)
