@@ -206,6 +206,43 @@ class FeatureGating(tf_keras.layers.Layer):
 
 
 @tf_keras.utils.register_keras_serializable(package=PACKAGE)
+class FactorizedConv3D(tf_keras.layers.Conv3D):
+    """A 3-D convolution, computed as a 2-D one where its kernel spans only space or only time.
+
+    The same weights, shapes and results as `Conv3D` with SAME padding, by the kernels that every
+    device has tuned most. It also avoids a wrong result: on CPUs, TensorFlow 2.20's gradient of a
+    bfloat16 3-D convolution with respect to its kernel is memory that nobody wrote where the
+    kernel has more frames than the clip (3 on 2, at the end of S3D-G on 16 frames).
+    """
+
+    def __init__(self, filters: int, kernel_size: Any, strides: Any = 1, **kwargs: Any) -> None:
+        if kwargs.setdefault("padding", "same") != "same":
+            raise InputError(f"Padding is SAME. Received: padding={kwargs['padding']!r}.")
+        super().__init__(filters, kernel_size, strides, **kwargs)
+
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """Convolves `[batch, frames, height, width, channels]`, without the bias."""
+        if self.kernel_size[0] == 1 and self.strides[0] == 1:
+            frames = tf.reshape(inputs, _merged_frames(inputs))
+            outputs = tf.nn.conv2d(frames, tf.squeeze(kernel, 0), self.strides[1:], "SAME")
+            batch, num_frames = _sizes(inputs)[:2]
+            return tf.reshape(outputs, [batch, num_frames, *_sizes(outputs)[1:]])
+        if self.kernel_size[1:] == (1, 1) and self.strides[1:] == (1, 1):
+            batch, num_frames, height, width, channels = _sizes(inputs)
+            pixels = tf.reshape(inputs, [batch, num_frames, height * width, channels])
+            strides = (self.strides[0], 1)
+            outputs = tf.nn.conv2d(pixels, tf.squeeze(kernel, 1), strides, "SAME")
+            return tf.reshape(outputs, [batch, _sizes(outputs)[1], height, width, self.filters])
+        return super().convolution_op(inputs, kernel)
+
+
+def _sizes(tensor: tf.Tensor) -> list[Any]:
+    """Each axis's size: a number where it is known, else a scalar tensor."""
+    dynamic = tf.shape(tensor)
+    return [dynamic[i] if size is None else size for i, size in enumerate(tensor.shape)]
+
+
+@tf_keras.utils.register_keras_serializable(package=PACKAGE)
 class ConvUnit(tf_keras.layers.Layer):
     """A 3-D convolution with TensorFlow's SAME padding, then batch norm or a bias, then ReLU.
 
@@ -249,11 +286,10 @@ class ConvUnit(tf_keras.layers.Layer):
         self.activation = activation
         self.kernel_initializer = tf_keras.initializers.get(kernel_initializer)
         self.weight_decay = weight_decay
-        self.conv = tf_keras.layers.Conv3D(
+        self.conv = FactorizedConv3D(
             filters,
             kernel_size,
             strides,
-            padding="same",
             use_bias=batch_norm is None,
             kernel_initializer=kernel_initializer,
             kernel_regularizer=kernel_decay(weight_decay),

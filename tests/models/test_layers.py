@@ -8,6 +8,7 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.models.layers import (
     BatchNormOptions,
     ConvUnit,
+    FactorizedConv3D,
     FeatureGating,
     InputNormalization,
     TemporalIdentity,
@@ -202,3 +203,67 @@ class TestTemporalIdentity:
 def test_batch_norm_options_are_checked(momentum, epsilon):
     with pytest.raises(InputError, match="Received"):
         BatchNormOptions(momentum, epsilon)
+
+
+class TestFactorizedConv3D:
+    @pytest.mark.parametrize(
+        ("kernel", "strides"),
+        [
+            ((1, 3, 3), (1, 2, 2)),
+            ((1, 1, 1), (1, 1, 1)),
+            ((1, 1, 1), (1, 2, 2)),
+            ((3, 1, 1), (1, 1, 1)),
+            ((5, 1, 1), (2, 1, 1)),
+            ((3, 1, 1), (1, 2, 2)),
+            ((3, 5, 3), (2, 1, 2)),
+        ],
+    )
+    @pytest.mark.parametrize("known", [True, False])
+    def test_equals_conv3d_and_its_gradients(self, kernel, strides, known):
+        rng = np.random.default_rng(0)
+        inputs = tf.constant(rng.normal(size=(2, 5, 7, 6, 3)), tf.float32)
+        ours = FactorizedConv3D(4, kernel, strides, bias_initializer="random_normal")
+        theirs = tf_keras.layers.Conv3D(4, kernel, strides, padding="same")
+        signature = tf.TensorSpec([2, 5, 7, 6, 3] if known else [None] * 4 + [3])
+        results = []
+        for layer in (ours, theirs):
+            layer.build(inputs.shape)
+            layer.set_weights(ours.get_weights())
+
+            @tf.function(input_signature=[signature])
+            def run(x, layer=layer):
+                with tf.GradientTape() as tape:
+                    tape.watch(x)
+                    outputs = layer(x)
+                    loss = tf.reduce_sum(outputs**2)
+                return outputs, *tape.gradient(loss, [x, *layer.trainable_variables])
+
+            results.append(run(inputs))
+        assert ours(inputs).shape == theirs.compute_output_shape(inputs.shape)
+        for mine, other in zip(*results, strict=True):
+            np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-4)
+
+    def test_bfloat16_gradient_is_right_where_the_kernel_outlasts_the_clip(self, mixed_bfloat16):
+        # Conv3D's is unwritten memory there: fill what it is likely to be given with large values.
+        tf.random.normal([2**20]) * 1e30
+        inputs = tf.random.stateless_normal([16, 2, 3, 4, 32], [1, 2])
+        layer = FactorizedConv3D(32, (3, 1, 1), use_bias=False)
+        layer.build(inputs.shape)
+
+        def kernel_gradient(inputs):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(tf.cast(layer(inputs), tf.float32) ** 2)
+            return tape.gradient(loss, layer.kernel)
+
+        rough = kernel_gradient(inputs)
+        kernel = layer.kernel
+        with tf.GradientTape() as tape:
+            tape.watch(kernel)
+            loss = tf.reduce_sum(tf.nn.conv3d(inputs, kernel, [1] * 5, "SAME") ** 2)
+        exact = tape.gradient(loss, kernel)
+        scale = tf.reduce_max(tf.abs(exact))
+        np.testing.assert_allclose(rough / scale, exact / scale, atol=0.02)
+
+    def test_other_padding_is_refused(self):
+        with pytest.raises(InputError, match="SAME"):
+            FactorizedConv3D(4, 3, padding="valid")
