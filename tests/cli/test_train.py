@@ -1,0 +1,171 @@
+"""train, distill and finetune: what their flags mean, and that they do the job."""
+
+import pytest
+
+from perfnet_tf.cli import distill, finetune, train
+from perfnet_tf.cli.main import main
+from perfnet_tf.config import ClipConfig, DistillConfig, ExperimentConfig
+from perfnet_tf.errors import InputError
+from perfnet_tf.presets import PRESETS
+
+COMMANDS = {"train": train, "distill": distill, "finetune": finetune}
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """The configuration and the rest that a command would train with."""
+    calls = []
+
+    def record(arguments, config, **options):
+        calls.append((config, options))
+        return 0
+
+    for module in COMMANDS.values():
+        monkeypatch.setattr(module, "run_training", record)
+    return calls
+
+
+def run(*arguments):
+    """Runs a command line in this process, without the flags of an earlier one."""
+    values = COMMANDS[arguments[0]].COMMAND.flags
+    for name in values:
+        values[name].unparse()
+    return main(list(arguments))
+
+
+def config_of(called, *arguments):
+    assert run("train", "--data=d", "--output=o", "--stream=rgb", *arguments) == 0
+    return called[-1][0]
+
+
+def test_without_flags_the_defaults_train(called):
+    assert config_of(called) == ExperimentConfig()
+
+
+def test_a_preset_sets_everything_and_flags_override_it(called):
+    preset = PRESETS["small"]
+    assert config_of(called, "--preset=small") == preset
+    config = config_of(
+        called,
+        "--preset=small",
+        "--stream=flow",
+        "--epochs=3",
+        "--batch=8",
+        "--nomirror",
+        "--dropout=0.25",
+        "--seed=4",
+        "--pose_colors=6",
+        "--nopose_ratio_aware",
+        "--gating=cell",
+    )
+    assert config.stream == "flow"
+    assert (config.train.epochs, config.train.batch_size, config.train.seed) == (3, 8, 4)
+    assert config.train.learning_rate == preset.train.learning_rate
+    assert not config.train.mirror
+    assert config.model.dropout_rate == 0.25
+    assert config.model.options == {"gating": "cell"}
+    assert config.model.width_multiplier == preset.model.width_multiplier
+    assert (config.pose_render.num_colors, config.pose_render.ratio_aware) == (6, False)
+
+
+def test_another_clip_is_evaluated_as_it_was_trained_unless_told_otherwise(called):
+    paper = "--preset=paper_s3d_g_ucf101"
+    config = config_of(called, paper, "--clip=16x96x128", "--frame_stride=2")
+    assert config.clip == ClipConfig(16, 96, 128, frame_stride=2)
+    assert config.resolved_eval_clip == config.clip
+    config = config_of(called, paper, "--eval_clip=100x224x298", "--short_side=240")
+    assert config.clip == ClipConfig(64, 224, 298, short_side=240)
+    assert config.eval_clip == ClipConfig(100, 224, 298, short_side=240)
+
+
+def test_another_backbone_drops_the_options_of_the_first(called):
+    config = config_of(called, "--preset=small", "--gating=cell", "--backbone=r3d50_g")
+    assert config.model.options == {"gating": "cell"}
+    assert config.model.backbone == "r3d50_g"
+
+
+def distill_of(called, *arguments):
+    assert run("distill", "--data=d", "--output=o", *arguments) == 0
+    return called[-1]
+
+
+def test_teachers_are_named_sources_and_one_weight_is_for_all(called):
+    teachers = "--teachers=flow=runs/f,pose=https://tfhub.dev/x?a=b"
+    config, options = distill_of(called, teachers, "--teacher_weight=0.5")
+    assert options["teachers"] == {"flow": "runs/f", "pose": "https://tfhub.dev/x?a=b"}
+    assert options["initial"] is None
+    assert config.stream == "rgb"
+    assert config.distill == DistillConfig("separate", {"flow": 0.5, "pose": 0.5})
+    config, _ = distill_of(called, teachers, "--teacher_weight=pose=3")
+    assert config.distill == DistillConfig("separate", {"pose": 3.0})
+    config, _ = distill_of(called, teachers, "--loss=unified", "--teacher_weight=2")
+    assert config.distill == DistillConfig("unified", {"unified": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--teachers=runs/f"], "NAME=VALUE"),
+        (["--teachers=flow=a,flow=b"], "twice"),
+        (["--teachers=flow=a", "--teacher_weight=much"], "one number"),
+        (["--teachers=flow=a", "--teacher_weight=flow=much"], "one number"),
+        (["--teachers=flow=a", "--loss=seperate"], "Did you mean 'separate'"),
+        (["--teachers=flow=a", "--teacher_weight=-1"], "0 or greater"),
+        ([], "--teachers is required"),
+        (["--teachers=flow=a", "--from=nowhere"], "neither"),
+    ],
+)
+def test_bad_flags_are_told_in_one_line_with_status_2(called, capsys, flags, message):
+    assert run("distill", "--data=d", "--output=o", *flags) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not called
+
+
+@pytest.fixture
+def tiny_networks(monkeypatch):
+    from tiny_network import build_tiny
+
+    from perfnet_tf.training import run_directory, trainer
+
+    monkeypatch.setattr(trainer, "build_from_config", build_tiny)
+    monkeypatch.setattr(run_directory, "build_from_config", build_tiny)
+
+
+def test_teachers_student_and_fine_tuning_from_the_command_line(
+    tiny_networks, tmp_path, capsys, monkeypatch
+):
+    from prepared_clips import write_tiny_dataset
+
+    from perfnet_tf.training.run_directory import load_run
+
+    data = write_tiny_dataset(tmp_path / "data")
+    two = write_tiny_dataset(tmp_path / "two", num_classes=2)
+    common = ["--clip=6x24x32", "--short_side=28", "--epochs=1", "--batch=5", "--noprogress"]
+    for stream in ("flow", "pose"):
+        output = f"--output={tmp_path / stream}"
+        assert run("train", f"--data={data}", f"--stream={stream}", output, *common) == 0
+    assert f"perfnet evaluate --runs={tmp_path / 'pose'}" in capsys.readouterr().out
+    teachers = f"--teachers=flow={tmp_path / 'flow'},pose={tmp_path / 'pose'}"
+    student = f"--output={tmp_path / 'student'}"
+    assert run("distill", f"--data={data}", teachers, student, *common) == 0
+    tuned = [f"--data={two}", f"--from={tmp_path / 'student'}", f"--output={tmp_path / 'tuned'}"]
+    assert run("finetune", *tuned, "--epochs=1", "--batch=5", "--noprogress") == 0
+    loaded = load_run(tmp_path / "tuned")
+    assert loaded.classes == ("class0", "class1")
+    assert loaded.config.clip == ClipConfig(6, 24, 32, short_side=28)
+    assert loaded.config.distill is None
+    assert loaded.config.train.learning_rate == 0.005
+
+    shard = next(data.glob("train-*.tfrecord"))
+    shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+    again = [f"--output={tmp_path / 'again'}", "--stream=rgb", *common]
+    assert run("train", f"--data={data}", *again) == 2
+    assert f"{shard} is damaged" in capsys.readouterr().err
+
+
+def test_from_must_be_a_run_or_a_saved_model(tmp_path):
+    from perfnet_tf.cli.experiment_flags import load_initial
+
+    with pytest.raises(InputError, match="which is neither"):
+        load_initial(str(tmp_path))
