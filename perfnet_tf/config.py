@@ -175,7 +175,7 @@ class TrainConfig:
     """The optimisation; the defaults are PERF-Net Sec. 4, but for the batch and its rate.
 
     Attributes:
-        epochs: passes over the training clips.
+        epochs: passes over the training clips, each the nearest number of whole batches.
         batch_size: global batch, over all replicas.
         learning_rate: peak of the schedule: linear warm-up from 0, then cosine to 0. None scales
             the paper's 1.6 at a batch of 2048 linearly to `batch_size`.

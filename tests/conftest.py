@@ -7,7 +7,7 @@ import pathlib
 
 import pytest
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 #: Where the data tests look unless PERFNET_TEST_DATA names a folder: beside the checkout.

@@ -68,8 +68,8 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """The console script."""
-    # TensorFlow's C++ start-up notices say nothing that a user of a command can act on.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # TensorFlow's C++ notices, such as that of a missing GPU, are nothing that a user can act on.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         status = main(sys.argv[1:])
         sys.stdout.flush()

@@ -97,14 +97,6 @@ class Distiller(tf_keras.Model):
 
     def train_step(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One step on one replica's clips; returns the metrics' values so far."""
-        self.update(batch)
-        return {metric.name: metric.result() for metric in self.metrics}
-
-    def update(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """One step on one replica's clips; returns its share of this step's loss.
-
-        Float32 scalar; the sum over replicas is the loss.
-        """
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         labels = batch[LABEL]
         clips = tf.shape(labels)[0]
@@ -126,7 +118,7 @@ class Distiller(tf_keras.Model):
         # A Mean averages over replicas what has to be summed.
         whole = {name: share * replicas for name, share in shares.items()}
         self._update_metrics(whole, student_logits, labels)
-        return loss
+        return {metric.name: metric.result() for metric in self.metrics}
 
     def test_step(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Losses and accuracy of one batch, which may be of any size, in inference mode."""

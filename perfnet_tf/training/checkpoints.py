@@ -6,7 +6,7 @@ import contextlib
 import pathlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 import tf_keras
@@ -26,10 +26,11 @@ class Checkpoints:
         """Checkpoints in the run `folder`; `distiller` is compiled and its optimizer built."""
         self._folder = folder / CHECKPOINTS_FOLDER
         self._step = distiller.optimizer.iterations
+        self._metrics = list(distiller.metrics)
         self._checkpoint = tf.train.Checkpoint(
             model=distiller.student,
             optimizer=distiller.optimizer,
-            metrics=list(distiller.metrics),
+            metrics=self._metrics,
             dropout=_dropout_generators(distiller.student),
         )
         self._manager = tf.train.CheckpointManager(
@@ -37,15 +38,24 @@ class Checkpoints:
         )
         self.saved_at = time.monotonic()
 
-    def restore(self) -> int:
-        """Goes back to the last checkpoint if there is one; returns the number of steps done.
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return int(self._step.numpy())
+
+    def restore(self) -> Callable[[], None]:
+        """Goes back to the last checkpoint if there is one.
+
+        Returns:
+            A function that gives the metrics their values of the epoch that was broken off, which
+            Keras resets when it begins to fit.
 
         Raises:
             InputError: the checkpoint cannot be read, or is of another network.
         """
         latest = self._manager.latest_checkpoint
         if latest is None:
-            return 0
+            return lambda: None
         try:
             self._checkpoint.restore(latest).assert_existing_objects_matched()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
@@ -54,11 +64,17 @@ class Checkpoints:
                 f"Delete it, and its line in {self._folder / 'checkpoint'}, to go on from the one "
                 "before, or train into a new folder."
             ) from error
-        return int(self._step.numpy())
+        values = [metric.get_weights() for metric in self._metrics]
+
+        def restore_metrics() -> None:
+            for metric, weights in zip(self._metrics, values, strict=True):
+                metric.set_weights(weights)
+
+        return restore_metrics
 
     def save(self) -> None:
         """Saves now."""
-        self._manager.save(checkpoint_number=int(self._step.numpy()))
+        self._manager.save(checkpoint_number=self.step)
         self.saved_at = time.monotonic()
 
     def delete(self) -> None:

@@ -46,8 +46,10 @@ class Progress:
         elif self._show:
             print(line, file=sys.stderr, flush=True)
 
-    def close(self) -> None:
-        """Ends the bar."""
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.close()
 

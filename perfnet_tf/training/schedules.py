@@ -8,9 +8,9 @@ from official.modeling.optimization import lr_schedule
 from perfnet_tf.config import TrainConfig
 
 
-def num_steps(num_clips: int, batch_size: int, epochs: float) -> int:
-    """Steps in `epochs` passes over `num_clips`: batches run across the ends of passes."""
-    return max(1, round(num_clips * epochs / batch_size))
+def steps_per_epoch(num_clips: int, batch_size: int) -> int:
+    """Whole batches nearest to one pass: batches run across the ends of passes."""
+    return max(1, round(num_clips / batch_size))
 
 
 def build_schedule(
@@ -22,9 +22,9 @@ def build_schedule(
         config: epochs, batch size, peak rate and warm-up.
         num_clips: training clips in an epoch.
     """
-    total = num_steps(num_clips, config.batch_size, config.epochs)
-    warmup = round(num_clips * config.resolved_warmup_epochs / config.batch_size)
-    warmup = min(warmup, total - 1)
+    epoch = steps_per_epoch(num_clips, config.batch_size)
+    total = config.epochs * epoch
+    warmup = min(round(config.resolved_warmup_epochs * epoch), total - 1)
     # The offset is what lets the warm-up reach the peak: the cosine then starts at its end.
     cosine = lr_schedule.CosineDecayWithOffset(
         offset=warmup,

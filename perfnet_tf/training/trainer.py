@@ -19,11 +19,11 @@ from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.records.reader import check_streams
 from perfnet_tf.records.schema import DatasetInfo, read_dataset_info
 from perfnet_tf.training import run_directory
-from perfnet_tf.training.checkpoints import resumable_dropout
-from perfnet_tf.training.loop import TRAIN_SPLIT, TrainLoop
+from perfnet_tf.training.checkpoints import Checkpoints, resumable_dropout
+from perfnet_tf.training.fitting import TRAIN_SPLIT, fit
 from perfnet_tf.training.precision import precision_policy
 from perfnet_tf.training.run_directory import Run, load_run
-from perfnet_tf.training.schedules import build_optimizer, num_steps
+from perfnet_tf.training.schedules import build_optimizer, steps_per_epoch
 from perfnet_tf.training.sources import copy_weights, describe, load_teacher
 from perfnet_tf.training.strategy import make_strategy
 
@@ -86,7 +86,7 @@ def train(
         },
         "teachers": {name: describe(source) for name, source in teachers.items()},
         "initial": None if initial is None else describe(initial),
-        "steps": num_steps(num_clips, config.train.batch_size, config.train.epochs),
+        "steps": config.train.epochs * steps_per_epoch(num_clips, config.train.batch_size),
     }
     precision = config.train.precision
     if _is_finished(pathlib.Path(output), config, info, record):
@@ -110,17 +110,21 @@ def train(
         if initial is not None:
             source = initial if isinstance(initial, Run) else load_run(initial)
             copy_weights(source, student, info.classes)
-        distiller.compile(build_optimizer(config.train, num_clips))
+        distiller.compile(
+            build_optimizer(config.train, num_clips),
+            steps_per_execution=config.train.steps_per_execution,
+            jit_compile=jit_compile,
+        )
         distiller.optimizer.build(student.trainable_variables)
 
     folder = pathlib.Path(output)
     if not run_directory.is_run(folder):
         run_directory.create_run(folder, config, info.classes, **record)
-    loop = TrainLoop(config, data, folder, distiller, strategy, jit_compile=jit_compile)
+    checkpoints = Checkpoints(folder, distiller)
     with damaged_shard_named(data, TRAIN_SPLIT):
-        loop.run(show_progress=progress)
+        fit(distiller, config, data, folder, checkpoints, strategy, show_progress=progress)
     run_directory.save_weights(folder, student)
-    loop.checkpoints.delete()
+    checkpoints.delete()
     return Run(folder, config, info.classes, student, run_directory.read_run(folder)[2])
 
 

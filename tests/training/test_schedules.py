@@ -3,7 +3,7 @@ import math
 import pytest
 
 from perfnet_tf.config import TrainConfig
-from perfnet_tf.training.schedules import build_optimizer, build_schedule, num_steps
+from perfnet_tf.training.schedules import build_optimizer, build_schedule, steps_per_epoch
 
 
 def test_the_papers_schedule_warms_up_for_2000_steps_to_1_6_then_decays_over_20000():
@@ -30,11 +30,10 @@ def test_a_warm_up_longer_than_the_run_still_leaves_a_finite_rate():
     assert [float(schedule(i)) for i in range(3)] == pytest.approx([0.0, 0.25, 0.5])
 
 
-def test_batches_run_across_the_ends_of_epochs():
-    assert num_steps(15, 4, 1) == 4
-    assert num_steps(15, 4, 2) == 8
-    assert num_steps(15, 4, 4) == 15
-    assert num_steps(3, 16, 1) == 1
+def test_an_epoch_is_the_whole_batches_nearest_to_one_pass():
+    assert steps_per_epoch(15, 4) == 4
+    assert steps_per_epoch(229, 16) == 14
+    assert steps_per_epoch(3, 16) == 1
 
 
 def test_the_optimizer_is_sgd_with_momentum():
