@@ -141,7 +141,7 @@ class PoseRenderConfig:
     ratio_aware: bool = True
     background: str = "rgb"
     min_score: float = 0.2
-    thickness: float = 0.03
+    thickness: float = 0.05
 
     def __post_init__(self) -> None:
         check_choice("marker", self.marker, ("dot", "bar"))

@@ -56,7 +56,7 @@ def test_every_option_survives_json():
         clip=ClipConfig(8, 96, 80, frame_stride=3, short_side=101),
         eval_clip=ClipConfig(9, 64, 65),
         model=ModelConfig("s3d", 0.25, 0.1, 0.0, {"gating": "none"}),
-        pose_render=PoseRenderConfig("dot", 6, False, "black", 0.4, 0.05),
+        pose_render=PoseRenderConfig("dot", 6, False, "black", 0.4, 0.1),
         distill=DistillConfig("unified", {"flow": 2.0}),
         train=TrainConfig(3, 4, 0.1, 0.5, 0.8, False, "mixed_bfloat16", 7, 11, 2, 1),
     )
