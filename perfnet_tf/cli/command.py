@@ -52,6 +52,8 @@ class Command:
         if any(argument in ("--help", "-h", "-help") for argument in arguments):
             print(self.help())
             return 0
+        for name in self.flags:  # absl keeps what an earlier call in this process was given
+            self.flags[name].unparse()
         try:
             positional = self.flags(["perfnet", *arguments])[1:]
         except flags.Error as error:

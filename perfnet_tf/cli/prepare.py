@@ -127,11 +127,11 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "pose",
     "posenet",
-    "posenet, keypoints (CLIP.keypoints.json beside each video), or none.",
+    "posenet, movenet, keypoints (CLIP.keypoints.json beside each video), or none.",
     flag_values=_FLAGS,
 )
 flags.DEFINE_string(
-    "pose_weights", None, "Folder of PoseNet for TensorFlow.js.", flag_values=_FLAGS
+    "pose_weights", None, "Folder of the TensorFlow.js pose model.", flag_values=_FLAGS
 )
 flags.DEFINE_integer("max_people", 5, "People kept in each frame.", flag_values=_FLAGS)
 flags.DEFINE_string("flow", "tvl1", "tvl1, dis (faster, coarser), or none.", flag_values=_FLAGS)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.pose.estimator import POSE_ESTIMATORS
 
-POSES = ("posenet", "keypoints", "none")
+POSES = (*POSE_ESTIMATORS, "keypoints", "none")
 FLOWS = ("tvl1", "dis", "none")
 
 
@@ -22,8 +23,9 @@ class PrepareConfig:
         name: of the dataset.
         fps: stored frames a second (PERF-Net Sec. 4: 25); None keeps each video's own.
         short_side: shorter side of the stored frames, pixels (PERF-Net Sec. 4: 256).
-        pose: `posenet`; `keypoints` reads the file beside each video (`pose.estimator`); `none`.
-        pose_weights: folder of the pose estimator's weights; `posenet` needs it.
+        pose: `posenet` (PERF-Net Sec. 3.1) or `movenet`; `keypoints` reads the file beside each
+            video (`pose.estimator`); `none`.
+        pose_weights: folder of the weights; `posenet` and `movenet` need it.
         max_people: people stored a frame. Paper silent; our choice.
         flow: `tvl1` (PERF-Net Sec. 3.2), `dis` (faster, coarser), `none`.
         flow_bound: pixels a frame that the largest stored flow stands for (I3D's 20).
@@ -50,11 +52,11 @@ class PrepareConfig:
             raise InputError(f"fps must be in (0, 1000]. Received: {self.fps!r}.")
         if self.short_side < 16:
             raise InputError(f"short_side must be at least 16. Received: {self.short_side!r}.")
-        if self.pose == "posenet" and self.pose_weights is None:
+        if self.pose in POSE_ESTIMATORS and self.pose_weights is None:
             raise InputError(
-                "posenet needs its weights. Received: no pose_weights. Give --pose_weights=DIR, a "
-                "folder with PoseNet for TensorFlow.js (model.json and its .bin), or choose "
-                "--pose=keypoints or --pose=none."
+                f"{self.pose} needs its weights. Received: no pose_weights. Give "
+                "--pose_weights=DIR, a folder with its TensorFlow.js model (a .json and a .bin), "
+                "or choose --pose=keypoints or --pose=none."
             )
         for name in ("max_people", "flow_bound", "max_seconds", "clips_per_shard"):
             if not getattr(self, name) > 0:
@@ -70,7 +72,7 @@ class PrepareConfig:
         """
         values = dataclasses.asdict(self)
         path = values.pop("pose_weights")
-        if self.pose == "posenet":
+        if self.pose in POSE_ESTIMATORS:
             values["pose_weights_sha256"] = _digest(pathlib.Path(path))
         return values
 

@@ -85,3 +85,11 @@ def test_command_help_names_flags_and_defaults(command):
     text = command.help()
     assert "--name (required): A name." in text
     assert "--size: A size. (default: 3)" in text
+
+
+def test_a_second_call_starts_from_the_defaults(command):
+    command(["--name=x", "--size=5"])
+    command(["--name=y"])
+    assert command.seen == {"size": 3, "name": "y", "positional": []}
+    with pytest.raises(InputError, match="--name is required"):
+        command([])
