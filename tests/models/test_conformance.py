@@ -15,7 +15,9 @@ from perfnet_tf.models.factory import build_model, list_options
 NUM_CLASSES = 7
 #: Batch, frames, height, width: all different, none a multiple of the strides.
 CLIP = (3, 18, 40, 50)
-TINY = {"width_multiplier": 0.1, "batch_norm_momentum": 0.9}
+#: Without momentum, one training call gives batch norm the statistics of its clip. Calls are eager
+#: where they can be: a network is traced and optimised in the time of some ten eager calls.
+TINY = {"width_multiplier": 0.1, "batch_norm_momentum": 0.0}
 
 #: Every backbone in every reading: name -> backbone and options.
 MODELS = {
@@ -52,19 +54,14 @@ def random_clip(stream="rgb", size=CLIP, seed=0):
     return rng.integers(0, 256, (*size, STREAM_CHANNELS[stream]), np.uint8)
 
 
-def settle(model, clip):
-    """Gives batch norm the clip's statistics, so that inference runs on sensible numbers."""
-    train = tf.function(lambda inputs: model(inputs, training=True), autograph=False)
-    for _ in range(20):
-        train(clip)
-    return model
-
-
 @pytest.fixture(scope="module")
 def settled():
-    """Backbone -> an RGB model whose statistics have settled on `random_clip()`."""
+    """Backbone -> an RGB model whose batch norm has the statistics of `random_clip()`."""
     tf_keras.utils.set_random_seed(3)
-    return {name: settle(make(name), random_clip()) for name in MAIN}
+    models = {name: make(name) for name in MAIN}
+    for model in models.values():
+        model(random_clip(), training=True)
+    return models
 
 
 @pytest.mark.parametrize("stream", STREAMS)
@@ -80,15 +77,11 @@ def test_sees_every_stream(name, stream):
 @every_model
 def test_gradient_reaches_every_trainable_weight(name):
     model = make(name)
-
-    @tf.function(autograph=False)
-    def gradients(clip):
-        with tf.GradientTape() as tape:
-            logits = model(clip, training=True)
-            loss = tf.reduce_sum(logits * np.random.default_rng(0).normal(size=logits.shape))
-        return tape.gradient(loss, model.trainable_variables)
-
-    for variable, gradient in zip(model.trainable_variables, gradients(random_clip()), strict=True):
+    with tf.GradientTape() as tape:
+        logits = model(random_clip(), training=True)
+        loss = tf.reduce_sum(logits * np.random.default_rng(0).normal(size=logits.shape))
+    gradients = tape.gradient(loss, model.trainable_variables)
+    for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
         assert gradient is not None, variable.name
         assert np.isfinite(gradient).all(), variable.name
         assert np.abs(gradient).max() > 0, variable.name
@@ -141,7 +134,7 @@ def test_takes_any_batch_frames_height_and_width(name, settled):
     traced = tf.function(
         lambda clip: model(clip, training=False), input_signature=[signature], autograph=False
     )
-    for size in [CLIP, (2, 1, 36, 44), (1, 11, 64, 33)]:
+    for size in [(2, 1, 36, 44), (1, 11, 64, 33)]:
         clip = random_clip(size=size)
         np.testing.assert_allclose(traced(clip), model(clip), rtol=1e-3, atol=1e-4)
 

@@ -49,6 +49,8 @@ def test_feature_maps_equal_model_gardens(gated):
     theirs = model_garden(gated)
     rng = np.random.default_rng(0)
     for layer in theirs.submodules:
+        if not layer.weights:  # shortcuts that cells do not use
+            continue
         if isinstance(layer, tf_keras.layers.BatchNormalization):
             size = layer.gamma.shape[0]
             layer.set_weights([rng.uniform(0.5, 1.5, size) for _ in range(4)])
