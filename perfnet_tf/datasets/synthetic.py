@@ -185,7 +185,7 @@ def render_clip(
         )
         posture = ACTIONS[action](time - time[-1] / 2, manner)
     else:
-        yaw = rng.uniform(-0.75, 0.75)
+        yaw = rng.uniform(-0.5, 0.5)
         posture = ACTIONS[action](time, manner)
     wobble = 0.04 * _smooth_noise(rng, config.num_frames, 4)
     posture.lean, posture.roll = posture.lean + wobble[0], posture.roll + wobble[1]
@@ -200,10 +200,10 @@ def render_clip(
         ]
         feet = [camera.project(c) for c in _stool_corners(*stool, 0.0, camera)]
     shadow = camera.project(joints["pelvis"] * [1.0, 0.0, 1.0])
-    passers = [Passer.draw(rng, *size, in_front=False) for _ in range(rng.integers(1, 5))]
-    passers += [Passer.draw(rng, *size, in_front=True) for _ in range(rng.integers(0, 2))]
+    passers = [Passer.draw(rng, *size, in_front=False) for _ in range(rng.integers(0, 4))]
+    passers += [Passer.draw(rng, *size, in_front=True) for _ in range(int(rng.random() < 0.3))]
     light, exposure = rng.uniform(-1, 1), 1 + 0.06 * _smooth_noise(rng, config.num_frames, 1)[0]
-    grain = rng.uniform(2.0, 5.0)
+    grain = rng.uniform(1.5, 4.0)
     noise = rng.normal(0.0, grain, (4, config.height, config.width, 3)).astype(np.float32)
 
     frames = np.empty((config.num_frames, config.height, config.width, 3), np.uint8)

@@ -69,17 +69,17 @@ class Camera:
         cls, rng: np.random.Generator, body: Body, num_frames: int, width: int, height: int
     ) -> Camera:
         """A random camera that keeps a standing person within a `width` x `height` picture."""
-        tall = rng.uniform(0.58, 0.78) * height
+        tall = rng.uniform(0.62, 0.76) * height
         time = np.linspace(0.0, 1.0, num_frames)[:, None]
-        pan = rng.normal(0.0, 0.05 * width, 2) * [1.0, 0.3] * (time - 0.5)
-        shake = np.cumsum(rng.normal(0.0, 0.3, (num_frames, 2)), axis=0)
+        pan = rng.normal(0.0, 0.04 * width, 2) * [1.0, 0.3] * (time - 0.5)
+        shake = np.cumsum(rng.normal(0.0, 0.2, (num_frames, 2)), axis=0)
         shake -= shake.mean(axis=0)
         zoom = 1.0 + rng.normal(0.0, 0.06) * (time[:, 0] - 0.5)
         foot = rng.uniform(0.88, 0.94) * height
         return cls(
             focal=tall / body.height,
             distance=rng.uniform(3.5, 6.0),
-            center=(rng.uniform(0.38, 0.62) * width, foot),
+            center=(rng.uniform(0.43, 0.57) * width, foot),
             offset=pan + shake,
             zoom=zoom,
             middle=(width / 2, height / 2),
@@ -106,11 +106,11 @@ def paint_place(rng: np.random.Generator, width: int, height: int, floor: float)
     ground = np.array(random_color(rng, 0.25, 0.7))
     place[edge:] = ground * (0.75 + 0.5 * rows[edge:])
     # Large soft blotches, then fine grain: plaster, foliage, carpet.
-    for cells, strength in ((7, 22.0), (28, 12.0), (90, 8.0)):
+    for cells, strength in ((7, 20.0), (28, 9.0), (90, 6.0)):
         noise = rng.normal(0.0, strength, (cells * high // wide + 1, cells, 1)).astype(np.float32)
         place = place + cv2.resize(noise, (wide, high), interpolation=cv2.INTER_CUBIC)[..., None]
     picture = np.clip(place, 0, 255).astype(np.uint8)
-    for _ in range(rng.integers(5, 14)):  # frames, shelves, plants, boxes
+    for _ in range(rng.integers(3, 10)):  # frames, shelves, plants, boxes
         color = random_color(rng)
         x, y = rng.uniform(0, wide), rng.uniform(0, edge * 1.1)
         w, h = rng.uniform(0.03, 0.18) * wide, rng.uniform(0.05, 0.3) * high
@@ -167,7 +167,7 @@ class Passer:
     @classmethod
     def draw(cls, rng: np.random.Generator, width: int, height: int, *, in_front: bool) -> Passer:
         """A random thing; small if it passes in front of the person."""
-        size = rng.uniform(0.02, 0.045 if in_front else 0.13, 2) * height
+        size = rng.uniform(0.02, 0.04 if in_front else 0.1, 2) * height
         return cls(
             start=(rng.uniform(0, width), rng.uniform(0.1, 0.9) * height),
             velocity=(rng.normal(0, 0.25 * width), rng.normal(0, 0.08 * height)),
