@@ -6,6 +6,8 @@ arithmetic: exact in float32 on every device, where a matrix product may run in 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
@@ -23,10 +25,8 @@ def barrier(*tensors: tf.Tensor) -> list[tf.Tensor]:
 
 def extend_edges(image: tf.Tensor, before: int, after: int) -> tf.Tensor:
     """`image` with `before` rows and columns repeated at top and left, `after` at the others."""
-    for axis in (1, 2):
-        size = image.shape[axis]
-        image = tf.gather(image, np.clip(np.arange(-before, size + after), 0, size - 1), axis=axis)
-    return image
+    image = tf.concat([image[:, :1]] * before + [image] + [image[:, -1:]] * after, axis=1)
+    return tf.concat([image[:, :, :1]] * before + [image] + [image[:, :, -1:]] * after, axis=2)
 
 
 def resize_bilinear(
@@ -67,22 +67,20 @@ def centered_gradient(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return gradient[0], gradient[1]
 
 
-def warp_bicubic(
-    images: tuple[tf.Tensor, ...], dx: tf.Tensor, dy: tf.Tensor
-) -> tuple[list[tf.Tensor], tf.Tensor]:
+def warp_bicubic(images: Sequence[tf.Tensor], flow: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
     """Each of `images` at (x + dx, y + dy).
 
     Args:
         images: `[batch, height, width]` each.
-        dx, dy: `[batch, height, width]`, pixels; finite.
+        flow: `[2, batch, height, width]`, dx and dy in pixels; finite.
 
     Returns:
         The sampled images, and float `[batch, height, width]`: 1 where the sample lies inside of
         the frame, 0 where it was moved to the frame's edge.
     """
-    batch, height, width = dx.shape
-    x = tf.range(width, dtype=tf.float32) + dx
-    y = tf.range(height, dtype=tf.float32)[:, None] + dy
+    _, batch, height, width = flow.shape
+    x = tf.range(width, dtype=tf.float32) + flow[0]
+    y = tf.range(height, dtype=tf.float32)[:, None] + flow[1]
     inside = tf.cast((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1), tf.float32)
     x = tf.clip_by_value(x, 0, width - 1)
     y = tf.clip_by_value(y, 0, height - 1)
@@ -93,16 +91,18 @@ def warp_bicubic(
     first = tf.cast(top, tf.int32) * stride + tf.cast(left, tf.int32)
     first += tf.range(batch)[:, None, None] * ((height + 3) * stride)
     flat = barrier(*(tf.reshape(extend_edges(image, 1, 2), [-1]) for image in images))
-    first, right_share, down_share, inside = barrier(first, x - left, y - top, inside)
-    column_weights, row_weights = _cubic_weights(right_share), _cubic_weights(down_share)
-    warped = []
-    for pixels in flat:
-        rows = (
-            sum(tf.gather(pixels, first + (j * stride + i)) * column_weights[i] for i in range(4))
+    first, right_share, down_share = barrier(first, x - left, y - top)
+    weights = barrier(*_cubic_weights(right_share), *_cubic_weights(down_share))
+    columns, rows = weights[:4], weights[4:]
+    # Images apart, not stacked: XLA fuses the 16 gathers of one image, but not those of a stack.
+    return [
+        sum(
+            rows[j]
+            * sum(tf.gather(pixels, first + (j * stride + i)) * columns[i] for i in range(4))
             for j in range(4)
         )
-        warped.append(sum(row * weight for row, weight in zip(rows, row_weights, strict=True)))
-    return warped, inside
+        for pixels in flat
+    ], inside
 
 
 def _cubic_weights(share: tf.Tensor) -> list[tf.Tensor]:

@@ -1,0 +1,144 @@
+import dataclasses
+
+import cv2
+import flow_tvl1 as reference
+import numpy as np
+import pytest
+
+from perfnet_tf.errors import InputError
+from perfnet_tf.flow.tvl1 import TVL1Params, compute_tvl1
+
+ONE_STEP = TVL1Params(nscales=1, warps=1, outer_iterations=1, epsilon=0)
+# Frames of this size share one compiled program across the tests below.
+SIZE = (36, 44)
+
+
+def textured(height, width, seed=0):
+    noise = np.random.default_rng(seed).uniform(0, 1, [height, width, 3]).astype(np.float32)
+    smooth = cv2.GaussianBlur(noise, (0, 0), 1.5)
+    return cv2.normalize(smooth, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+
+
+def moving_right(num_frames=2, size=SIZE, pixels=1, seed=0):
+    """A scene of which each frame shows a window further left, so that content moves right."""
+    scene = textured(size[0], size[1] + pixels * num_frames, seed)
+    starts = [pixels * (num_frames - 1 - t) for t in range(num_frames)]
+    return np.stack([scene[:, start : start + size[1]] for start in starts])
+
+
+def gray(frames):
+    return np.rint(frames.astype(np.float32) @ np.float32([0.299, 0.587, 0.114]))
+
+
+@pytest.mark.parametrize("median_filtering", [1, 5])
+def test_one_linearisation_agrees_with_the_reference(median_filtering):
+    params = dataclasses.replace(ONE_STEP, median_filtering=median_filtering)
+    frames = moving_right()
+    expected = reference.solve(*gray(frames), params)
+    np.testing.assert_allclose(compute_tvl1(frames, params)[0], expected, atol=1e-5)
+    assert np.abs(expected).max() > 0.3
+
+
+def test_whole_algorithm_agrees_with_the_reference():
+    # Thresholds and stops amplify rounding at single pixels, so the mean is held tighter.
+    frames = moving_right()
+    expected = reference.solve(*gray(frames), TVL1Params())
+    difference = np.abs(compute_tvl1(frames)[0] - expected)
+    assert difference.mean() < 1e-4
+    assert difference.max() < 1e-2
+
+
+def test_translation_is_found_on_every_frame_and_the_last_repeated():
+    flow = compute_tvl1(moving_right(num_frames=3))
+    assert flow.shape == (3, *SIZE, 2) and flow.dtype == np.float32
+    np.testing.assert_allclose(np.median(flow, axis=(1, 2)), [[1, 0]] * 3, atol=0.03)
+    np.testing.assert_array_equal(flow[2], flow[1])
+
+
+def test_mirrored_frames_give_mirrored_flow_with_the_sign_of_dx_changed():
+    frames = moving_right(seed=3)
+    flow = compute_tvl1(frames)[0]
+    mirrored = compute_tvl1(frames[:, :, ::-1])[0][:, ::-1] * [-1, 1]
+    # Forward differences are not symmetric, so the solutions differ a little.
+    assert np.abs(flow - mirrored).mean() < 0.02
+    assert np.abs(flow[..., 0]).mean() > 0.9
+
+
+def test_rest_and_single_frames_are_exactly_zero():
+    frames = moving_right(num_frames=3)
+    still = np.stack([frames[0], frames[0], frames[1]])
+    flow = compute_tvl1(still)
+    assert not flow[0].any()
+    assert flow[1].any()
+    assert not compute_tvl1(frames[:1]).any()
+
+
+def test_float_and_grey_frames_give_the_flow_of_the_same_bytes():
+    frames = moving_right()
+    expected = compute_tvl1(frames)
+    np.testing.assert_allclose(compute_tvl1(gray(frames).astype(np.uint8)), expected, atol=1e-6)
+    np.testing.assert_allclose(compute_tvl1(gray(frames) / 255.0), expected, atol=0.02)
+    # RGB floats are not rounded to whole grey levels on the way.
+    assert np.abs(compute_tvl1(frames / 255.0) - expected).mean() < 0.02
+
+
+def test_pairs_solved_together_give_the_flow_of_pairs_solved_alone():
+    frames = np.concatenate([moving_right(2, seed=1), moving_right(2, pixels=2, seed=2)])
+    params = TVL1Params(nscales=1)
+    alone = compute_tvl1(frames, params)
+    together = compute_tvl1(frames, params, pairs_at_once=2)
+    np.testing.assert_allclose(together, alone, atol=1e-3)
+
+
+def test_only_the_moving_square_moves():
+    frames = np.stack([textured(*SIZE)] * 2)
+    square = textured(12, 12, seed=5)
+    frames[0, 10:22, 12:24], frames[1, 11:23, 14:26] = square, square
+    flow = compute_tvl1(frames)[0]
+    np.testing.assert_allclose(np.median(flow[12:20, 14:22], axis=(0, 1)), [2, 1], atol=0.2)
+    assert np.abs(flow[:, 36:]).max() < 0.3
+
+
+def test_initial_flow_takes_the_solver_beyond_its_reach():
+    params = TVL1Params(nscales=1)
+    frames = moving_right(pixels=6)
+    start = np.zeros([1, *SIZE, 2])
+    start[..., 0] = 6
+    assert np.median(compute_tvl1(frames, params)[0, ..., 0]) < 5
+    found = compute_tvl1(frames, params, initial_flow=start)
+    np.testing.assert_allclose(np.median(found[0, 5:-5, 5:-12], axis=(0, 1)), [6, 0], atol=0.1)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 33), (17, 2)])
+def test_any_size_gives_finite_flow(size):
+    frames = np.random.default_rng(0).integers(0, 256, [3, *size, 3], np.uint8)
+    flow = compute_tvl1(frames, TVL1Params(nscales=1, warps=1))
+    assert flow.shape == (3, *size, 2)
+    assert np.isfinite(flow).all()
+
+
+def test_finite_input_gives_finite_flow():
+    frames = moving_right(num_frames=4).astype(np.float32) / 255
+    frames[1] = 0
+    frames[2] *= 1e6
+    frames[3] = 1e30
+    assert np.isfinite(compute_tvl1(frames)).all()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: compute_tvl1(np.zeros([4, 5], np.uint8)),
+        lambda: compute_tvl1(moving_right(), initial_flow=np.zeros([1, 3, 4, 2])),
+        lambda: compute_tvl1(moving_right(), pairs_at_once=0),
+        lambda: TVL1Params(tau=0),
+        lambda: TVL1Params(warps=0),
+        lambda: TVL1Params(nscales=2.5),
+        lambda: TVL1Params(scale_step=1.0),
+        lambda: TVL1Params(median_filtering=3),
+        lambda: TVL1Params(epsilon=-1),
+    ],
+)
+def test_wrong_input_says_what_was_received(call):
+    with pytest.raises(InputError, match="Received"):
+        call()
