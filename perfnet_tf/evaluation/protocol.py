@@ -20,6 +20,7 @@ import csv
 import json
 import os
 import pathlib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -123,7 +124,13 @@ def _score(
     """The scores of each run, in the dataset's order of clips and classes."""
     total = info.split(split)["num_clips"] * len(set(clips))
     scores: dict[int, ClipScores] = {}
-    with tqdm(total=total, desc=f"evaluate {split}", unit="clip", disable=not progress) as bar:
+    with tqdm(
+        total=total,
+        desc=f"evaluate {split}",
+        unit="clip",
+        disable=not progress,
+        mininterval=0.1 if sys.stderr.isatty() else 10,  # a log file keeps every update
+    ) as bar:
         # Runs with the same clip share one pass: decoding is a large part of the work.
         for cut in dict.fromkeys(clips):
             members = {i: run for i, run in enumerate(runs) if clips[i] == cut}

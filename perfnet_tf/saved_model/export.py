@@ -61,12 +61,13 @@ def export_saved_model(
             f"The output must be a new or empty folder. Received: {output}. "
             "Name another, or remove it first."
         )
-    model = source
     if isinstance(source, Run):
         if classes is not None or config is not None:
             raise InputError("A run brings its own classes and config. Leave both out.")
         model, classes, config = source.model, source.classes, source.config
         dataset = source.record.get("dataset") if dataset is None else dataset
+    else:
+        model = source
     if classes is None or config is None:
         raise InputError("A model does not know its classes and config. Pass both, or a run.")
     if len(classes) != model.num_classes:
@@ -74,6 +75,8 @@ def export_saved_model(
             "There must be one class name for each logit. "
             f"Received: {len(classes)} names, {model.num_classes} logits."
         )
+    if any(len(name.splitlines()) != 1 for name in classes):
+        raise InputError(f"A class name is one line of text. Received: {list(classes)}.")
     if config.stream != model.stream:
         raise InputError(
             "config must be that of the model. "

@@ -50,7 +50,7 @@ class RecognizerModule(tf.Module):
     @tf.function(autograph=False)
     def __call__(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """The endpoint, for `inputs` as the package says."""
-        named = self._network(as_float(inputs), training=training)  # type: ignore[attr-defined]
+        named = self._network(as_float(inputs), training=training)
         return named[self._endpoint]
 
 

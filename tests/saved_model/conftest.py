@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
-import sys
-
 import numpy as np
 import pytest
 import tf_keras
@@ -13,9 +10,6 @@ from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig
 from perfnet_tf.models.layers import kernel_decay
 from perfnet_tf.models.video_model import VideoModel
 from perfnet_tf.saved_model import export_saved_model
-
-# Slow references and data writers that several rooms share.
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "reference"))
 
 CLASSES = ("Clapping", "Jumping", "Running")
 CONFIG = ExperimentConfig(

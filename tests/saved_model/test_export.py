@@ -177,6 +177,8 @@ def test_output_in_use_is_refused_and_left_alone(small_model, config, tmp_path):
 def test_wrong_classes_are_refused(small_model, config, tmp_path):
     with pytest.raises(InputError, match="2 names, 3 logits"):
         export_saved_model(small_model, tmp_path / "m", classes=("a", "b"), config=config)
+    with pytest.raises(InputError, match="one line"):
+        export_saved_model(small_model, tmp_path / "m", classes=("a", "b\nc", "d"), config=config)
     with pytest.raises(InputError, match="Pass both"):
         export_saved_model(small_model, tmp_path / "m", classes=CLASSES)
     with pytest.raises(InputError, match="stream 'flow'"):

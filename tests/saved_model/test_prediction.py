@@ -43,6 +43,6 @@ def test_prediction_gives_the_logits_of_evaluation(tmp_path, num_frames):
     from_record = classify_frames(read_clip(data, "a").frames, exported, CLIP)
     np.testing.assert_allclose(from_record, expected, rtol=1e-5, atol=1e-6)
     (from_video,) = predict_videos([tmp_path / "a.mp4"], exported)
-    np.testing.assert_allclose(from_video.logits, expected, atol=0.02 * np.ptp(expected))
+    np.testing.assert_allclose(from_video.logits, expected, atol=0.05 * np.ptp(expected))
     assert from_video.incomplete is None
     assert from_video.labels == CLASSES

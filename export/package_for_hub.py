@@ -1,0 +1,236 @@
+"""Makes the folder that goes to Kaggle Models, where TF Hub lives now, from an exported model.
+
+    python export/package_for_hub.py --model=student --output=package \
+        --owner=me --slug=perf-net --variation=s3d-g-ucf101
+
+It writes
+
+    package/model-metadata.json                   the model and its card
+    package/model_card.md                         the card by itself
+    package/variation/model-instance-metadata.json  this variation
+    package/variation/                            the SavedModel
+    package/model.tar.gz                          the SavedModel for a web server of your own
+
+Every number in the card comes from the SavedModel's model.json; what was not measured is said to
+be so. Nothing is uploaded.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+import shutil
+import string
+import sys
+import tarfile
+from collections.abc import Sequence
+
+from absl import app, flags
+
+from perfnet_tf import InputError
+from perfnet_tf.saved_model.info import INFO_FILE, LABELS_FILE, PAPER, ModelInfo
+
+_MODEL = flags.DEFINE_string("model", None, "SavedModel of perfnet export.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder to make.", required=True)
+_OWNER = flags.DEFINE_string("owner", None, "Kaggle user or organisation.", required=True)
+_SLUG = flags.DEFINE_string("slug", None, "Kaggle's name of the model.", required=True)
+_VARIATION = flags.DEFINE_string("variation", None, "Its variation; default: made of the network.")
+_TITLE = flags.DEFINE_string("title", "PERF-Net", "Title of the model's page.")
+
+TEMPLATE = pathlib.Path(__file__).with_name("model_card.md.tmpl")
+
+#: SPDX name -> Kaggle's name. Kaggle takes no others.
+LICENSES = {
+    "Apache-2.0": "Apache 2.0",
+    "BSD-3-Clause": "BSD-3-Clause",
+    "CC-BY-4.0": "Attribution 4.0 International (CC BY 4.0)",
+    "CC-BY-NC-4.0": "Attribution-NonCommercial 4.0 International (CC BY-NC 4.0)",
+    "CC-BY-NC-SA-4.0": "CC BY-NC-SA 4.0",
+    "CC-BY-SA-4.0": "CC BY-SA 4.0",
+    "CC0-1.0": "CC0: Public Domain",
+    "GPL-3.0-only": "GPL 3",
+    "MIT": "MIT",
+}
+
+INPUTS = {
+    "rgb": "RGB frames: `float32` in [0, 1] or `uint8`, `[batch, frames, height, width, 3]`",
+    "pose": (
+        "RGB frames with people's limbs drawn in as perfnet_tf does: `float32` in [0, 1] or "
+        "`uint8`, `[batch, frames, height, width, 3]`"
+    ),
+    "flow": (
+        "optical flow (dx, dy) in pixels a frame: `float32` `[batch, frames, height, width, 2]`"
+    ),
+}
+
+
+def package(
+    model: pathlib.Path, output: pathlib.Path, *, owner: str, slug: str, variation: str, title: str
+) -> None:
+    """Writes the folder of the module's docstring.
+
+    Raises:
+        InputError: `model` is not of perfnet export, `output` is in use, or a name or licence is
+            not one that Kaggle takes.
+    """
+    if not (model / "saved_model.pb").is_file() or not (model / "assets" / INFO_FILE).is_file():
+        raise InputError(f"A SavedModel of perfnet export was expected. Received: {model}.")
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"The output must be a new or empty folder. Received: {output}.")
+    info = ModelInfo.from_json((model / "assets" / INFO_FILE).read_text(encoding="utf-8"))
+    labels = (model / "assets" / LABELS_FILE).read_text(encoding="utf-8").splitlines()
+    if info.license not in LICENSES:
+        raise InputError(
+            f"Kaggle takes weights under {', '.join(LICENSES)}. Received: {info.license!r}. "
+            "Export with another --license, or host model.tar.gz yourself."
+        )
+    variation = variation or _default_variation(info)
+    for name, value in (("owner", owner), ("slug", slug), ("variation", variation)):
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", value):
+            raise InputError(
+                f"A Kaggle {name} is lower-case letters, digits and single hyphens. "
+                f"Received: {value!r}."
+            )
+    handle = f"{owner}/{slug}/tensorFlow2/{variation}"
+    card = write_card(info, labels, handle=handle, title=title)
+
+    target = output / "variation"
+    shutil.copytree(model, target)
+    _write_json(
+        output / "model-metadata.json",
+        {
+            "ownerSlug": owner,
+            "title": title,
+            "slug": slug,
+            "subtitle": "RGB-only video action recognition",
+            "isPrivate": True,
+            "description": card,
+            "publishTime": "",
+            "provenanceSources": f"https://arxiv.org/abs/{PAPER['arxiv']}",
+        },
+    )
+    dataset = info.dataset.get("name")
+    _write_json(
+        target / "model-instance-metadata.json",
+        {
+            "ownerSlug": owner,
+            "modelSlug": slug,
+            "instanceSlug": variation,
+            "framework": "tensorFlow2",
+            "overview": f"{info.experiment.model.backbone}, {info.experiment.stream} stream, "
+            f"{len(labels)} classes{f' of {dataset}' if dataset else ''}.",
+            "usage": card[card.index("## How to use it") :],
+            "licenseName": LICENSES[info.license],
+            "fineTunable": True,
+            "trainingData": [dataset] if dataset else [],
+            "modelInstanceType": "Unspecified",
+            "baseModelInstance": "",
+            "externalBaseModelUrl": "",
+        },
+    )
+    (output / "model_card.md").write_text(card, encoding="utf-8")
+    with tarfile.open(output / "model.tar.gz", "w:gz") as archive:
+        for path in sorted(model.rglob("*")):
+            archive.add(path, path.relative_to(model), recursive=False, filter=_anonymous)
+
+
+def write_card(info: ModelInfo, labels: Sequence[str], *, handle: str, title: str) -> str:
+    """The model card, as Markdown."""
+    experiment, clip = info.experiment, info.experiment.resolved_eval_clip
+    return string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        title=title,
+        handle=handle,
+        backbone=experiment.model.backbone,
+        stream=experiment.stream,
+        input=INPUTS[experiment.stream],
+        num_classes=len(labels),
+        labels=", ".join(labels),
+        clip=f"{clip.num_frames} frames (every {_ordinal(clip.frame_stride)}) of "
+        f"{clip.height}x{clip.width}",
+        rate=f"{info.dataset['fps']:g} frames a second"
+        if info.dataset.get("fps")
+        else "each video's own frame rate",
+        training_data=_training_data(info),
+        evaluation=_evaluation(info),
+        loss=_loss(info),
+        versions=", ".join(f"{name} {version}" for name, version in info.versions.items()),
+        license=info.license,
+        paper=f"[{PAPER['title']}](https://arxiv.org/abs/{PAPER['arxiv']}), {PAPER['authors']}",
+    )
+
+
+def _training_data(info: ModelInfo) -> str:
+    name, clips = info.dataset.get("name"), info.dataset.get("num_clips")
+    if not name:
+        return "Not recorded."
+    return f"{name}, training split" + (f": {clips} clips." if clips else ".")
+
+
+def _evaluation(info: ModelInfo) -> str:
+    if not info.metrics:
+        return "This model was not evaluated before it was packaged."
+    metrics = info.metrics
+    rows = [("top-1", "top1"), ("top-5", "top5"), ("mean over classes", "mean_class_accuracy")]
+    lines = [f"| {name} | {metrics[key]:.2%} |" for name, key in rows if key in metrics]
+    data = " ".join(str(metrics[key]) for key in ("dataset", "split") if key in metrics)
+    heading = f"{metrics['num_clips']} clips of {data}, one central crop" + (
+        f" of {metrics['clip']}." if "clip" in metrics else "."
+    )
+    return "\n".join([heading, "", "| accuracy | |", "|---|---|", *lines])
+
+
+def _loss(info: ModelInfo) -> str:
+    if info.experiment.distill is None:
+        return "cross-entropy"
+    return f"cross-entropy and {info.experiment.distill.loss} distillation from teachers (Eq. 1)"
+
+
+def _default_variation(info: ModelInfo) -> str:
+    words = [info.experiment.model.backbone, info.experiment.stream, info.dataset.get("name", "")]
+    return re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-")
+
+
+def _ordinal(stride: int) -> str:
+    return {1: "frame", 2: "second frame"}.get(stride, f"{stride}th frame")
+
+
+def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Without the packager's name and clock: the same model gives the same archive members."""
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    entry.mtime = 0
+    return entry
+
+
+def _write_json(path: pathlib.Path, values: dict) -> None:
+    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Packages what the flags name."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")
+    output = pathlib.Path(_OUTPUT.value)
+    try:
+        package(
+            pathlib.Path(_MODEL.value),
+            output,
+            owner=_OWNER.value,
+            slug=_SLUG.value,
+            variation=_VARIATION.value,
+            title=_TITLE.value,
+        )
+    except InputError as error:
+        sys.exit(f"package_for_hub.py: {error}")
+    print(
+        f"{output}: read model_card.md, then\n"
+        f"  kaggle models create -p {output}\n"
+        f"  kaggle models variations create -p {output / 'variation'} --dir-mode tar\n"
+        "The model is private until you publish it there."
+    )
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,171 @@
+"""A run is exported, verified, packaged, served by a web server and loaded from it."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import importlib.util
+import json
+import pathlib
+import subprocess
+import sys
+import tarfile
+import threading
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_hub as hub
+import tf_keras
+
+from perfnet_tf.config import ClipConfig, DistillConfig, ExperimentConfig, ModelConfig
+from perfnet_tf.errors import InputError
+from perfnet_tf.models.factory import build_from_config
+from perfnet_tf.training.run_directory import save_run
+
+SCRIPTS = pathlib.Path(__file__).parents[2] / "export"
+CLASSES = ("Clapping", "Jumping jacks", "Running")
+METRICS = {
+    "top1": 0.75,
+    "top5": 1.0,
+    "mean_class_accuracy": 0.7,
+    "num_clips": 8,
+    "dataset": "toy",
+    "split": "test",
+    "runs": [{"clip": "8x64x64"}],
+}
+
+
+def run_script(name, *arguments):
+    return subprocess.run(
+        [sys.executable, str(SCRIPTS / name), *map(str, arguments)], capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    """(folder with `run` and `model`, what make_saved_model.py printed)."""
+    folder = tmp_path_factory.mktemp("release")
+    config = ExperimentConfig(
+        clip=ClipConfig(8, 64, 64, frame_stride=2),
+        model=ModelConfig("r3d50_g", width_multiplier=0.0625),
+        distill=DistillConfig("separate"),
+    )
+    tf_keras.utils.set_random_seed(0)
+    model = build_from_config(config.model, len(CLASSES))
+    dataset = {"name": "toy", "num_clips": 40, "fps": 12.5, "short_side": 72}
+    save_run(folder / "run", config, CLASSES, model, dataset=dataset)
+    (folder / "metrics.json").write_text(json.dumps(METRICS))
+    done = run_script(
+        "make_saved_model.py",
+        f"--run={folder / 'run'}",
+        f"--output={folder / 'model'}",
+        f"--metrics={folder / 'metrics.json'}",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, done.stdout
+
+
+@pytest.fixture(scope="module")
+def script():
+    """package_for_hub.py as a module."""
+    spec = importlib.util.spec_from_file_location("package_for_hub", SCRIPTS / "package_for_hub.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_export_is_verified_in_a_process_without_the_package(release):
+    _, printed = release
+    lines = [line for line in printed.splitlines() if line.startswith(("ok", "FAIL"))]
+    assert len(lines) >= 12
+    assert all(line.startswith("ok") for line in lines)
+
+
+def test_verification_notices_other_weights(release, tmp_path):
+    with tarfile.open(tmp_path / "copy.tar", "w") as archive:
+        archive.add(release[0] / "model", "model")
+    with tarfile.open(tmp_path / "copy.tar") as archive:
+        archive.extractall(tmp_path, filter="data")
+    golden = tmp_path / "model" / "assets.extra" / "golden.npz"
+    with np.load(golden) as arrays:
+        values = dict(arrays)
+    values["logits"] = values["logits"] * np.float32(1.001)
+    np.savez(golden, **values)
+    done = run_script("verify_saved_model.py", f"--model={tmp_path / 'model'}")
+    assert done.returncode == 1
+    assert "FAIL  logits of uint8 frames" in done.stdout
+    assert "ok    features" in done.stdout
+
+
+def test_package_holds_what_kaggle_wants_and_only_measured_numbers(release, script, tmp_path):
+    output = tmp_path / "package"
+    script.package(
+        release[0] / "model",
+        output,
+        owner="me",
+        slug="perf-net",
+        variation=None,
+        title="PERF-Net on toys",
+    )
+    model = json.loads((output / "model-metadata.json").read_text())
+    assert (model["ownerSlug"], model["slug"]) == ("me", "perf-net")
+    assert model["isPrivate"] is True
+    variation = json.loads((output / "variation" / "model-instance-metadata.json").read_text())
+    assert variation["instanceSlug"] == "r3d50-g-rgb-toy"
+    assert variation["framework"] == "tensorFlow2"
+    assert variation["licenseName"] == "Apache 2.0"
+    assert variation["fineTunable"] is True
+    assert variation["trainingData"] == ["toy"]
+    assert "hub.load" in variation["usage"]
+    card = (output / "model_card.md").read_text()
+    assert card == model["description"]
+    assert "| top-1 | 75.00% |" in card
+    assert "8 clips of toy test, one central crop of 8x64x64." in card
+    assert "8 frames (every second frame) of 64x64, at 12.5 frames a second" in card
+    assert "toy, training split: 40 clips" in card
+    assert "separate distillation" in card
+    assert "me/perf-net/tensorFlow2/r3d50-g-rgb-toy" in card
+    assert "$" not in card
+    assert hub.load(str(output / "variation"))(tf.zeros([1, 8, 64, 64, 3])).shape == (1, 3)
+
+
+def test_tarball_loads_from_a_web_server(release, script, tmp_path, monkeypatch):
+    output = tmp_path / "package"
+    script.package(
+        release[0] / "model", output, owner="me", slug="p", variation="v", title="PERF-Net"
+    )
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(output))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+    try:
+        model = hub.load(f"http://127.0.0.1:{server.server_port}/model.tar.gz")
+    finally:
+        server.shutdown()
+        server.server_close()
+    with np.load(release[0] / "model" / "assets.extra" / "golden.npz") as golden:
+        np.testing.assert_allclose(model(golden["frames"]), golden["logits"], atol=1e-6)
+
+
+def test_a_model_without_metrics_says_so(release, script):
+    info = script.ModelInfo(ExperimentConfig())
+    card = script.write_card(info, CLASSES, handle="a/b/c/d", title="T")
+    assert "was not evaluated" in card
+    assert "%" not in card.split("## Accuracy")[1].split("## Training")[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"slug": "Perf Net"}, "Kaggle slug"),
+        ({"owner": "-me"}, "Kaggle owner"),
+        ({"model": pathlib.Path("nowhere")}, "SavedModel of perfnet export"),
+    ],
+)
+def test_bad_input_is_refused(release, script, tmp_path, changes, message):
+    arguments = {"model": release[0] / "model", "owner": "me", "slug": "p", "variation": "v"}
+    arguments |= changes
+    with pytest.raises(InputError, match=message):
+        script.package(arguments.pop("model"), tmp_path / "new", title="T", **arguments)
+    assert not (tmp_path / "new").exists()
