@@ -57,7 +57,9 @@ class Command:
         try:
             positional = self.flags(["perfnet", *arguments])[1:]
         except flags.Error as error:
-            raise InputError(f"{error} See perfnet {self.name} --help.") from error
+            raise InputError(
+                f"{str(error).rstrip('.')}. See perfnet {self.name} --help."
+            ) from error
         for name in self._required:
             if self.flags[name].value in (None, []):
                 raise InputError(f"--{name} is required. Usage: {self.usage()}")
