@@ -63,7 +63,7 @@ def test_a_preset_sets_everything_and_flags_override_it(called):
     assert config.train.learning_rate == preset.train.learning_rate
     assert not config.train.mirror
     assert config.model.dropout_rate == 0.25
-    assert config.model.options == {"gating": "cell"}
+    assert config.model.options == {**preset.model.options, "gating": "cell"}
     assert config.model.width_multiplier == preset.model.width_multiplier
     assert (config.pose_render.num_colors, config.pose_render.ratio_aware) == (6, False)
 
