@@ -185,7 +185,8 @@ class TrainConfig:
             left from right: the mirrored clip of one is a clip of the other.
         precision: `float32` or `mixed_bfloat16`; logits and losses are float32 in both.
         seed: of initialisation, data order and augmentation.
-        checkpoint_every_steps: save at least this often; None saves at the end of each epoch only.
+        checkpoint_every_steps: save at least this often. In any case a run saves every ten minutes,
+            and at the end of an epoch unless it saved less than half a minute before.
         steps_per_execution: steps run as one graph call.
         validate_every_epochs: evaluate on the test split this often; 0 never does. The paper
             does not choose by validation, and neither does this: the last weights are kept.
