@@ -46,7 +46,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_integer(
     "clips_per_class",
-    24,
+    30,
     "Videos of each of the ten actions; a third of them are for the test.",
     flag_values=_FLAGS,
 )

@@ -60,12 +60,12 @@ EXPERIMENT = ExperimentConfig(
         dropout_rate=0.2,
         options={"batch_norm_momentum": 0.9},
     ),
-    train=TrainConfig(epochs=30, batch_size=16, learning_rate=0.05, mirror=False),
+    train=TrainConfig(epochs=28, batch_size=8, learning_rate=0.05, mirror=False),
 )
 LOSSES = ("separate", "unified")
 #: Streams of the teachers, in the order of the report.
 TEACHERS = (features.FLOW, features.POSE)
-#: Late fusions: PERF-Net Table 5's, of networks that each see a stream of their own.
+#: Late fusions: PERF-Net Table 3's, of networks that each see a stream of their own.
 FUSIONS = (
     (features.RGB, features.FLOW),
     (features.RGB, features.POSE),
@@ -89,7 +89,7 @@ class DemoConfig:
         experiment: the settings of every training but its stream and teachers.
     """
 
-    clips_per_class: int = 24
+    clips_per_class: int = 30
     epochs: int | None = None
     seed: int = 0
     pose_weights: str | None = None
