@@ -10,6 +10,7 @@ sooner.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -63,20 +64,20 @@ def solve_tvl1(
     Returns:
         float32 `[pairs, height, width, 2]`, (dx, dy) in pixels. Pairs do not influence each other.
     """
-    num_pairs, *size = first.shape
+    num_pairs = first.shape[0]
     pyramid = [tf.concat([first, second], axis=0)]  # [2 * pairs, height, width]
     step = 1 / params.scale_step
-    for height, width in _coarser_sizes(*size, params):
+    for height, width in _coarser_sizes(first.shape[1], first.shape[2], params):
         pyramid.append(resize_bilinear(pyramid[-1], height, width, (step, step)))
     coarsest = pyramid[-1].shape[1:]
     if initial is None:
         flow = tf.zeros([2, num_pairs, *coarsest])
     else:
         scale = params.scale_step ** (len(pyramid) - 1)
-        flow = _resize_flow(tf.transpose(initial, [3, 0, 1, 2]), *coarsest, scale)
-    for images in reversed(pyramid):
-        if flow.shape[2:] != images.shape[1:]:
-            flow = _resize_flow(flow, *images.shape[1:], step)
+        flow = _resize_flow(tf.transpose(initial, [3, 0, 1, 2]), coarsest, scale)
+    for level, images in enumerate(reversed(pyramid)):
+        if level:
+            flow = _resize_flow(flow, images.shape[1:], step)
         flow = _solve_scale(images[:num_pairs], images[num_pairs:], flow, params)
     return tf.transpose(flow, [1, 2, 3, 0])
 
@@ -91,9 +92,10 @@ def _coarser_sizes(height: int, width: int, params: TVL1Params) -> list[tuple[in
     return sizes
 
 
-def _resize_flow(flow: tf.Tensor, height: int, width: int, scale: float) -> tf.Tensor:
-    _, num_pairs, *size = flow.shape
-    planes = tf.reshape(flow, [2 * num_pairs, *size])
+def _resize_flow(flow: tf.Tensor, size: Sequence[int], scale: float) -> tf.Tensor:
+    _, num_pairs, *old_size = flow.shape
+    height, width = size
+    planes = tf.reshape(flow, [2 * num_pairs, *old_size])
     resized = resize_bilinear(planes, height, width) * scale
     return tf.reshape(resized, [2, num_pairs, height, width])
 
@@ -111,7 +113,7 @@ def _solve_scale(
     def solve_and_warp(
         index: tf.Tensor, flow: tf.Tensor, dual: tf.Tensor, *images: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        residual = _linearise(source, *images, _inner(flow))
+        residual = _linearise(source, images, _inner(flow))
         change = tf.fill([num_pairs], tf.where(index > 0, tf.float32.max, -1.0))
         flow, dual = _solve_linearised(_State(flow, dual), residual, change, params)
         return index + 1, flow, dual, *_warp(targets, _inner(flow))
@@ -131,14 +133,9 @@ def _warp(targets: tuple[tf.Tensor, ...], flow: tf.Tensor) -> tuple[tf.Tensor, .
     return target, along_x * inside, along_y * inside
 
 
-def _linearise(
-    source: tf.Tensor,
-    target: tf.Tensor,
-    along_x: tf.Tensor,
-    along_y: tf.Tensor,
-    flow: tf.Tensor,
-) -> _Linearised:
-    """Around `flow`, given the warped target and the warped gradient."""
+def _linearise(source: tf.Tensor, warped: tuple[tf.Tensor, ...], flow: tf.Tensor) -> _Linearised:
+    """Around `flow`, given the warped target and its warped gradient."""
+    target, along_x, along_y = warped
     gradient = tf.stack([along_x, along_y])
     square = tf.square(along_x) + tf.square(along_y)
     known = square > _MIN_SQUARE

@@ -19,10 +19,10 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.saved_model.info import GOLDEN_FILE, INFO_FILE, LABELS_FILE, ModelInfo
 from perfnet_tf.saved_model.module import (
     MODES,
+    Network,
     RecognizerModule,
     as_float,
     input_specs,
-    network_function,
 )
 from perfnet_tf.training.run_directory import Run
 from perfnet_tf.version import __version__
@@ -110,11 +110,11 @@ def _save(model: tf_keras.Model, path: pathlib.Path, assets: pathlib.Path) -> No
     golden = golden_clip(model.stream)
     expected = model.endpoints(tf.constant(golden), training=False)
 
-    network = network_function(model)
-    module = RecognizerModule(model, network, features.LOGITS)
+    network = Network(model)
+    module = RecognizerModule(network, features.LOGITS)
     if len(module.variables) != len(model.variables):
         raise RuntimeError(f"{type(model).__name__} has variables that it does not use.")
-    extractor = RecognizerModule(model, network, features.FEATURES)
+    extractor = RecognizerModule(network, features.FEATURES)
 
     @tf.function(autograph=False)
     def extract(inputs: tf.Tensor, training: bool = False) -> tf.Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -11,6 +10,45 @@ import tf_keras
 from perfnet_tf import features
 
 MODES = (True, False)
+
+
+class Network:
+    """`model.endpoints` as one graph a mode, which everything exported calls.
+
+    One graph, and not one for each function and dtype: an export is then a fifth as large and as
+    long in the making, and loads in a fifth of the time. What a caller does not use is pruned.
+
+    It is no `tf.function` itself: as an attribute of a module that would be saved as well, and
+    traced again and again while saving.
+    """
+
+    def __init__(self, model: tf_keras.Model) -> None:
+        self.model = model
+        self._function = tf.function(model.endpoints, autograph=False)
+
+    def __call__(self, inputs: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
+        """Every endpoint by name."""
+        return self._function(inputs, training=training)
+
+    def handles_behind(self, endpoint: str) -> set[int]:
+        """Ids of the handles of the variables that an endpoint depends on, in either mode.
+
+        The graph holds more: the endpoint need not be the last one.
+        """
+        spec = input_specs(self.model.stream)[0]
+        handles = set()
+        for training in MODES:
+            trace = self._function.get_concrete_function(spec, training=training)
+            waiting = [trace.structured_outputs[endpoint].op]
+            seen = {waiting[0].name}
+            while waiting:
+                for tensor in waiting.pop().inputs:
+                    if tensor.op.name not in seen:
+                        seen.add(tensor.op.name)
+                        waiting.append(tensor.op)
+            captures = trace.graph.captures
+            handles |= {id(outer) for outer, inner in captures if inner.op.name in seen}
+        return handles
 
 
 class RecognizerModule(tf.Module):
@@ -24,22 +62,21 @@ class RecognizerModule(tf.Module):
     variables: Any = ()
     trainable_variables: Any = ()
 
-    def __init__(self, model: tf_keras.Model, network: Callable[..., Any], endpoint: str) -> None:
+    def __init__(self, network: Network, endpoint: str) -> None:
         """Traces the calls.
 
         Args:
-            model: a built `VideoModel`; owns the variables and the weight decay.
-            network: of `network_function`.
+            network: of a built model.
             endpoint: what a call returns.
         """
         super().__init__(name="recognizer")
-        # Past the tracking, which would save every function of the network a second time.
-        object.__setattr__(self, "_network", network)
+        self._network = network
         self._endpoint = endpoint
+        model = network.model
         for spec in input_specs(model.stream):
             for training in MODES:
                 self.__call__.get_concrete_function(spec, training=training)
-        used = _handles_behind(network, model.stream, endpoint)
+        used = network.handles_behind(endpoint)
         self.variables = [v for v in model.variables if id(v.handle) in used]
         self.trainable_variables = [v for v in model.trainable_variables if id(v.handle) in used]
         # Functions hold their variables weakly: without this, a part of a loaded module dies with
@@ -54,20 +91,6 @@ class RecognizerModule(tf.Module):
         return named[self._endpoint]
 
 
-def network_function(model: tf_keras.Model) -> Callable[..., Any]:
-    """`model.endpoints` as one graph a mode, which everything exported calls.
-
-    One graph, and not one for each function and dtype: an export is then a fifth as large and as
-    long in the making, and loads in a fifth of the time. What a caller does not use is pruned.
-    """
-
-    @tf.function(autograph=False)
-    def network(inputs: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
-        return model.endpoints(inputs, training=training)
-
-    return network
-
-
 def input_specs(stream: str) -> list[tf.TensorSpec]:
     """What a model of `stream` takes: float32 first, and uint8 where the stream is pictures."""
     shape = [None, None, None, None, features.STREAM_CHANNELS[stream]]
@@ -78,26 +101,6 @@ def input_specs(stream: str) -> list[tf.TensorSpec]:
 def as_float(inputs: tf.Tensor) -> tf.Tensor:
     """Pictures of uint8 as float32 in [0, 1]; float32 as it is."""
     return tf.cast(inputs, tf.float32) / 255.0 if inputs.dtype == tf.uint8 else inputs
-
-
-def _handles_behind(network: Any, stream: str, endpoint: str) -> set[int]:
-    """Ids of the handles of the variables that an endpoint depends on, in either mode.
-
-    The graph holds more: the endpoint need not be the last one.
-    """
-    handles = set()
-    for training in MODES:
-        graph_function = network.get_concrete_function(input_specs(stream)[0], training=training)
-        waiting = [graph_function.structured_outputs[endpoint].op]
-        seen = {waiting[0].name}
-        while waiting:
-            for tensor in waiting.pop().inputs:
-                if tensor.op.name not in seen:
-                    seen.add(tensor.op.name)
-                    waiting.append(tensor.op)
-        captures = graph_function.graph.captures
-        handles |= {id(outer) for outer, inner in captures if inner.op.name in seen}
-    return handles
 
 
 def _regularization_losses(model: tf_keras.Model, used: set[int]) -> list[Any]:
