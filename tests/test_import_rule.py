@@ -26,6 +26,7 @@ ROWS = [
     ("evaluation",),
     ("saved_model",),
     ("prediction",),
+    ("demo",),
     ("tpu_check",),
     ("cli",),
     ("__main__",),
