@@ -127,7 +127,7 @@ def run_pipeline(
         pipeline = beam.Pipeline(options=PipelineOptions([*beam_options]))
     else:
         # Threads of this process that each wait for a process of their own (`records.worker`):
-        # Beam's own multi_processing mode waits for ever for a process that died.
+        # Threads that each own a child process: one that dies costs a clip, and not the run.
         mode = "multi_threading" if num_workers > 1 else "in_memory"
         options = PipelineOptions(
             [
