@@ -127,7 +127,7 @@ def run_pipeline(
         pipeline = beam.Pipeline(options=PipelineOptions([*beam_options]))
     else:
         # Threads of this process that each wait for a process of their own (`records.worker`):
-        # Threads that each own a child process: one that dies costs a clip, and not the run.
+        # one of those that dies costs a clip, and not the run.
         mode = "multi_threading" if num_workers > 1 else "in_memory"
         options = PipelineOptions(
             [
