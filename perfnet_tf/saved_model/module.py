@@ -15,30 +15,30 @@ MODES = (True, False)
 class Network:
     """`model.endpoints` as one graph a mode, which everything exported calls.
 
-    One graph, and not one for each function and dtype: an export is then a fifth as large and as
-    long in the making, and loads in a fifth of the time. What a caller does not use is pruned.
-
-    It is no `tf.function` itself: as an attribute of a module that would be saved as well, and
-    traced again and again while saving.
+    Concrete functions, because a `tf.function` would be traced again for each graph that calls it:
+    a dozen copies of the network in the file. What a caller does not use of a copy is pruned.
     """
 
     def __init__(self, model: tf_keras.Model) -> None:
+        """Traces the endpoints of a built model."""
         self.model = model
-        self._function = tf.function(model.endpoints, autograph=False)
+        function = tf.function(model.endpoints, autograph=False)
+        spec = input_specs(model.stream)[0]
+        self._traces = {
+            training: function.get_concrete_function(spec, training=training) for training in MODES
+        }
 
     def __call__(self, inputs: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
-        """Every endpoint by name."""
-        return self._function(inputs, training=training)
+        """Every endpoint by name, of float32 `inputs`."""
+        return self._traces[bool(training)](inputs)
 
     def handles_behind(self, endpoint: str) -> set[int]:
         """Ids of the handles of the variables that an endpoint depends on, in either mode.
 
         The graph holds more: the endpoint need not be the last one.
         """
-        spec = input_specs(self.model.stream)[0]
         handles = set()
-        for training in MODES:
-            trace = self._function.get_concrete_function(spec, training=training)
+        for trace in self._traces.values():
             waiting = [trace.structured_outputs[endpoint].op]
             seen = {waiting[0].name}
             while waiting:
