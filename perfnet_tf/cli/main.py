@@ -10,6 +10,7 @@ import sys
 COMMANDS = {
     "demo": "run the whole job on generated videos, ending with a report",
     "prepare": "turn a folder of videos into records with RGB, pose and optical flow",
+    "pose-weights": "fetch a pose network's weights",
     "inspect": "look at prepared records: streams side by side, statistics",
     "train": "train one stream",
     "distill": "train an RGB-only student from flow and pose teachers",
@@ -17,6 +18,7 @@ COMMANDS = {
     "evaluate": "accuracy of one run, or of several fused by summed logits",
     "export": "write a run as a SavedModel",
     "predict": "classify videos with a SavedModel",
+    "explain": "show where networks look: Grad-CAM over RGB, pose and flow",
     "models": "architectures with parameters and GFLOPs",
 }
 

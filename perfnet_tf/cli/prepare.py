@@ -26,14 +26,19 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
     --dataset=synthetic generates its videos in --videos first if the folder does not exist.
     """
+    from perfnet_tf.pose.estimator import POSE_ESTIMATORS
+    from perfnet_tf.pose.published import resolve_weights
     from perfnet_tf.records.prepare_config import PrepareConfig
 
+    pose_weights = arguments.pose_weights
+    if arguments.pose in POSE_ESTIMATORS:
+        pose_weights = str(resolve_weights(arguments.pose, pose_weights))
     config = PrepareConfig(
         name=arguments.dataset,
         fps=arguments.fps or None,
         short_side=arguments.short_side,
         pose=arguments.pose,
-        pose_weights=arguments.pose_weights,
+        pose_weights=pose_weights,
         max_people=arguments.max_people,
         flow=arguments.flow,
         flow_bound=arguments.flow_bound,
@@ -131,7 +136,11 @@ flags.DEFINE_string(
     flag_values=_FLAGS,
 )
 flags.DEFINE_string(
-    "pose_weights", None, "Folder of the TensorFlow.js pose model.", flag_values=_FLAGS
+    "pose_weights",
+    None,
+    "Folder of the pose network, or a name of perfnet pose-weights; without it, the one in the "
+    "cache.",
+    flag_values=_FLAGS,
 )
 flags.DEFINE_integer("max_people", 5, "People kept in each frame.", flag_values=_FLAGS)
 flags.DEFINE_string("flow", "tvl1", "tvl1, dis (faster, coarser), or none.", flag_values=_FLAGS)

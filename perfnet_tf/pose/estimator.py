@@ -22,6 +22,7 @@ from typing import Protocol
 import numpy as np
 
 from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.pose.published import resolve_weights
 from perfnet_tf.pose.skeleton import NUM_KEYPOINTS
 
 #: Estimators that look at frames.
@@ -75,7 +76,8 @@ def make_estimator(
 
     Args:
         name: one of `POSE_ESTIMATORS`.
-        weights: folder of the estimator's weights.
+        weights: folder of the estimator's weights, or the name of a model in the cache
+            (`pose.published`); None takes the model that the cache holds.
         max_people: people kept in each frame.
 
     Raises:
@@ -84,6 +86,7 @@ def make_estimator(
     check_choice("pose", name, POSE_ESTIMATORS)
     if max_people < 1:
         raise InputError(f"max_people must be 1 or greater. Received: {max_people}.")
+    weights = resolve_weights(name, weights)
     # TensorFlow is imported only once an estimator is wanted.
     if name == "movenet":
         from perfnet_tf.pose.movenet import MoveNetEstimator

@@ -99,7 +99,8 @@ def test_people_refuse_other_shapes():
         People(np.zeros((4, 2, 17, 2)), np.zeros((4, 2, 4)))
 
 
-def test_bad_estimators_are_refused():
+def test_bad_estimators_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("PERFNET_CACHE", str(tmp_path))
     with pytest.raises(InputError, match="pose must be one of .* Did you mean 'posenet'"):
         make_estimator("posnet")
     with pytest.raises(InputError, match="max_people"):

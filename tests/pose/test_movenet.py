@@ -10,7 +10,7 @@ from google.protobuf import json_format
 from perfnet_tf.errors import InputError
 from perfnet_tf.pose.estimator import make_estimator
 from perfnet_tf.pose.graph_function import graph_function
-from perfnet_tf.pose.movenet import MoveNetEstimator
+from perfnet_tf.pose.movenet import GraphMoveNet, MoveNetEstimator
 from perfnet_tf.pose.posenet import load_posenet
 from perfnet_tf.pose.weights import read_graph_model
 
@@ -102,7 +102,9 @@ def test_places_are_shares_of_the_frame_without_its_padding(tmp_path):
     people[0, :3], people[0, -1] = (0.5, 0.25, 0.9), 0.3
     people[1, :3], people[1, -1] = (0.1, 0.2, 0.7), 0.8
     people[2, -1] = 0.01
-    estimator = MoveNetEstimator(movenet_stub(tmp_path, people), max_people=3, min_pose_score=0.1)
+    estimator = MoveNetEstimator(
+        GraphMoveNet(movenet_stub(tmp_path, people)), max_people=3, min_pose_score=0.1, batch_size=1
+    )
     # 160 x 100 becomes 256 x 160; 100 x 55 becomes 256 x 141, padded to 256 x 160.
     wide = estimator(np.full((2, 100, 160, 3), 0, np.uint8))
     np.testing.assert_allclose(wide.keypoints[1, 0, 0], [0.2, 0.1, 0.7], rtol=1e-6)  # best first
@@ -112,8 +114,11 @@ def test_places_are_shares_of_the_frame_without_its_padding(tmp_path):
     np.testing.assert_allclose(tall.keypoints[0, 0, 0], [0.2 * 160 / 141, 0.1, 0.7], rtol=1e-6)
 
 
-def test_bad_weights_are_refused(tmp_path):
-    with pytest.raises(InputError, match="--pose_weights=DIR.*movenet-multipose"):
+def test_bad_weights_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("PERFNET_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(
+        InputError, match="pose-weights --model=movenet_multipose.*--pose_weights=DIR"
+    ):
         make_estimator("movenet")
     definition, _ = fused_graph("Relu")
     write_graph_def(tmp_path, definition)
@@ -121,7 +126,7 @@ def test_bad_weights_are_refused(tmp_path):
         make_estimator("movenet", tmp_path)
     graph = movenet_stub(tmp_path / "stub", np.zeros((6, 56)))
     with pytest.raises(InputError, match="multiple of 32"):
-        MoveNetEstimator(graph, long_side=250)
+        MoveNetEstimator(GraphMoveNet(graph), long_side=250)
 
 
 @pytest.mark.data

@@ -53,6 +53,9 @@ class PerfectNetwork:
         self.fields = [ideal_fields(scene, height, width) for scene in scenes]
         self.batches = []
 
+    def preprocess(self, frames):
+        return tf.cast(frames, tf.float32) / 127.5 - 1.0
+
     def __call__(self, images):
         scene = tf.cast(tf.round((images[:, 0, 0, 0] + 1.0) * 12.75), tf.int32)
         return {

