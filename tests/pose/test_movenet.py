@@ -1,11 +1,11 @@
 import base64
-import json
 
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf import json_format
+from pose_graph import write_graph_def
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.pose.estimator import make_estimator
@@ -13,26 +13,6 @@ from perfnet_tf.pose.graph_function import graph_function
 from perfnet_tf.pose.movenet import GraphMoveNet, MoveNetEstimator
 from perfnet_tf.pose.posenet import load_posenet
 from perfnet_tf.pose.weights import read_graph_model
-
-
-def write_graph_def(folder, definition, signature=None):
-    """Stores a GraphDef as a TensorFlow.js graph model, its constants in a binary file."""
-    content = json_format.MessageToDict(definition)
-    entries, data = [], b""
-    for node in content["node"]:
-        if node["op"] == "Const":
-            proto = next(n for n in definition.node if n.name == node["name"]).attr["value"].tensor
-            value = tf.make_ndarray(proto)
-            dtype = str(value.dtype)
-            entries.append({"name": node["name"], "shape": list(value.shape), "dtype": dtype})
-            data += value.tobytes()
-            del node["attr"]["value"]["tensor"]["tensorContent"]
-    folder.mkdir(exist_ok=True)
-    (folder / "w.bin").write_bytes(data)
-    manifest = [{"paths": ["w.bin"], "weights": entries}]
-    model = {"modelTopology": content, "weightsManifest": manifest, "signature": signature or {}}
-    (folder / "model.json").write_text(json.dumps(model))
-    return read_graph_model(folder)
 
 
 def fused_graph(activation):
@@ -112,6 +92,35 @@ def test_places_are_shares_of_the_frame_without_its_padding(tmp_path):
     assert not wide.keypoints[:, 2].any() and wide.keypoints.shape == (2, 3, 17, 3)
     tall = estimator(np.full((1, 100, 55, 3), 200, np.uint8))  # the padded columns are black
     np.testing.assert_allclose(tall.keypoints[0, 0, 0], [0.2 * 160 / 141, 0.1, 0.7], rtol=1e-6)
+
+
+def saved_stub(folder, *, dtype=tf.int32, channels=56):
+    """A SavedModel with MoveNet's signature that tells the picture's size and first pixel."""
+
+    @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], dtype, name="input")])
+    def find(frames):
+        size = tf.cast(tf.shape(frames)[1:3], tf.float32)
+        pixel = tf.cast(frames[0, 0, 0, 0], tf.float32)
+        person = tf.concat([[pixel / 255, 0.5, 0.9], size / 1000, tf.fill([channels - 5], 0.6)], 0)
+        return {"output_0": tf.stack([person] + [tf.zeros([channels])] * 5)[None]}
+
+    module = tf.Module()
+    tf.saved_model.save(module, str(folder), {"serving_default": find.get_concrete_function()})
+    return folder
+
+
+def test_the_saved_model_is_taken_and_a_batch_is_frame_after_frame(tmp_path):
+    estimator = make_estimator("movenet", saved_stub(tmp_path / "saved"))
+    frames = np.zeros((19, 64, 128, 3), np.uint8)
+    frames += np.arange(19, dtype=np.uint8)[:, None, None, None] * 10
+    people = estimator(frames).keypoints
+    np.testing.assert_allclose(people[:, 0, 0, 1], np.arange(19) * 10 / 255, atol=1e-6)
+    np.testing.assert_allclose(people[:, 0, 1, 1], 0.128)  # 128 x 256 pixels
+    assert not people[:, 1:].any()
+    with pytest.raises(InputError, match="must take one int32 picture"):
+        make_estimator("movenet", saved_stub(tmp_path / "other", channels=57))
+    with pytest.raises(InputError, match="must take one int32 picture"):
+        make_estimator("movenet", saved_stub(tmp_path / "float", dtype=tf.float32))
 
 
 def test_bad_weights_are_refused(tmp_path, monkeypatch):

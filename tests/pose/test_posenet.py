@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from pose_fields import ideal_fields, standing_person
-from pose_graph import random_layers, reference_outputs, write_graph
+from pose_graph import (
+    random_layers,
+    reference_outputs,
+    resnet_graph,
+    run_resnet,
+    write_graph,
+    write_graph_def,
+)
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.pose.estimator import make_estimator
@@ -42,6 +49,40 @@ def test_other_networks_are_refused(tmp_path):
     write_graph(tmp_path / "other", layers, fused=True)
     with pytest.raises(InputError, match="heads have other channels"):
         make_estimator("posenet", tmp_path / "other")
+
+
+@pytest.mark.parametrize("stride", [16, 32])
+def test_the_resnet_is_the_graph(tmp_path, stride):
+    definition, kernels = resnet_graph(stride)
+    write_graph_def(tmp_path, definition)
+    network = load_posenet(tmp_path)
+    assert network.stride == stride
+    frames = np.random.default_rng(1).integers(0, 256, (3, 65, 129, 3), np.uint8)
+    mean = [123.15, 115.90, 103.06]
+    expected = run_resnet(
+        tf.constant((frames - np.array(mean)).astype(np.float32)), stride, kernels
+    )
+    outputs = network(network.preprocess(tf.constant(frames)))
+    assert outputs["heatmap"].shape == (3, 64 // stride + 1, 128 // stride + 1, 17)
+    for name, value in expected.items():
+        np.testing.assert_allclose(outputs[name], value, atol=1e-4 * np.abs(value).max())
+    estimator = PoseNetEstimator.load(tmp_path)
+    height, width = estimator.input_size(90, 160)
+    assert (height % stride, width % stride) == (1, 1)
+    assert estimator(frames).keypoints.shape == (3, 5, 17, 3)
+
+
+def test_other_resnets_are_refused(tmp_path):
+    write_graph_def(tmp_path / "other", resnet_graph(16, channels=18)[0])
+    with pytest.raises(InputError, match="not PoseNet with a ResNet .* 18 channels of heatmap"):
+        load_posenet(tmp_path / "other")
+    definition, _ = resnet_graph(32)
+    for node in definition.node:
+        if node.name == "float_short_offsets":
+            node.name = "float_long_offsets"
+    write_graph_def(tmp_path / "short", definition)
+    with pytest.raises(InputError, match="no output offset"):
+        load_posenet(tmp_path / "short")
 
 
 class PerfectNetwork:

@@ -8,6 +8,9 @@ import pathlib
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf import json_format
+
+from perfnet_tf.pose.weights import read_graph_model
 
 HEADS = {"heatmap": 17, "offset": 34, "displacement_fwd": 32, "displacement_bwd": 32}
 STRIDES = {"Conv2d_0": 2, "Conv2d_2_depthwise": 2, "Conv2d_4_depthwise": 2, "Conv2d_6_depthwise": 2}
@@ -125,3 +128,62 @@ def write_graph(folder: pathlib.Path, layers, *, fused: bool, stored: str = "flo
     manifest = [{"paths": list(parts), "weights": entries}]
     content = {"modelTopology": {"node": nodes}, "weightsManifest": manifest}
     (folder / "posenet.json").write_text(json.dumps(content))
+
+
+def write_graph_def(folder, definition, signature=None):
+    """Stores a GraphDef as a TensorFlow.js graph model, its constants in a binary file."""
+    content = json_format.MessageToDict(definition)
+    entries, data = [], b""
+    for node in content["node"]:
+        if node["op"] == "Const":
+            proto = next(n for n in definition.node if n.name == node["name"]).attr["value"].tensor
+            value = tf.make_ndarray(proto)
+            dtype = str(value.dtype)
+            entries.append({"name": node["name"], "shape": list(value.shape), "dtype": dtype})
+            data += value.tobytes()
+            del node["attr"]["value"]
+    folder.mkdir(exist_ok=True)
+    (folder / "w.bin").write_bytes(data)
+    manifest = [{"paths": ["w.bin"], "weights": entries}]
+    model = {"modelTopology": content, "weightsManifest": manifest, "signature": signature or {}}
+    (folder / "model.json").write_text(json.dumps(model))
+    return read_graph_model(folder)
+
+
+def resnet_graph(stride: int, channels: int = 17) -> tuple[tf.compat.v1.GraphDef, list[np.ndarray]]:
+    """A narrow ResNet with PoseNet's heads under the names of the published graph, and its kernels.
+
+    Its last stage is strided at `stride` 32 and dilated at 16, as TF-slim does it.
+    """
+    rng = np.random.default_rng(stride)
+    shapes = [(7, 7, 3, 4), (3, 3, 4, 6), (3, 3, 6, 6), (3, 3, 6, 8), (3, 3, 8, 8)]
+    shapes += [(1, 1, 8, outputs) for outputs in (channels, 34, 32, 32)]
+    kernels = [rng.normal(0, 0.2, shape).astype(np.float32) for shape in shapes]
+    with tf.Graph().as_default() as graph:
+        image = tf.compat.v1.placeholder(tf.float32, [1, None, None, 3], name="sub_2")
+        run_resnet(image, stride, [tf.constant(kernel) for kernel in kernels])
+        return graph.as_graph_def(), kernels
+
+
+def run_resnet(image, stride: int, kernels) -> dict[str, tf.Tensor]:
+    """The network of `resnet_graph`, op by op."""
+    padded = tf.pad(image, [[0, 0], [3, 3], [3, 3], [0, 0]])
+    features = tf.nn.relu(tf.nn.conv2d(padded, kernels[0], 2, "VALID"), "resnet_v1_50/conv1/Relu")
+    features = tf.nn.max_pool2d(features, 3, 2, "SAME")
+    for kernel in kernels[1:4]:
+        strides = 1 if kernel.shape[2] == kernel.shape[3] else 2
+        features = tf.nn.relu(tf.nn.conv2d(features, kernel, strides, "SAME"))
+    last = {"strides": 2} if stride == 32 else {"strides": 1, "dilations": 2}
+    features = tf.nn.relu(tf.nn.conv2d(features, kernels[4], padding="SAME", **last))
+    names = {
+        "heatmap": "float_heatmaps",
+        "offset": "float_short_offsets",
+        "displacement_fwd": "resnet_v1_50/displacement_fwd_2/BiasAdd",
+        "displacement_bwd": "resnet_v1_50/displacement_bwd_2/BiasAdd",
+    }
+    return {
+        head: tf.nn.bias_add(
+            tf.nn.conv2d(features, kernel, 1, "SAME"), tf.ones(kernel.shape[3]), name=name
+        )
+        for (head, name), kernel in zip(names.items(), kernels[5:], strict=True)
+    }
