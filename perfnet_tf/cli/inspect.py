@@ -11,19 +11,22 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     """Shows clips as the networks get them (RGB, pose drawn, flow in colours), and the statistics.
 
     --output=FILE.png shows frames spread over each clip, FILE.mp4 every frame, with the streams
-    side by side. Without --clip it shows the first clip of each of up to three classes; without
-    --output it prints the statistics only. Ids of clips are in the .index.jsonl files of --data.
+    side by side; --streams=pose shows that one alone. Without --clip it shows the first clip of
+    each of up to three classes; without --output it prints the statistics only. Ids of clips are in
+    the .index.jsonl files of --data.
     """
     from tqdm import tqdm
 
-    from perfnet_tf.records.inspection import (
-        compute_statistics,
-        format_statistics,
-        open_clip,
-        open_examples,
-    )
+    from perfnet_tf.errors import check_choice
+    from perfnet_tf.pose.variants import POSE_VARIANTS
+    from perfnet_tf.records.dataset_statistics import compute_statistics, format_statistics
+    from perfnet_tf.records.inspection import open_clip, open_examples
     from perfnet_tf.records.inspection_picture import check_output, write_inspection
 
+    render = None
+    if arguments.pose_variant is not None:
+        check_choice("--pose_variant", arguments.pose_variant, POSE_VARIANTS)
+        render = POSE_VARIANTS[arguments.pose_variant]
     output = arguments.output
     clips = []
     if output is not None:  # first: a misspelt id should not wait for the statistics
@@ -38,7 +41,9 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     )
     print(format_statistics(statistics))
     if output is not None:
-        write_inspection(clips, output, num_columns=arguments.frames)
+        write_inspection(
+            clips, output, num_columns=arguments.frames, render=render, streams=arguments.streams
+        )
         print(f"{output}: {', '.join(clip.entry.clip_id for clip in clips)}")
     return 0
 
@@ -52,4 +57,14 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("output", None, "Picture (.png) or video (.mp4) to write.", flag_values=_FLAGS)
 flags.DEFINE_integer("frames", 8, "Frames of each clip in a picture.", flag_values=_FLAGS)
+flags.DEFINE_list(
+    "streams", None, "Which to show, such as rgb,pose; without it, all.", flag_values=_FLAGS
+)
+flags.DEFINE_string(
+    "pose_variant",
+    None,
+    "How people are drawn: a row of PERF-Net Table 2, such as rgb_bar_13_ratio or rgb_dot_13_ratio "
+    "(perfnet_tf.pose.variants).",
+    flag_values=_FLAGS,
+)
 COMMAND.require("data")

@@ -1,11 +1,10 @@
-"""What a prepared dataset holds, in numbers: read from its index, and from a sample of its flow."""
+"""Single clips of a prepared dataset, found by their ids."""
 
 from __future__ import annotations
 
 import difflib
 import pathlib
-import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,51 +15,6 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.records import schema
 from perfnet_tf.records.reader import parse_clip
 from perfnet_tf.records.schema import DatasetInfo, IndexEntry
-from perfnet_tf.video.sampling import spread_indices
-
-#: Flow is read from at most so many clips, and frames of each: a second or two for any dataset.
-FLOW_CLIPS = 64
-FLOW_FRAMES = 4
-FLOW_PERCENTILES = (50, 90, 99)
-
-ShowProgress = Callable[[Iterable[IndexEntry]], Iterable[IndexEntry]]
-
-
-@dataclass(frozen=True)
-class FlowStatistics:
-    """Speeds in pixels per frame, of every pixel of a sample of frames.
-
-    Attributes:
-        percentiles: percent -> speed that this share of pixels does not exceed.
-        clipped: share of pixels with a component at the bound that flow is stored with.
-        num_clips, num_frames: size of the sample.
-    """
-
-    percentiles: dict[int, float]
-    clipped: float
-    num_clips: int
-    num_frames: int
-
-
-@dataclass(frozen=True)
-class DatasetStatistics:
-    """What `compute_statistics` finds.
-
-    Attributes:
-        info: `dataset.json`.
-        frames_per_clip: fewest, median and most stored frames of a clip.
-        empty_classes: classes without a clip in any split.
-        person: share of frames with at least one person; None without pose.
-        keypoints: share of frames with a person of `GOOD_KEYPOINTS` good keypoints or more.
-        flow: None without flow.
-    """
-
-    info: DatasetInfo
-    frames_per_clip: tuple[int, int, int]
-    empty_classes: tuple[str, ...]
-    person: float | None
-    keypoints: float | None
-    flow: FlowStatistics | None
 
 
 @dataclass(frozen=True)
@@ -100,76 +54,6 @@ class StoredClip:
             info=self.info,
         )
         return {name: value.numpy() for name, value in parsed.items()}
-
-
-def compute_statistics(
-    data_dir: str | pathlib.Path, *, progress: ShowProgress | None = None
-) -> DatasetStatistics:
-    """Counts a prepared dataset.
-
-    Args:
-        data_dir: the dataset.
-        progress: wraps the iteration over the clips whose flow is read, as `tqdm` does.
-
-    Raises:
-        InputError: no prepared dataset, or one without a clip.
-    """
-    info = schema.read_dataset_info(data_dir)
-    entries = [
-        (split, entry) for split in info.splits for entry in schema.read_index(data_dir, split)
-    ]
-    if not entries:
-        raise InputError(f"A prepared dataset must hold clips. Received: {data_dir}, without any.")
-    lengths = [entry.num_frames for _, entry in entries]
-    labels = {entry.label for _, entry in entries}
-    return DatasetStatistics(
-        info=info,
-        frames_per_clip=(min(lengths), int(statistics.median(lengths)), max(lengths)),
-        empty_classes=tuple(name for i, name in enumerate(info.classes) if i not in labels),
-        person=_pose_share(info, entries, "person"),
-        keypoints=_pose_share(info, entries, "keypoints"),
-        flow=_flow_statistics(data_dir, info, entries, progress) if info.flow else None,
-    )
-
-
-def format_statistics(stats: DatasetStatistics) -> str:
-    """The statistics as a few lines for people."""
-    info = stats.info
-    num_clips = sum(split["num_clips"] for split in info.splits.values())
-    num_frames = sum(split["num_frames"] for split in info.splits.values())
-    fps = "own frame rate" if info.fps is None else f"{info.fps:g} fps"
-    fewest, median, most = stats.frames_per_clip
-    lines = [
-        f"{info.name}: {num_clips} clips, {num_frames} frames, {info.num_classes} classes; {fps}, "
-        f"short side {info.short_side}",
-        *(
-            f"  {name}: {split['num_clips']} clips, {split['num_frames']} frames, "
-            f"{_spread(split['clips_per_class'].values())} clips a class"
-            for name, split in info.splits.items()
-        ),
-        f"  frames a clip: {fewest} to {most}, median {median}",
-    ]
-    if stats.empty_classes:
-        lines.append(f"  classes without a clip: {', '.join(stats.empty_classes)}")
-    lines.append(f"  failed: {info.num_failed} clips; in part: {info.num_truncated}")
-    if stats.person is None or stats.keypoints is None:
-        lines.append("  pose: none")
-    else:
-        lines.append(
-            f"  pose {info.pose}: {stats.person:.1%} of frames with a person, "
-            f"{stats.keypoints:.1%} with {schema.GOOD_KEYPOINTS} or more keypoints of score "
-            f"{schema.GOOD_SCORE} in one"
-        )
-    if stats.flow is None:
-        lines.append("  flow: none")
-    else:
-        speeds = ", ".join(f"{share} % {v:.2f}" for share, v in stats.flow.percentiles.items())
-        lines.append(
-            f"  flow {info.flow}, pixels a frame: {speeds}; {stats.flow.clipped:.2%} of pixels at "
-            f"the bound of {info.flow_bound:g} ({stats.flow.num_frames} frames of "
-            f"{stats.flow.num_clips} clips)"
-        )
-    return "\n".join(lines)
 
 
 def open_clip(
@@ -232,7 +116,7 @@ def open_examples(
 def _open(
     data_dir: str | pathlib.Path, info: DatasetInfo, split: str, entry: IndexEntry
 ) -> StoredClip:
-    serialized = _read_bytes(data_dir, info, split, entry)
+    serialized = read_serialized(data_dir, info, split, entry)
     example = tf.train.SequenceExample.FromString(serialized)
     context = example.context.feature
     timestamps = example.feature_lists.feature_list[schema.TIMESTAMP_KEY].feature
@@ -247,9 +131,14 @@ def _open(
     )
 
 
-def _read_bytes(
+def read_serialized(
     data_dir: str | pathlib.Path, info: DatasetInfo, split: str, entry: IndexEntry
 ) -> bytes:
+    """The SequenceExample at an entry of a split's index.
+
+    Raises:
+        InputError: the shard is missing or cut off.
+    """
     path = pathlib.Path(data_dir) / info.split(split)["shards"][entry.shard]
     try:
         with open(path, "rb") as shard:
@@ -269,59 +158,3 @@ def _nearest(clip_id: str, known: Sequence[str]) -> list[str]:
     """Up to three ids: those that contain what was typed, else those that look like it."""
     containing = [name for name in known if clip_id and clip_id.lower() in name.lower()]
     return sorted(containing)[:3] or difflib.get_close_matches(clip_id, known, n=3)
-
-
-def _pose_share(
-    info: DatasetInfo, entries: Iterable[tuple[str, IndexEntry]], what: str
-) -> float | None:
-    """Share of all frames, from the shares of each class and the number of its frames."""
-    good = total = 0.0
-    for split, entry in entries:
-        quality = info.splits[split]["pose_quality"].get(info.classes[entry.label])
-        if quality is not None:
-            good += entry.num_frames * quality[what]  # type: ignore[literal-required]
-            total += entry.num_frames
-    return good / total if total else None
-
-
-def _flow_statistics(
-    data_dir: str | pathlib.Path,
-    info: DatasetInfo,
-    entries: Sequence[tuple[str, IndexEntry]],
-    progress: ShowProgress | None,
-) -> FlowStatistics:
-    chosen = spread_indices(len(entries), min(FLOW_CLIPS, len(entries)))
-    split_of = {entries[i][1].clip_id: entries[i][0] for i in chosen}
-    sample = [entries[i][1] for i in chosen]
-    # One level of the 8 bits: anything nearer to the bound than that is at it.
-    largest = info.flow_bound * (1 - 1 / 254)
-    speeds, clipped, num_frames = [], 0, 0
-    for entry in progress(sample) if progress else sample:
-        # The last frame only repeats the flow of the one before it.
-        indices = np.unique(spread_indices(max(1, entry.num_frames - 1), FLOW_FRAMES))
-        flow = parse_clip(
-            tf.constant(_read_bytes(data_dir, info, split_of[entry.clip_id], entry)),
-            indices=tf.constant(indices, tf.int32),
-            streams=(features.FLOW,),
-            info=info,
-        )[features.FLOW].numpy()
-        clipped += int((np.abs(flow) >= largest).any(axis=-1).sum())
-        speeds.append(np.hypot(flow[..., 0], flow[..., 1]).ravel())
-        num_frames += len(indices)
-    values = np.concatenate(speeds)
-    return FlowStatistics(
-        percentiles={
-            share: float(value)
-            for share, value in zip(
-                FLOW_PERCENTILES, np.percentile(values, FLOW_PERCENTILES), strict=True
-            )
-        },
-        clipped=clipped / values.size,
-        num_clips=len(sample),
-        num_frames=num_frames,
-    )
-
-
-def _spread(counts: Iterable[int]) -> str:
-    fewest, most = min(counts := list(counts)), max(counts)
-    return f"{fewest}" if fewest == most else f"{fewest} to {most}"

@@ -34,6 +34,7 @@ def write_inspection(
     *,
     num_columns: int = 8,
     render: PoseRenderConfig | None = None,
+    streams: Sequence[str] | None = None,
 ) -> None:
     """Shows clips with every stream that their records hold, one under the other or side by side.
 
@@ -43,9 +44,11 @@ def write_inspection(
             the first clip, then of the next.
         num_columns: see above.
         render: how people are drawn; None takes the defaults.
+        streams: which to show; None shows all that the records hold.
 
     Raises:
-        InputError: another extension, no clip, or a file that cannot be written.
+        InputError: another extension, no clip, a stream that the records lack, or a file that
+            cannot be written.
     """
     path = pathlib.Path(output)
     check_output(path)
@@ -54,12 +57,19 @@ def write_inspection(
             "There must be a clip and a column to show. "
             f"Received: {len(clips)} clips, {num_columns} columns."
         )
+    for clip in clips if streams is not None else ():
+        lacking = [stream for stream in streams or () if stream not in clip.streams]
+        if lacking or not streams:
+            raise InputError(
+                f"streams must be some of {', '.join(clip.streams)} for {clip.entry.clip_id}. "
+                f"Received: {', '.join(streams or ()) or 'none'}."
+            )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".png":
-            _write_picture(clips, path, num_columns, render)
+            _write_picture(clips, path, num_columns, render, streams)
         else:
-            _write_video(clips, path, render)
+            _write_video(clips, path, render, streams)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error}.") from error
 
@@ -75,6 +85,7 @@ def draw_streams(
     indices: Sequence[int] | np.ndarray,
     max_speed: float,
     render: PoseRenderConfig | None = None,
+    streams: Sequence[str] | None = None,
 ) -> dict[str, np.ndarray]:
     """Frames of a clip as pictures: stream -> uint8 RGB `[indices, height, width, 3]`.
 
@@ -83,14 +94,18 @@ def draw_streams(
         indices: which of its frames.
         max_speed: pixels a frame that have the full colour.
         render: how people are drawn.
+        streams: which; None takes all that the records hold.
     """
+    streams = clip.streams if streams is None else streams
     decoded = clip.decode(indices)
-    pictures = {features.RGB: decoded[features.RGB]}
-    if features.POSE in clip.streams:
+    pictures = {}
+    if features.RGB in streams:
+        pictures[features.RGB] = decoded[features.RGB]
+    if features.POSE in streams:
         pictures[features.POSE] = render_pose(
             decoded[features.RGB], decoded[features.KEYPOINTS], decoded[features.BOXES], render
         ).numpy()
-    if features.FLOW in clip.streams:
+    if features.FLOW in streams:
         pictures[features.FLOW] = flow_to_color(decoded[features.FLOW], max_speed)
     return pictures
 
@@ -139,32 +154,32 @@ def _write_picture(
     path: pathlib.Path,
     num_columns: int,
     render: PoseRenderConfig | None,
+    streams: Sequence[str] | None,
 ) -> None:
     drawn = []
     for clip in clips:
         max_speed = choose_max_speed(clip)
         indices = spread_indices(clip.entry.num_frames, num_columns)
-        drawn.append((clip, indices, max_speed, draw_streams(clip, indices, max_speed, render)))
-    row_heights = [
-        _TILE * streams[features.RGB].shape[1] / streams[features.RGB].shape[2]
-        for *_, streams in drawn
-    ]
+        pictures = draw_streams(clip, indices, max_speed, render, streams)
+        drawn.append((clip, indices, max_speed, pictures))
+    shapes = [next(iter(pictures.values())).shape for *_, pictures in drawn]
+    row_heights = [_TILE * height / width for _, height, width, _ in shapes]
     lefts = [_MARGIN + column * (_TILE + _GAP) for column in range(num_columns + 1)]
     sheet = _Sheet(
         lefts[-1] + _LEGEND,
         sum(
-            _TITLE + len(streams) * (height + _GAP)
-            for height, (*_, streams) in zip(row_heights, drawn, strict=True)
+            _TITLE + len(rows) * (height + _GAP)
+            for height, (*_, rows) in zip(row_heights, drawn, strict=True)
         ),
     )
     top = 0.0
-    for height, (clip, indices, max_speed, streams) in zip(row_heights, drawn, strict=True):
+    for height, (clip, indices, max_speed, rows) in zip(row_heights, drawn, strict=True):
         sheet.write(_title(clip), 0.08, top + 0.2, fontsize=9, weight="bold")
         for left, index in zip(lefts, indices, strict=False):
             text = f"frame {index}, {clip.timestamps[index]:.2f} s"
             sheet.write(text, left + _TILE / 2, top + 0.4, fontsize=7, ha="center", color="0.35")
         top += _TITLE
-        for stream, pictures in streams.items():
+        for stream, pictures in rows.items():
             title, middle = _STREAM_TITLES[stream], top + height / 2
             sheet.write(title, 0.25, middle, fontsize=9, rotation=90, ha="center")
             for left, picture in zip(lefts, pictures, strict=False):
@@ -180,11 +195,14 @@ def _write_picture(
 
 
 def _write_video(
-    clips: Sequence[StoredClip], path: pathlib.Path, render: PoseRenderConfig | None
+    clips: Sequence[StoredClip],
+    path: pathlib.Path,
+    render: PoseRenderConfig | None,
+    streams: Sequence[str] | None,
 ) -> None:
     shapes = [clip.decode([0])[features.RGB].shape[1:3] for clip in clips]
     height, width = (max(sides) for sides in zip(*shapes, strict=True))
-    num_streams = max(len(clip.streams) for clip in clips)
+    num_streams = max(len(clip.streams if streams is None else streams) for clip in clips)
     # The MPEG-4 encoder wants even sizes.
     size = (width * num_streams + width * num_streams % 2, height + _BAND + (height + _BAND) % 2)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), clips[0].fps, size)
@@ -192,7 +210,7 @@ def _write_video(
         raise InputError(f"{path} cannot be written: OpenCV opens no MPEG-4 video there.")
     try:
         for clip in clips:
-            for frame in _video_frames(clip, (width, height), size, render):
+            for frame in _video_frames(clip, (width, height), size, render, streams):
                 writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
     finally:
         writer.release()
@@ -203,23 +221,24 @@ def _video_frames(
     tile: tuple[int, int],
     size: tuple[int, int],
     render: PoseRenderConfig | None,
+    streams: Sequence[str] | None,
 ) -> Iterator[np.ndarray]:
     """uint8 RGB `[height, width, 3]` of `size`: a line of text above the streams in their tiles."""
     max_speed = choose_max_speed(clip)
     legend = flow_legend(max(16, min(tile) // 5))
     for start in range(0, clip.entry.num_frames, _CHUNK):
         indices = np.arange(start, min(start + _CHUNK, clip.entry.num_frames))
-        streams = draw_streams(clip, indices, max_speed, render)
+        tiles = draw_streams(clip, indices, max_speed, render, streams)
         for position, index in enumerate(indices):
             canvas = np.zeros((size[1], size[0], 3), np.uint8)
-            for column, (stream, pictures) in enumerate(streams.items()):
+            for column, (stream, pictures) in enumerate(tiles.items()):
                 picture = pictures[position]
                 if stream == features.FLOW:
                     picture = _with_legend(picture, legend)
                 left = column * tile[0]
                 canvas[_BAND : _BAND + picture.shape[0], left : left + picture.shape[1]] = picture
             text = f"{clip.timestamps[index]:.2f} s  {_title(clip)}"
-            if features.FLOW in streams:
+            if features.FLOW in tiles:
                 text += f" (rim of the wheel: {max_speed:.1f} px a frame)"
             _write_text(canvas, text)
             yield canvas

@@ -8,14 +8,11 @@ import tensorflow as tf
 
 from perfnet_tf.cli.inspect import COMMAND
 from perfnet_tf.errors import InputError
+from perfnet_tf.pose.variants import POSE_VARIANTS
 from perfnet_tf.records import schema
+from perfnet_tf.records.dataset_statistics import compute_statistics, format_statistics
 from perfnet_tf.records.encoding import encode_clip
-from perfnet_tf.records.inspection import (
-    compute_statistics,
-    format_statistics,
-    open_clip,
-    open_examples,
-)
+from perfnet_tf.records.inspection import open_clip, open_examples
 from perfnet_tf.records.inspection_picture import choose_max_speed, draw_streams, write_inspection
 from perfnet_tf.records.schema import ClipFailure, ClipRecord, DatasetInfo, IndexEntry
 
@@ -132,8 +129,11 @@ class TestStatistics:
         assert stats.frames_per_clip == (4, 7, 12)
         assert stats.empty_classes == ("sit",)
         # Frames: wave 12 + 4 all with a person, jump 8 half of them, jump (test) 6 without.
-        assert stats.person == pytest.approx((16 + 4) / 30)
-        assert stats.keypoints == pytest.approx((8 + 2) / 30)
+        assert stats.pose.person == pytest.approx((16 + 4) / 30)
+        assert stats.pose.keypoints == pytest.approx((8 + 2) / 30)
+        assert list(stats.pose.by_class) == ["jump", "wave"]
+        assert stats.pose.by_class["jump"] == pytest.approx((4 / 14, 2 / 14))
+        assert stats.pose.by_class["wave"] == pytest.approx((1.0, 0.5))
 
     def test_flow_speeds(self, data):
         flow = compute_statistics(data).flow
@@ -152,12 +152,20 @@ class TestStatistics:
         assert "  classes without a clip: sit" in lines
         assert "  failed: 1 clips; in part: 1" in lines
         assert any("posenet: 66.7% of frames with a person, 33.3% with" in line for line in lines)
+        assert "    jump   28.6%   14.3%" in lines  # the worst class is first
+        assert lines.index("    jump   28.6%   14.3%") < lines.index("    wave  100.0%   50.0%")
         assert "26.67% of pixels at the bound of 20" in lines[-1]
+
+    def test_of_many_classes_the_worst_are_named(self, data, monkeypatch):
+        monkeypatch.setattr("perfnet_tf.records.dataset_statistics.MOST_CLASSES", 1)
+        text = format_statistics(compute_statistics(data))
+        assert "jump   28.6%" in text and "wave  " not in text
+        assert "1 more classes, with better coverage: see dataset.json" in text
 
     def test_records_of_rgb_only(self, tmp_path):
         write_dataset(tmp_path, RECORDS, pose=None, flow=None)
         stats = compute_statistics(tmp_path)
-        assert (stats.person, stats.keypoints, stats.flow) == (None, None, None)
+        assert (stats.pose, stats.flow) == (None, None)
         assert "  pose: none\n  flow: none" in format_statistics(stats)
 
     def test_dataset_without_clips_is_refused(self, tmp_path):
@@ -272,6 +280,18 @@ class TestPictures:
         assert (flow[..., 0].mean() > 200) and (flow[..., 1:].mean() < 80)
         assert np.array(frames)[:, :28].max() > 128  # the title
 
+    def test_mp4_of_the_pose_stream_alone_in_a_chosen_drawing(self, data, tmp_path):
+        clip = open_clip(data, "jump/v_jump_g03_c01")
+        path = tmp_path / "pose.mp4"
+        render = POSE_VARIANTS["black_bar_13_ratio"]
+        write_inspection([clip], path, streams=["pose"], render=render)
+        frame = cv2.VideoCapture(str(path)).read()[1]
+        assert frame.shape == (28 + HEIGHT, WIDTH, 3)
+        assert frame[-8:].max() < 40  # no background
+        assert frame[28 + 8, 16:32].max(axis=-1).min() > 90  # the shoulders' line
+        with pytest.raises(InputError, match="some of rgb, pose, flow .*Received: depth"):
+            write_inspection([clip], path, streams=["depth"])
+
     def test_mp4_of_clips_with_other_streams_and_sizes(self, data, tmp_path):
         wide = make_record("wave/wide", "wave", 5)
         wide = dataclasses.replace(
@@ -322,6 +342,7 @@ class TestCommand:
             (["--output=x.gif"], "FILE.png or FILE.mp4"),
             (["--output=x.png", "--clip=wave"], "Did you mean wave/v_wave_g01_c01"),
             (["--output=x.png", "--split=trian"], "Did you mean 'train'"),
+            (["--pose_variant=rgb_bar_7"], "Did you mean 'rgb_bar_"),
         ],
     )
     def test_refuses_before_the_work(self, data, capsys, arguments, message):
