@@ -69,7 +69,7 @@ class Camera:
         cls, rng: np.random.Generator, body: Body, num_frames: int, width: int, height: int
     ) -> Camera:
         """A random camera that keeps a standing person within a `width` x `height` picture."""
-        tall = rng.uniform(0.62, 0.76) * height
+        tall = rng.uniform(0.68, 0.8) * height
         time = np.linspace(0.0, 1.0, num_frames)[:, None]
         pan = rng.normal(0.0, 0.04 * width, 2) * [1.0, 0.3] * (time - 0.5)
         shake = np.cumsum(rng.normal(0.0, 0.2, (num_frames, 2)), axis=0)
@@ -101,17 +101,20 @@ def paint_place(rng: np.random.Generator, width: int, height: int, floor: float)
     edge = int(floor + _MARGIN * height)
     rows = np.linspace(0.0, 1.0, high)[:, None, None]
     columns = np.linspace(0.0, 1.0, wide)[None, :, None]
-    top, bottom, tint = (np.array(random_color(rng, 0.3, 0.9)) for _ in range(3))
+    muted = (0.03, 0.25)
+    top, bottom, tint = (
+        np.array(random_color(rng, (0.35, 0.9), saturation=muted)) for _ in range(3)
+    )
     place = top + (bottom - top) * rows + 0.35 * (tint - top) * columns
-    ground = np.array(random_color(rng, 0.25, 0.7))
+    ground = np.array(random_color(rng, (0.3, 0.7), saturation=muted))
     place[edge:] = ground * (0.75 + 0.5 * rows[edge:])
     # Large soft blotches, then fine grain: plaster, foliage, carpet.
-    for cells, strength in ((7, 20.0), (28, 9.0), (90, 6.0)):
+    for cells, strength in ((7, 12.0), (28, 6.0), (90, 4.0)):
         noise = rng.normal(0.0, strength, (cells * high // wide + 1, cells, 1)).astype(np.float32)
         place = place + cv2.resize(noise, (wide, high), interpolation=cv2.INTER_CUBIC)[..., None]
     picture = np.clip(place, 0, 255).astype(np.uint8)
     for _ in range(rng.integers(3, 10)):  # frames, shelves, plants, boxes
-        color = random_color(rng)
+        color = random_color(rng, (0.25, 0.9), saturation=muted)
         x, y = rng.uniform(0, wide), rng.uniform(0, edge * 1.1)
         w, h = rng.uniform(0.03, 0.18) * wide, rng.uniform(0.05, 0.3) * high
         kind = rng.integers(3)

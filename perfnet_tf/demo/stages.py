@@ -60,7 +60,7 @@ EXPERIMENT = ExperimentConfig(
         dropout_rate=0.2,
         options={"batch_norm_momentum": 0.9},
     ),
-    train=TrainConfig(epochs=24, batch_size=8, learning_rate=0.05, mirror=False),
+    train=TrainConfig(epochs=24, batch_size=8, learning_rate=0.01, mirror=False),
 )
 LOSSES = ("separate", "unified")
 #: Streams of the teachers, in the order of the report.
