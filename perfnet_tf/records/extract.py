@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from perfnet_tf.video.decode import Video, read_video
 
 #: Frames at a time for pose and flow: float flow of a whole clip would be 8 times its RGB.
 _CHUNK = 64
+#: The most that the frames of a clip may take: a wide panorama resized to a short side of 256 would
+#: otherwise fill any memory. 300 s of 25 frames a second at 256x455 are 2.6 GB.
+MAX_CLIP_BYTES = 2**32
 #: Of a video that keeps its own frame rate, which is not known before it is read.
 _HIGHEST_FPS = 120
 
@@ -92,21 +96,28 @@ class ClipExtractor:
     def _read(self, path: str) -> tuple[Video, str | None]:
         """The video, and why a part of it is missing (None: nothing is)."""
         config = self._config
-        limit = math.ceil(config.max_seconds * (config.fps or _HIGHEST_FPS))
-        # One frame beyond the limit tells a video that is longer from one that ends there.
-        video = read_video(path, fps=config.fps, short_side=config.short_side, max_frames=limit + 1)
-        kept = min(limit, int(np.searchsorted(video.timestamps, config.max_seconds - 1e-6)))
+        video = read_video(
+            path,
+            fps=config.fps,
+            short_side=config.short_side,
+            max_frames=math.ceil(config.max_seconds * (config.fps or _HIGHEST_FPS)),
+            max_bytes=MAX_CLIP_BYTES,
+        )
+        kept = int(np.searchsorted(video.timestamps, config.max_seconds - 1e-6))
         if kept < len(video.frames):
-            cause = f"Longer than max_seconds={config.max_seconds:g}: the rest was left out."
-            return (
-                Video(
-                    video.frames[:kept],
-                    video.timestamps[:kept],
-                    video.source_fps,
-                    video.num_source_frames,
-                    video.truncated,
-                ),
-                cause,
+            video = dataclasses.replace(
+                video, frames=video.frames[:kept], timestamps=video.timestamps[:kept], stopped=True
+            )
+        if video.stopped:
+            size = (kept + 1) * video.frames[0].nbytes
+            if size > MAX_CLIP_BYTES:
+                return video, (
+                    f"Larger than {MAX_CLIP_BYTES / 2**30:g} GiB as "
+                    f"{video.frames.shape[2]}x{video.frames.shape[1]} pixels: the rest after "
+                    f"{video.timestamps[-1]:.1f} s was left out."
+                )
+            return video, (
+                f"Longer than max_seconds={config.max_seconds:g}: the rest was left out."
             )
         if video.truncated:
             return video, (

@@ -12,7 +12,6 @@ What is promised about every file:
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import os
 import pathlib
@@ -24,11 +23,13 @@ import cv2
 import numpy as np
 
 from perfnet_tf.errors import InputError
+from perfnet_tf.video.opening import VideoError, open_capture
 from perfnet_tf.video.sampling import FrameClock, GridResampler
 
-#: Longest side of a frame in pixels that is decoded or made. FFmpeg would take 2**15 x 2**15,
-#: 3 GiB a frame, from a damaged header.
+#: Longest side of a frame in pixels, and most pixels in one, that are decoded or made; 8K has
+#: 7680x4320, half as many. A damaged header may ask for 800 MB a frame.
 MAX_SIDE = 16384
+MAX_PIXELS = 2**26
 
 #: A header may promise this many frames, and this share of them, more than decode before the file
 #: counts as truncated: 1 % of UCF-101's headers are wrong by 1 to 8 frames with nothing missing.
@@ -42,10 +43,6 @@ _USABLE_FPS = (0.1, 1000.0)
 _SIZE = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
 
 
-class VideoError(InputError):
-    """A file that gives no frame, with the reason in one line."""
-
-
 @dataclass(frozen=True, eq=False)
 class Video:
     """A decoded video.
@@ -56,7 +53,8 @@ class Video:
         source_fps: frames a second of the file.
         num_source_frames: frames that decoded (up to where `max_frames` stopped).
         truncated: the header promises clearly more frames than decode: over 8 frames, and over 5 %,
-            both in number and in playing time. False where `max_frames` stopped the decoding.
+            both in number and in playing time. False where a limit stopped the decoding.
+        stopped: `max_frames` or `max_bytes` stopped the decoding before the end of the file.
     """
 
     frames: np.ndarray
@@ -64,6 +62,7 @@ class Video:
     source_fps: float
     num_source_frames: int
     truncated: bool
+    stopped: bool = False
 
 
 def read_video(
@@ -72,8 +71,11 @@ def read_video(
     fps: float | None = None,
     short_side: int | None = None,
     max_frames: int | None = None,
+    max_bytes: int | None = None,
 ) -> Video:
     """Reads a video; resamples and resizes it while decoding, so memory holds the result only.
+
+    Frames of more than `MAX_SIDE` pixels a side or `MAX_PIXELS` pixels are refused.
 
     Args:
         path: a video file.
@@ -82,6 +84,7 @@ def read_video(
         short_side: pixels of the shorter side wanted, keeping the aspect ratio (area interpolation
             down, linear up). None keeps the size.
         max_frames: stop after this many resulting frames.
+        max_bytes: stop before the resulting frames take more than this, but not before the first.
 
     Returns:
         The video, with at least one frame. A broken file gives what decodes, and `truncated`.
@@ -90,24 +93,27 @@ def read_video(
         VideoError: no file, no video, no frame in it, or frames of an absurd size.
         InputError: an argument is out of range.
     """
-    if fps is not None and not 0 < fps <= _USABLE_FPS[1]:
-        raise InputError(f"fps must be in (0, {_USABLE_FPS[1]:.0f}]. Received: {fps!r}.")
-    if short_side is not None and not 1 <= short_side <= MAX_SIDE:
-        raise InputError(f"short_side must be in [1, {MAX_SIDE}]. Received: {short_side!r}.")
-    if max_frames is not None and max_frames < 1:
-        raise InputError(f"max_frames must be at least 1. Received: {max_frames!r}.")
+    _check_wanted(fps, short_side)
+    for name, value in (("max_frames", max_frames), ("max_bytes", max_bytes)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} must be at least 1. Received: {value!r}.")
 
     frames: list[np.ndarray] = []
     times: list[float] = []
     decoder = _Decoder(path)
+    stopped = False
     with contextlib.closing(decoder):
         limit = sys.maxsize if max_frames is None else max_frames
         for time, repeats, frame in _resampled(decoder, fps):
             rgb = _to_rgb(frame, _target_size(frame, short_side, path))
+            if max_bytes is not None and not frames:
+                limit = min(limit, max(1, max_bytes // rgb.nbytes))
+            stopped = len(frames) + repeats > limit
             for _ in range(min(repeats, limit - len(frames))):
                 times.append(time if fps is None else len(frames) / fps)
                 frames.append(rgb)
-            if len(frames) >= limit:
+            # One more frame than fits tells a video that is longer from one that ends there.
+            if stopped:
                 break
     return Video(
         frames=_stack(frames),
@@ -115,7 +121,82 @@ def read_video(
         source_fps=decoder.source_fps,
         num_source_frames=decoder.num_decoded,
         truncated=decoder.truncated,
+        stopped=stopped,
     )
+
+
+class VideoStream:
+    """A video frame by frame, resampled and resized as `read_video` does, one frame in memory.
+
+        with VideoStream("clip.mp4", fps=25, short_side=256) as video:
+            for frame in video.frames():
+                ...
+
+    A stream is read once.
+
+    Attributes:
+        source_fps, num_source_frames, truncated: as of `Video`, of what has been read so far.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        fps: float | None = None,
+        short_side: int | None = None,
+    ) -> None:
+        """Opens a video; arguments and errors as of `read_video`.
+
+        A file without any frame that decodes is told when it is read.
+        """
+        _check_wanted(fps, short_side)
+        self._fps = fps
+        self._short_side = short_side
+        self._decoder = _Decoder(path)
+
+    def __enter__(self) -> VideoStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._decoder.close()
+
+    def frames(self, first: int = 0) -> Iterator[np.ndarray]:
+        """uint8 RGB `[height, width, 3]` of frame `first` and those after it.
+
+        Frame k stands at k / fps seconds. Those before the first are decoded only.
+        """
+        position = 0
+        for _, repeats, frame in _resampled(self._decoder, self._fps):
+            position += repeats
+            if position <= first:
+                continue
+            rgb = _to_rgb(frame, _target_size(frame, self._short_side, self._decoder.path))
+            for _ in range(min(repeats, position - first)):
+                yield rgb
+
+    def count(self, limit: int = sys.maxsize) -> int:
+        """How many frames there are, at most `limit`; reads the stream to find out."""
+        number = 0
+        for _, repeats, _ in _resampled(self._decoder, self._fps):
+            number += repeats
+            if number >= limit:
+                return limit
+        return number
+
+    @property
+    def source_fps(self) -> float:
+        """Frames a second of the file."""
+        return self._decoder.source_fps
+
+    @property
+    def num_source_frames(self) -> int:
+        """Frames decoded so far."""
+        return self._decoder.num_decoded
+
+    @property
+    def truncated(self) -> bool:
+        """As of `Video`; False before the end is reached."""
+        return self._decoder.truncated
 
 
 def decode_frames(path: str | os.PathLike[str]) -> Iterator[tuple[float, np.ndarray]]:
@@ -139,14 +220,13 @@ class _Decoder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = pathlib.Path(path)
-        self._capture = _open(self.path)
+        self._capture = open_capture(self.path)
         size = [int(self._capture.get(side)) for side in _SIZE]
-        if not 0 < min(size) <= max(size) <= MAX_SIDE:
+        try:
+            self._check_size(*size)
+        except VideoError:
             self.close()
-            raise VideoError(
-                f"A video's sides must be 1 to {MAX_SIDE} pixels. Received: {self.path}, "
-                f"which says {size[0]}x{size[1]}. The file may be damaged."
-            )
+            raise
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self._stated_fps = fps if _USABLE_FPS[0] <= fps <= _USABLE_FPS[1] else None
         self._promised = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)  # negative: not known
@@ -167,6 +247,7 @@ class _Decoder:
             self._last_time = clock.tick(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
             shape = shape or frame.shape
             if frame.shape != shape:  # Streams may change size; a clip has one.
+                self._check_size(*frame.shape[1::-1])
                 frame = cv2.resize(frame, shape[1::-1], interpolation=cv2.INTER_AREA)
             yield self._last_time, frame
         self._finished = True
@@ -174,6 +255,16 @@ class _Decoder:
             raise VideoError(
                 f"A video must hold at least one frame that decodes. Received: {self.path}, "
                 "in which none does. It may be cut off or need a codec that OpenCV lacks."
+            )
+
+    def _check_size(self, width: int, height: int) -> None:
+        if not (0 < min(width, height) <= max(width, height) <= MAX_SIDE) or (
+            width * height > MAX_PIXELS
+        ):
+            raise VideoError(
+                f"A video's sides must be 1 to {MAX_SIDE} pixels, and {MAX_PIXELS} pixels in all "
+                f"at most. Received: {self.path}, which says {width}x{height}. The file may be "
+                "damaged."
             )
 
     @property
@@ -197,6 +288,13 @@ class _Decoder:
 
     def close(self) -> None:
         self._capture.release()
+
+
+def _check_wanted(fps: float | None, short_side: int | None) -> None:
+    if fps is not None and not 0 < fps <= _USABLE_FPS[1]:
+        raise InputError(f"fps must be in (0, {_USABLE_FPS[1]:.0f}]. Received: {fps!r}.")
+    if short_side is not None and not 1 <= short_side <= MAX_SIDE:
+        raise InputError(f"short_side must be in [1, {MAX_SIDE}]. Received: {short_side!r}.")
 
 
 def _resampled(decoder: _Decoder, fps: float | None) -> Iterator[tuple[float, int, np.ndarray]]:
@@ -226,10 +324,11 @@ def _target_size(
         return None
     scale = short_side / min(height, width)
     size = (max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5)))
-    if max(size) > MAX_SIDE:
+    if max(size) > MAX_SIDE or size[0] * size[1] > MAX_PIXELS:
         raise VideoError(
-            f"A resized side must be at most {MAX_SIDE} pixels. Received: {path}, "
-            f"{width}x{height}, which a shorter side of {short_side} makes {size[0]}x{size[1]}."
+            f"A resized side must be at most {MAX_SIDE} pixels, and {MAX_PIXELS} pixels in all. "
+            f"Received: {path}, {width}x{height}, which a shorter side of {short_side} makes "
+            f"{size[0]}x{size[1]}."
         )
     return size
 
@@ -248,61 +347,3 @@ def _stack(frames: list[np.ndarray]) -> np.ndarray:
     for index in range(len(frames) - 1, -1, -1):
         result[index] = frames.pop()
     return result
-
-
-def _open(path: pathlib.Path) -> cv2.VideoCapture:
-    if not path.exists():
-        raise VideoError(f"A video must be a file. Received: {path}, which does not exist.")
-    if not path.is_file():
-        raise VideoError(f"A video must be a file. Received: {path}, which is a folder or device.")
-    try:
-        with open(path, "rb") as file:
-            beginning = file.read(4096)
-    except OSError as error:
-        raise VideoError(f"{path} cannot be read: {error.strerror}.") from error
-    if not beginning:
-        raise VideoError(f"A video must hold frames. Received: {path}, which is empty (0 bytes).")
-    if _is_text(beginning):
-        raise VideoError(f"A video file was expected. Received: {path}, which is text.")
-    # OpenCV reads this once, when its FFmpeg first opens a file: damaged frames otherwise fill the
-    # terminal. An absolute path, so that no name is taken for a protocol ("concat:...").
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    with _silence():
-        capture = cv2.VideoCapture(str(path.absolute()), _backend())
-    if not capture.isOpened():
-        capture.release()
-        raise VideoError(
-            f"A video file was expected. Received: {path}, which OpenCV cannot open: it is no "
-            "video, is cut off before its index, or needs a codec that OpenCV lacks."
-        )
-    return capture
-
-
-def _backend() -> int:
-    # The image backend would take "shot_001.jpg" for a film of all that are numbered like it.
-    backends = cv2.videoio_registry.getStreamBackends()
-    return cv2.CAP_FFMPEG if cv2.CAP_FFMPEG in backends else cv2.CAP_ANY
-
-
-def _is_text(beginning: bytes) -> bool:
-    """Whether a file begins as text.
-
-    FFmpeg draws text files as terminal output, a video of letters, and follows playlists to other
-    files.
-    """
-    try:
-        # Incremental: the last character may be cut in half.
-        return "\0" not in codecs.getincrementaldecoder("utf-8")().decode(beginning)
-    except UnicodeDecodeError:
-        return False
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    logging = cv2.utils.logging
-    level = logging.getLogLevel()
-    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        logging.setLogLevel(level)

@@ -129,11 +129,22 @@ class TestResampling:
         path = write_video(tmp_path / "clip.avi", "MJPG", 40)
         video = read_video(path, max_frames=6)
         assert len(video.frames) == 6
-        assert video.num_source_frames == 6
-        assert not video.truncated
+        assert video.num_source_frames == 7  # one more, to know that there is more
+        assert video.stopped and not video.truncated
+        assert not read_video(path, max_frames=40).stopped
         video = read_video(path, fps=50, max_frames=7)  # stops in the middle of a repeat
         assert [frame_number(f) for f in video.frames] == [0, 0, 1, 1, 2, 2, 3]
         assert video.num_source_frames < 10
+
+    def test_max_bytes_stops_before_the_frames_take_more(self, tmp_path):
+        path = write_video(tmp_path / "clip.avi", "MJPG", 40)
+        frame = HEIGHT * WIDTH * 3
+        video = read_video(path, max_bytes=6 * frame + 1)
+        assert len(video.frames) == 6 and video.stopped
+        assert len(read_video(path, max_bytes=1).frames) == 1
+        assert not read_video(path, max_bytes=40 * frame).stopped
+        # It is the resulting frames that count.
+        assert len(read_video(path, short_side=24, max_bytes=6 * frame).frames) == 24
 
 
 class TestResizing:
@@ -262,9 +273,17 @@ class TestBrokenFiles:
         monkeypatch.setattr(decode, "MAX_SIDE", 64)
         with pytest.raises(VideoError, match="1 to 64 pixels.*80x48"):
             read_video(path)
+        monkeypatch.undo()
+        monkeypatch.setattr(decode, "MAX_PIXELS", 1000)
+        with pytest.raises(VideoError, match="1000 pixels in all.*80x48"):
+            read_video(path)
+        monkeypatch.setattr(decode, "MAX_PIXELS", HEIGHT * WIDTH)
+        with pytest.raises(VideoError, match="100 makes 167x100"):
+            read_video(path, short_side=100)
 
     @pytest.mark.parametrize(
-        "arguments", [{"fps": 0}, {"fps": float("nan")}, {"short_side": 0}, {"max_frames": 0}]
+        "arguments",
+        [{"fps": 0}, {"fps": float("nan")}, {"short_side": 0}, {"max_frames": 0}, {"max_bytes": 0}],
     )
     def test_arguments_out_of_range_are_refused(self, tmp_path, arguments):
         path = write_video(tmp_path / "clip.avi", "MJPG", 2)
