@@ -27,6 +27,7 @@ ROWS = [
     ("saved_model",),
     ("prediction",),
     ("demo",),
+    ("reproduction",),
     ("tpu_check",),
     ("cli",),
     ("__main__",),

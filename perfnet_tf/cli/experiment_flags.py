@@ -15,6 +15,8 @@ from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.presets import PRESETS
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from perfnet_tf.training.run_directory import Run
 
 #: Flag -> attribute, by the part of the configuration that holds it.
@@ -35,6 +37,8 @@ _TRAIN = {
     "checkpoint_every_steps": "checkpoint_every_steps",
     "steps_per_execution": "steps_per_execution",
     "validate_every_epochs": "validate_every_epochs",
+    "remat": "rematerialize",
+    "sync_batch_norm": "synchronize_batch_norm",
 }
 _POSE = {
     "pose_marker": "marker",
@@ -47,11 +51,38 @@ _POSE = {
 
 
 def define_experiment_flags(command: Command, *, network: bool) -> None:
-    """Defines the shared flags; `network` says whether the command chooses the network.
+    """Defines the flags of a command that trains one run.
 
-    A flag that is not given keeps what the preset says, so all are None by default.
+    Args:
+        command: whose flags they are.
+        network: whether the command chooses the network.
     """
     values = command.flags
+    flags.DEFINE_string("data", None, "Prepared dataset.", flag_values=values)
+    flags.DEFINE_string(
+        "output",
+        None,
+        "Folder of the run: new, empty, or of this very run, to go on with it.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "preset",
+        None,
+        f"Settings to start from: {', '.join(PRESETS)}. Other flags change them.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "seed", None, "Of initialisation, order and augmentation.", flag_values=values
+    )
+    define_setting_flags(values, network=network)
+    define_device_flags(values)
+
+
+def define_setting_flags(values: flags.FlagValues, *, network: bool) -> None:
+    """Defines the flags that change an `ExperimentConfig` (`apply_flags`), all but its seed.
+
+    A flag that is not given keeps what is there, so all are None by default.
+    """
 
     def text(name: str, help_text: str) -> None:
         flags.DEFINE_string(name, None, help_text, flag_values=values)
@@ -65,9 +96,6 @@ def define_experiment_flags(command: Command, *, network: bool) -> None:
     def switch(name: str, help_text: str) -> None:
         flags.DEFINE_bool(name, None, help_text, flag_values=values)
 
-    text("data", "Prepared dataset.")
-    text("output", "Folder of the run: new, empty, or of this very run, to go on with it.")
-    text("preset", f"Settings to start from: {', '.join(PRESETS)}. Other flags change them.")
     if network:
         text("backbone", f"{', '.join(BACKBONES)}.")
         number("width_multiplier", "Scales every layer's channels.")
@@ -85,7 +113,6 @@ def define_experiment_flags(command: Command, *, network: bool) -> None:
     number("momentum", "Momentum of the SGD.")
     switch("mirror", "Mirror half of the clips; turn off if classes tell left from right.")
     text("precision", "float32 or mixed_bfloat16.")
-    whole("seed", "Of initialisation, order and augmentation.")
     whole("checkpoint_every_steps", "Save at least this often.")
     whole("steps_per_execution", "Steps run as one call of the graph.")
     whole("validate_every_epochs", "Measure on the val or test split this often.")
@@ -95,8 +122,23 @@ def define_experiment_flags(command: Command, *, network: bool) -> None:
     text("pose_background", "rgb or black.")
     number("pose_min_score", "Keypoints below this score are not drawn.")
     number("pose_thickness", "Of a bar, as a share of the person's or the frame's size.")
+    switch("remat", "Recompute activations for the gradient: less memory, more time.")
+    switch("sync_batch_norm", "Normalise over the clips of all devices, not of each.")
+
+
+def define_device_flags(values: flags.FlagValues) -> None:
+    """Defines where and how a command trains, which decides nothing of its results."""
     flags.DEFINE_string(
-        "strategy", "auto", "auto, one_device, mirrored or tpu.", flag_values=values
+        "strategy",
+        "auto",
+        "auto, one_device, mirrored (all GPUs), multiworker (TF_CONFIG) or tpu.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "tpu",
+        None,
+        "Name or address of the TPU, for --strategy=tpu; local is this machine's.",
+        flag_values=values,
     )
     flags.DEFINE_bool(
         "jit_compile", False, "Compile the step by XLA; on CPUs that is slower.", flag_values=values
@@ -136,6 +178,22 @@ def apply_flags(arguments: flags.FlagValues, base: ExperimentConfig) -> Experime
     )
 
 
+def devices(arguments: flags.FlagValues) -> tf.distribute.Strategy:
+    """The devices that the flags name. To be called before TensorFlow does anything else.
+
+    Raises:
+        InputError: they are not there.
+    """
+    from perfnet_tf.training.strategy import make_strategy
+
+    if arguments.tpu is not None and arguments.strategy not in ("auto", "tpu"):
+        raise InputError(
+            f"--tpu goes with --strategy=tpu. Received: --strategy={arguments.strategy}."
+        )
+    name = "tpu" if arguments.tpu is not None else arguments.strategy
+    return make_strategy(name, tpu=arguments.tpu or "local")
+
+
 def load_initial(path: str) -> Run:
     """The run, or the SavedModel of `perfnet export`, that training starts from.
 
@@ -154,7 +212,7 @@ def load_initial(path: str) -> Run:
             f"Received: {path}, which is neither."
         )
     model, labels, info = restore_model(folder)
-    return Run(folder, info.experiment, labels, model)
+    return Run(folder, info.experiment, labels, model, {"dataset": dict(info.dataset)})
 
 
 def run_training(
@@ -163,9 +221,12 @@ def run_training(
     *,
     teachers: Mapping[str, str] | None = None,
     initial: Run | None = None,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> int:
-    """Trains as the flags say and tells where the run is; returns the exit status."""
-    from perfnet_tf.training.strategy import make_strategy
+    """Trains as the flags say and tells where the run is; returns the exit status.
+
+    `strategy` is what `devices` gave, where something was loaded before this.
+    """
     from perfnet_tf.training.trainer import train
 
     run = train(
@@ -174,7 +235,7 @@ def run_training(
         arguments.output,
         teachers=teachers,
         initial=initial,
-        strategy=make_strategy(arguments.strategy),
+        strategy=strategy or devices(arguments),
         jit_compile=arguments.jit_compile,
         progress=arguments.progress,
     )

@@ -6,7 +6,8 @@ import importlib
 import os
 import sys
 
-#: Command -> what it does. Each is the module `perfnet_tf.cli.COMMAND` with a `COMMAND` object.
+#: Command -> what it does. Each is the module `perfnet_tf.cli.COMMAND` with a `COMMAND` object,
+#: but for those in `_MODULES`.
 COMMANDS = {
     "demo": "run the whole job on generated videos, ending with a report",
     "prepare": "turn a folder of videos into records with RGB, pose and optical flow",
@@ -15,12 +16,17 @@ COMMANDS = {
     "train": "train one stream",
     "distill": "train an RGB-only student from flow and pose teachers",
     "finetune": "go on from a run or SavedModel on other data, cross-entropy only",
+    "import": "make a run of weights that others published",
     "evaluate": "accuracy of one run, or of several fused by summed logits",
     "export": "write a run as a SavedModel",
     "predict": "classify videos with a SavedModel",
     "explain": "show where networks look: Grad-CAM over RGB, pose and flow",
+    "reproduce": "the paper's tables: train, measure, ours beside the paper's",
     "models": "architectures with parameters and GFLOPs",
+    "tpu-check": "whether a train step fits a TPU, without one",
 }
+#: Command -> its module, where Python keeps the name to itself.
+_MODULES = {"import": "import_weights"}
 
 
 def usage() -> str:
@@ -58,7 +64,8 @@ def main(argv: list[str]) -> int:
     name, arguments = argv[0], argv[1:]
     try:
         check_choice("COMMAND", name, COMMANDS)
-        module = importlib.import_module(f"perfnet_tf.cli.{name.replace('-', '_')}")
+        module_name = _MODULES.get(name, name.replace("-", "_"))
+        module = importlib.import_module(f"perfnet_tf.cli.{module_name}")
         return module.COMMAND(arguments)
     except InputError as error:
         print(f"perfnet {name}: {' '.join(str(error).split())}", file=sys.stderr)

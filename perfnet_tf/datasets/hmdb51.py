@@ -79,7 +79,7 @@ def read_catalog(
                     label=label,
                     label_name=class_name,
                     split=split_name,
-                    group=_group(stem, class_name),
+                    group=film_name(stem, class_name),
                 )
             )
     refuse_missing(missing, num_listed, videos)
@@ -98,7 +98,8 @@ def _parse_line(line: str, where: str) -> tuple[str, str | None]:
     return words[0], _SPLITS[words[1]]
 
 
-def _group(stem: str, class_name: str) -> str | None:
+def film_name(stem: str, class_name: str) -> str | None:
+    """`CLASS/FILM` of a clip called `stem`, or None if the name is of another form."""
     # NAME_CLASS_visible-parts_camera_people_direction_quality_NUMBER
     tail = rf"_{re.escape(class_name)}_[a-z]_[a-z]+_np\d+_[a-z]+_[a-z]+_\d+$"
     match = re.search(tail, stem)

@@ -94,6 +94,23 @@ class Prediction:
     picture: Picture | None = None
 
 
+@dataclass(frozen=True)
+class Table:
+    """A table of text, in a section of its own.
+
+    Attributes:
+        title: of the section.
+        columns: their headings; the first column is text, the others are numbers.
+        rows: a cell for each column; a row of one cell is a heading for those that follow.
+        notes: plain text below.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Report:
     """The content, in the order in which it is shown; what is empty is left out.
@@ -103,7 +120,8 @@ class Report:
         num_classes: for the accuracy of guessing.
         results: see `Result`.
         result_notes: plain text below the results.
-        charts, pictures, predictions: see their classes.
+        tables, charts, pictures, predictions: see their classes.
+        pictures_title: of the section with the pictures.
         settings: name -> value.
         timings: stage -> seconds.
         commands: (what it does, shell command).
@@ -114,8 +132,10 @@ class Report:
     num_classes: int
     results: Sequence[Result] = ()
     result_notes: Sequence[str] = ()
+    tables: Sequence[Table] = ()
     charts: Sequence[Chart] = ()
     pictures: Sequence[Picture] = ()
+    pictures_title: str = "What the networks see"
     predictions: Sequence[Prediction] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
@@ -127,7 +147,8 @@ def write_report(report: Report, path: str | os.PathLike[str]) -> pathlib.Path:
     path = pathlib.Path(path)
     sections = [
         ("Results", _results(report)),
-        ("What the networks see", "".join(map(_figure, report.pictures))),
+        *((table.title, _table(table)) for table in report.tables),
+        (report.pictures_title, "".join(map(_figure, report.pictures))),
         ("Training", "".join(map(_chart, report.charts))),
         ("A prediction", "".join(map(_prediction, report.predictions))),
         ("Settings", _pairs(report.settings)),
@@ -249,6 +270,25 @@ def _results(report: Report) -> str:
     )
 
 
+def _table(table: Table) -> str:
+    def cells(tag: str, values: Sequence[str]) -> str:
+        first, *others = (_text(value) for value in values)
+        numbers = (f'<{tag} class="number">{value}</{tag}>' for value in others)
+        return f"<tr><{tag}>{first}</{tag}>{''.join(numbers)}</tr>"
+
+    rows = [
+        f'<tr class="group"><th colspan="{len(table.columns)}">{_text(row[0])}</th></tr>'
+        if len(row) == 1
+        else cells("td", row)
+        for row in table.rows
+    ]
+    return (
+        f'<div class="scroll"><table><thead>{cells("th", table.columns)}</thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        + "".join(f'<p class="note">{_text(note)}</p>' for note in table.notes)
+    )
+
+
 def _figure(picture: Picture) -> str:
     encoded = _png(picture.image)
     caption = _text(picture.caption)
@@ -269,6 +309,11 @@ def _data_uri(png: bytes) -> str:
 
 
 def _chart(chart: Chart) -> str:
+    return f'<figure><img alt="{_text(chart.title)}" src="{_data_uri(draw_chart(chart))}"></figure>'
+
+
+def draw_chart(chart: Chart) -> bytes:
+    """The chart as a PNG file's content."""
     # Not pyplot: it keeps state for the whole process and may want a display.
     from matplotlib.figure import Figure
 
@@ -286,8 +331,7 @@ def _chart(chart: Chart) -> str:
         axes.legend(frameon=False, fontsize=9)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    uri = _data_uri(buffer.getvalue())
-    return f'<figure><img alt="{_text(chart.title)}" src="{uri}"></figure>'
+    return buffer.getvalue()
 
 
 def _prediction(prediction: Prediction) -> str:

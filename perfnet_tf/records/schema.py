@@ -35,7 +35,8 @@ a thing, so that other readers of it, Model Garden's among them, find the frames
 "frames" are feature lists with one entry a frame. Keypoints and boxes are fractions of the frame
 in [0, 1]; absent people are zeros and come last. Flow is quantised by `flow.encoding`.
 
-Importing this module does not import TensorFlow.
+The folder may be remote (`gs://bucket/data`), as a string: a `pathlib.Path` loses a slash of it.
+Importing this module does not import TensorFlow; reading a remote folder does.
 """
 
 from __future__ import annotations
@@ -229,6 +230,7 @@ class IndexEntry:
         shard: index into `SplitInfo["shards"]`.
         offset, length: bytes of the serialized SequenceExample in the shard, without the TFRecord
             framing around it.
+        group: as in `SourceClip`; None also where an older version prepared the dataset.
     """
 
     clip_id: str
@@ -237,6 +239,7 @@ class IndexEntry:
     shard: int
     offset: int
     length: int
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -263,27 +266,27 @@ def read_dataset_info(data_dir: str | pathlib.Path) -> DatasetInfo:
     Raises:
         InputError: the folder is missing or no prepared dataset, or its preparation did not end.
     """
-    folder = pathlib.Path(data_dir)
+    path = record_path(data_dir, DATASET_FILE)
     try:
-        values = json.loads((folder / DATASET_FILE).read_text())
+        values = json.loads(_read_text(path))
     except (FileNotFoundError, NotADirectoryError):
-        if (folder / PARTS_FOLDER).is_dir():
+        if pathlib.Path(data_dir, PARTS_FOLDER).is_dir():
             raise InputError(
-                f"The preparation of {folder} is not finished. Run the same perfnet prepare "
+                f"The preparation of {data_dir} is not finished. Run the same perfnet prepare "
                 "command again: it goes on where it stopped."
             ) from None
         raise InputError(
-            f"A prepared dataset is a folder with a {DATASET_FILE}. Received: {folder}. "
+            f"A prepared dataset is a folder with a {DATASET_FILE}. Received: {data_dir}. "
             "Make one with perfnet prepare."
         ) from None
     except json.JSONDecodeError as error:
-        raise InputError(f"{folder / DATASET_FILE} is not valid JSON: {error}.") from error
+        raise InputError(f"{path} is not valid JSON: {error}.") from error
     try:
         values["classes"] = tuple(values["classes"])
         return DatasetInfo(**values)
     except (TypeError, KeyError) as error:
         raise InputError(
-            f"{folder / DATASET_FILE} is not of this version: {error}. Prepare the data again."
+            f"{path} is not of this version: {error}. Prepare the data again."
         ) from error
 
 
@@ -307,14 +310,38 @@ def read_index(data_dir: str | pathlib.Path, split: str) -> Iterator[IndexEntry]
         InputError: there is no such dataset or split.
     """
     read_dataset_info(data_dir).split(split)
-    with open(pathlib.Path(data_dir) / index_file(split)) as lines:
-        for line in lines:
-            yield IndexEntry(**json.loads(line))
+    for line in _read_text(record_path(data_dir, index_file(split))).splitlines():
+        yield IndexEntry(**json.loads(line))
 
 
 def read_failures(data_dir: str | pathlib.Path) -> list[ClipFailure]:
     """Every line of `failures.jsonl`; empty where all went well."""
-    path = pathlib.Path(data_dir) / FAILURES_FILE
-    if not path.exists():
+    try:
+        text = _read_text(record_path(data_dir, FAILURES_FILE))
+    except FileNotFoundError:
         return []
-    return [ClipFailure(**json.loads(line)) for line in path.read_text().splitlines()]
+    return [ClipFailure(**json.loads(line)) for line in text.splitlines()]
+
+
+def record_path(data_dir: str | pathlib.Path, name: str) -> str:
+    """Path of the file `name` in a prepared dataset, local or remote."""
+    if _is_remote(data_dir):
+        return f"{str(data_dir).rstrip('/')}/{name}"
+    return str(pathlib.Path(data_dir) / name)
+
+
+def _is_remote(path: str | pathlib.Path) -> bool:
+    return "://" in str(path)
+
+
+def _read_text(path: str) -> str:
+    """Raises `FileNotFoundError`, also of a remote file."""
+    if not _is_remote(path):
+        return pathlib.Path(path).read_text()
+    import tensorflow as tf
+
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            return str(file.read())
+    except (tf.errors.NotFoundError, tf.errors.UnimplementedError) as error:
+        raise FileNotFoundError(str(error)) from error

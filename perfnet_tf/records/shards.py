@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from perfnet_tf.records.prepare_config import PrepareConfig
 from perfnet_tf.records.schema import (
     FAILURES_FILE,
+    SPLITS,
     ClipFailure,
     DatasetInfo,
     IndexEntry,
@@ -25,11 +26,16 @@ from perfnet_tf.records.schema import (
     index_file,
     write_dataset_info,
 )
-from perfnet_tf.records.staging import ClipOutcome, Staging, clip_key, write_atomically
-
-#: A TFRecord is length (8 bytes), its checksum (4), the data, its checksum (4).
-_HEADER_BYTES = 12
-_FRAMING_BYTES = 16
+from perfnet_tf.records.staging import (
+    FRAMING_BYTES,
+    HEADER_BYTES,
+    ClipOutcome,
+    PreparationError,
+    Staging,
+    clip_key,
+    flush_to_disk,
+    write_atomically,
+)
 
 Made = tuple[SourceClip, ClipOutcome]
 
@@ -56,13 +62,10 @@ def write_dataset(
         What `dataset.json` says.
     """
     staging.finish()
-    made = [(clip, outcomes[clip_key(clip)]) for clip in clips]
-    splits = {}
-    for split in sorted({clip.split for clip in clips}, key=("train", "val", "test").index):
-        of_split = [(clip, outcome) for clip, outcome in made if clip.split == split and outcome.ok]
-        # Sorted by a hash, so that every shard mixes the classes, and the same way on every run.
-        of_split.sort(key=lambda item: item[1].key)
-        splits[split] = _write_split(split, of_split, staging, config, classes)
+    splits = {
+        split: _write_split(split, shards, staging, config, classes)
+        for split, shards in _plan(clips, outcomes, config).items()
+    }
     write_failures(staging.output, failures)
     info = DatasetInfo(
         name=config.name,
@@ -81,6 +84,40 @@ def write_dataset(
     write_dataset_info(staging.output, info)
     staging.remove()
     return info
+
+
+def lost_clips(
+    clips: Sequence[SourceClip], staging: Staging, config: PrepareConfig
+) -> list[SourceClip]:
+    """The clips whose parts are gone or cut off, though their shards are still to be written."""
+    return [
+        clip
+        for shards in _plan(clips, staging.outcomes(), config).values()
+        for name, made in shards.items()
+        if not (staging.output / name).exists()
+        for clip, outcome in made
+        if not staging.is_done(outcome)
+    ]
+
+
+def _plan(
+    clips: Sequence[SourceClip], outcomes: Mapping[str, ClipOutcome], config: PrepareConfig
+) -> dict[str, dict[str, list[Made]]]:
+    """Split -> shard's file name -> what is in it; the same on every run."""
+    plan: dict[str, dict[str, list[Made]]] = {}
+    for split in sorted({clip.split for clip in clips}, key=SPLITS.index):
+        made = [(clip, outcomes[clip_key(clip)]) for clip in clips if clip.split == split]
+        # Sorted by a hash, so that every shard mixes the classes.
+        made = sorted((item for item in made if item[1].ok), key=lambda item: item[1].key)
+        count = math.ceil(len(made) / config.clips_per_shard)
+        # Clips spread evenly: sizes differ by one at most.
+        plan[split] = {
+            f"{split}-{i:05d}-of-{count:05d}.tfrecord": made[
+                len(made) * i // count : len(made) * (i + 1) // count
+            ]
+            for i in range(count)
+        }
+    return plan
 
 
 def preparation_identity(
@@ -104,25 +141,18 @@ def write_failures(output: pathlib.Path, failures: Sequence[ClipFailure]) -> Non
 
 def _write_split(
     split: str,
-    made: Sequence[Made],
+    shards: Mapping[str, Sequence[Made]],
     staging: Staging,
     config: PrepareConfig,
     classes: Sequence[str],
 ) -> SplitInfo:
-    num_shards = math.ceil(len(made) / config.clips_per_shard)
-    # Clips spread evenly: sizes differ by one at most.
-    shards = [
-        made[len(made) * i // num_shards : len(made) * (i + 1) // num_shards]
-        for i in range(num_shards)
-    ]
-    names = [f"{split}-{i:05d}-of-{num_shards:05d}.tfrecord" for i in range(num_shards)]
+    made = [item for shard in shards.values() for item in shard]
     digests = [
-        _write_shard(staging.output / name, [staging.part(outcome.key) for _, outcome in shard])
-        for name, shard in zip(names, shards, strict=True)
+        _write_shard(staging.output / name, shard, staging) for name, shard in shards.items()
     ]
     lines = [
         json.dumps(dataclasses.asdict(entry)) + "\n"
-        for number, shard in enumerate(shards)
+        for number, shard in enumerate(shards.values())
         for entry in _index_entries(number, shard)
     ]
     write_atomically(staging.output / index_file(split), "".join(lines).encode())
@@ -132,15 +162,15 @@ def _write_split(
     return SplitInfo(
         num_clips=len(made),
         num_frames=sum(outcome.num_frames for _, outcome in made),
-        shards=names,
-        clips_per_shard=[len(shard) for shard in shards],
+        shards=list(shards),
+        clips_per_shard=[len(shard) for shard in shards.values()],
         sha256=digests,
         clips_per_class=clips_per_class,
         pose_quality={} if config.pose == "none" else _pose_quality(made, classes),
     )
 
 
-def _write_shard(path: pathlib.Path, parts: Sequence[pathlib.Path]) -> str:
+def _write_shard(path: pathlib.Path, made: Sequence[Made], staging: Staging) -> str:
     """Joins parts, removes them, and returns the shard's SHA-256; a shard that stands is kept."""
     digest = hashlib.sha256()
     if path.exists():
@@ -149,15 +179,44 @@ def _write_shard(path: pathlib.Path, parts: Sequence[pathlib.Path]) -> str:
                 digest.update(block)
         return digest.hexdigest()
     partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as shard:
-        for part in parts:
-            content = part.read_bytes()
-            digest.update(content)
-            shard.write(content)
-    partial.replace(path)
-    for part in parts:
-        part.unlink(missing_ok=True)
+    try:
+        with open(partial, "wb") as shard:
+            for clip, outcome in made:
+                content = _read_part(clip, outcome, staging)
+                digest.update(content)
+                shard.write(content)
+            flush_to_disk(shard)
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    for _, outcome in made:
+        staging.part(outcome.key).unlink(missing_ok=True)
     return digest.hexdigest()
+
+
+def _read_part(clip: SourceClip, outcome: ClipOutcome, staging: Staging) -> bytes:
+    """The bytes of a part.
+
+    Raises:
+        PreparationError: they are not those that were written.
+    """
+    path = staging.part(outcome.key)
+    if not path.exists():
+        raise PreparationError(
+            f"The finished clip {clip.clip_id} has vanished from {staging.folder}, and could not "
+            f"be made again. Prepare into another folder, or bring back {clip.path}."
+        )
+    content = path.read_bytes()
+    # Journals of older versions have no digest.
+    digest = outcome.sha256 and hashlib.sha256(content).hexdigest()
+    if len(content) != outcome.size or digest != outcome.sha256:
+        path.unlink()
+        raise PreparationError(
+            f"The finished clip {clip.clip_id} was damaged in {staging.folder} after it was made. "
+            "Run the command again: it is made again."
+        )
+    return content
 
 
 def _index_entries(number: int, shard: Sequence[Made]) -> list[IndexEntry]:
@@ -169,8 +228,9 @@ def _index_entries(number: int, shard: Sequence[Made]) -> list[IndexEntry]:
                 label=clip.label,
                 num_frames=outcome.num_frames,
                 shard=number,
-                offset=position + _HEADER_BYTES,
-                length=outcome.size - _FRAMING_BYTES,
+                offset=position + HEADER_BYTES,
+                length=outcome.size - FRAMING_BYTES,
+                group=clip.group,
             )
         )
         position += outcome.size

@@ -1,0 +1,196 @@
+"""`perfnet reproduce`: the paper's tables, ours beside the paper's."""
+
+from __future__ import annotations
+
+import shlex
+
+from absl import flags
+
+from perfnet_tf.cli.command import Command
+from perfnet_tf.cli.experiment_flags import (
+    apply_flags,
+    define_device_flags,
+    define_setting_flags,
+    devices,
+)
+from perfnet_tf.config import DistillConfig, ExperimentConfig
+from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.reproduction.settings import REPRODUCTION_PRESETS, Settings, choose_settings
+from perfnet_tf.reproduction.tables import KINDS, TABLE_NAMES, TABLES
+
+
+def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
+    """Trains and measures the networks of a table of the paper, and reports ours beside theirs.
+
+    table2: renderings of the pose stream. table3: late fusion of RGB, flow and pose. table4: RGB
+    students of flow and pose. table6: the three streams and the student on Kinetics-700. table7:
+    fine-tuning.
+
+    OUTPUT/runs/BACKBONE-NETWORK-seedN are the networks: all tables with one OUTPUT share them, and
+    what is finished is not trained again. Killed and given again, the command goes on. The report
+    is OUTPUT/TABLE/report.html and report.md, with results.json and per_class.csv.
+
+    --validation holds a part of the training groups out, in OUTPUT/validationN, and never looks at
+    the test clips: for choosing settings. --flow, --pose, --rgb and --student take flags for the
+    networks of that kind alone, quoted: --flow='--epochs=40 --dropout=0.3'.
+    """
+    if len(positional) != 1:
+        raise InputError(
+            f"One table is named: {', '.join(TABLE_NAMES)}. "
+            f"Received: {' '.join(positional) or 'none'}."
+        )
+    name = positional[0]
+    check_choice("TABLE", name, TABLE_NAMES)
+    settings = _settings(arguments)
+    strategy = devices(arguments)
+    from perfnet_tf.reproduction.reporting import format_results
+    from perfnet_tf.reproduction.reproduce import ReproduceConfig, reproduce_table
+
+    config = ReproduceConfig(
+        table=TABLES[name],
+        settings=settings,
+        preset=arguments.preset,
+        rows=tuple(arguments.rows),
+        seeds=_numbers("seeds", arguments.seeds),
+        initial=tuple(arguments.initial),
+        split=arguments.split,
+        validation_fold=arguments.validation_fold if arguments.validation else None,
+        every_row=arguments.backbone is not None,
+    )
+    reproduction, report = reproduce_table(
+        config,
+        arguments.data,
+        arguments.output,
+        command=_command_line(arguments, name),
+        strategy=strategy,
+        jit_compile=arguments.jit_compile,
+        progress=arguments.progress,
+    )
+    print(format_results(reproduction))
+    for note in reproduction.notes:
+        print(f"note: {note}")
+    print(f"report: {report}")
+    return 0
+
+
+def _settings(arguments: flags.FlagValues) -> Settings:
+    """The preset's, changed by the flags for all networks, then by those for each kind."""
+    kind_flags = {kind: _parse_kind_flags(kind, arguments[kind].value) for kind in KINDS}
+
+    def change(kind: str, config: ExperimentConfig) -> ExperimentConfig:
+        config = apply_flags(arguments, config)
+        if kind == "student" and arguments.teacher_weight:
+            config = config.replace(distill=DistillConfig(teacher_weights=_weights(arguments)))
+        return apply_flags(kind_flags[kind], config)
+
+    return choose_settings(arguments.preset, change, backbone=arguments.backbone)
+
+
+def _parse_kind_flags(kind: str, text: str | None) -> flags.FlagValues:
+    values = flags.FlagValues()
+    define_setting_flags(values, network=True)
+    try:
+        rest = values(["perfnet", *shlex.split(text or "")])[1:]
+    except (flags.Error, ValueError) as error:
+        raise InputError(f"--{kind}: {str(error).rstrip('.')}.") from error
+    if rest:
+        raise InputError(f"--{kind} takes flags, --NAME=VALUE. Received: {' '.join(rest)}.")
+    return values
+
+
+def _weights(arguments: flags.FlagValues) -> dict[str, float]:
+    """One weight for every term, or NAME=WEIGHT pairs."""
+    weights: dict[str, float] = {}
+    terms = ("flow", "pose", "unified")
+    for word in arguments.teacher_weight:
+        name, found, value = word.partition("=")
+        if found:
+            check_choice("--teacher_weight", name, terms)
+        try:
+            number = float(value if found else word)
+        except ValueError as error:
+            raise InputError(
+                "--teacher_weight is one number, or NAME=NUMBER for flow, pose and unified. "
+                f"Received: {','.join(arguments.teacher_weight)}."
+            ) from error
+        weights.update({name: number} if found else dict.fromkeys(terms, number))
+    return weights
+
+
+def _numbers(flag: str, words: list[str]) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in words)
+    except ValueError as error:
+        raise InputError(
+            f"--{flag} takes whole numbers, comma separated. Received: {','.join(words)}."
+        ) from error
+
+
+def _command_line(arguments: flags.FlagValues, table: str) -> str:
+    """The command with the flags that were given."""
+    words = ["perfnet", "reproduce", table]
+    for name in sorted(arguments):
+        flag = arguments[name]
+        if flag.present and name != "progress":
+            value = ",".join(flag.value) if isinstance(flag.value, list) else flag.value
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            words.append(f"--{name}={text}")
+    return shlex.join(words)
+
+
+COMMAND = Command(
+    "reproduce",
+    f"{'|'.join(TABLE_NAMES)} --data=DIR --output=DIR [--preset=mini]",
+    _run,
+    positional="TABLE",
+)
+_FLAGS = COMMAND.flags
+flags.DEFINE_string("data", None, "Prepared dataset.", flag_values=_FLAGS)
+flags.DEFINE_string(
+    "output", None, "Folder of networks and reports; made, or gone on with.", flag_values=_FLAGS
+)
+flags.DEFINE_string(
+    "preset",
+    "paper",
+    f"{' or '.join(REPRODUCTION_PRESETS)}: the paper's settings, for a TPU slice; or small "
+    "networks for a CPU. Other flags change them.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_list("seeds", ["0"], "Each trains every network once.", flag_values=_FLAGS)
+flags.DEFINE_list(
+    "rows", [], "Names of the table's rows, comma separated; without it, all.", flag_values=_FLAGS
+)
+flags.DEFINE_bool(
+    "validation",
+    False,
+    "Hold out a part of the training groups and measure on it.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_integer(
+    "validation_fold", 0, "Which of four parts is held out, 0 to 3.", flag_values=_FLAGS
+)
+flags.DEFINE_string(
+    "split",
+    None,
+    "Measured on; without it, val for Kinetics and test for all else.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_list(
+    "initial",
+    [],
+    "Runs, comma separated, whose weights the networks of their backbone and stream start from.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_list(
+    "teacher_weight",
+    [],
+    "Weight of the students' squared errors: one number, or NAME=NUMBER for flow, pose, unified.",
+    flag_values=_FLAGS,
+)
+for _kind in KINDS:
+    flags.DEFINE_string(
+        _kind, None, f"Flags for the {_kind} networks only, quoted.", flag_values=_FLAGS
+    )
+define_setting_flags(_FLAGS, network=True)
+define_device_flags(_FLAGS)
+COMMAND.require("data", "output")

@@ -1,0 +1,115 @@
+"""Prepared datasets without records of their own: other splits of the clips of a prepared one.
+
+A subset is a folder with `dataset.json` and the index files of its splits, whose shards are those
+of the dataset that it was made of, by relative path. Whatever takes a prepared dataset takes it; it
+costs kilobytes, and is lost with the dataset that holds the records.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from perfnet_tf.errors import InputError
+from perfnet_tf.records.schema import (
+    FAILURES_FILE,
+    DatasetInfo,
+    IndexEntry,
+    SplitInfo,
+    index_file,
+    read_dataset_info,
+    read_index,
+    write_dataset_info,
+)
+
+
+def write_subset(
+    data_dir: str | pathlib.Path,
+    folder: str | pathlib.Path,
+    splits: Mapping[str, Collection[str]],
+    *,
+    name: str,
+    parameters: Mapping[str, Any],
+) -> DatasetInfo:
+    """Writes other splits of a prepared dataset's clips; what is in `folder` is written anew.
+
+    Args:
+        data_dir: a prepared dataset, or a subset of one.
+        folder: made if missing; usually inside of `data_dir`, so that they move together.
+        splits: split name -> ids of its clips. Ids that have no record, because their video could
+            not be read, are left out.
+        name: of the subset as a dataset; runs tell their data apart by it.
+        parameters: what decided the subset; stored beside the dataset's own parameters.
+
+    Returns:
+        What its `dataset.json` says.
+
+    Raises:
+        InputError: no prepared dataset, or a split none of whose clips has a record.
+    """
+    data_dir, folder = pathlib.Path(data_dir).resolve(), pathlib.Path(folder).resolve()
+    info = read_dataset_info(data_dir)
+    stored = [(split, entry) for split in info.splits for entry in read_index(data_dir, split)]
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {}
+    for split, clip_ids in splits.items():
+        wanted = set(clip_ids)
+        chosen = [(origin, entry) for origin, entry in stored if entry.clip_id in wanted]
+        if not chosen:
+            raise InputError(
+                f"A split must have clips. Received: none of the {len(wanted)} of {split!r} is "
+                f"in {data_dir}. Check that the lists belong to this dataset."
+            )
+        written[split] = _write_split(split, chosen, info, data_dir, folder)
+    if (data_dir / FAILURES_FILE).exists() and folder != data_dir:
+        shutil.copyfile(data_dir / FAILURES_FILE, folder / FAILURES_FILE)
+    subset = dataclasses.replace(
+        info,
+        name=name,
+        splits=written,
+        parameters={**info.parameters, **parameters},
+    )
+    write_dataset_info(folder, subset)
+    return subset
+
+
+def _write_split(
+    split: str,
+    chosen: list[tuple[str, IndexEntry]],
+    info: DatasetInfo,
+    data_dir: pathlib.Path,
+    folder: pathlib.Path,
+) -> SplitInfo:
+    shards: dict[tuple[str, int], int] = {}  # (split there, shard there) -> shard here
+    entries = []
+    for origin, entry in chosen:
+        shard = shards.setdefault((origin, entry.shard), len(shards))
+        entries.append(dataclasses.replace(entry, shard=shard))
+    path = folder / index_file(split)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_text("".join(json.dumps(dataclasses.asdict(entry)) + "\n" for entry in entries))
+    partial.replace(path)
+    clips_per_class = dict.fromkeys(info.classes, 0)
+    for entry in entries:
+        clips_per_class[info.classes[entry.label]] += 1
+    clips_per_shard = [0] * len(shards)
+    for entry in entries:
+        clips_per_shard[entry.shard] += 1
+    places = [(info.splits[origin], number) for origin, number in shards]
+    return SplitInfo(
+        num_clips=len(entries),
+        num_frames=sum(entry.num_frames for entry in entries),
+        shards=[
+            os.path.relpath((data_dir / there["shards"][number]).resolve(), folder)
+            for there, number in places
+        ],
+        clips_per_shard=clips_per_shard,
+        sha256=[there["sha256"][number] for there, number in places],
+        clips_per_class=clips_per_class,
+        pose_quality={},
+    )

@@ -1,0 +1,274 @@
+"""Which runs a table needs, where they lie, and which of them are there already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from perfnet_tf.config import ExperimentConfig
+from perfnet_tf.errors import InputError
+from perfnet_tf.records.schema import DatasetInfo
+from perfnet_tf.reproduction.settings import Settings, network_config
+from perfnet_tf.reproduction.tables import Network, Row, networks_of
+from perfnet_tf.training import run_directory
+
+#: What may differ when a run is used again: it decides nothing of the weights.
+_FREE = ("checkpoint_every_steps", "steps_per_execution", "validate_every_epochs")
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One training.
+
+    Attributes:
+        name: of its folder.
+        network: what is trained.
+        backbone: of the network.
+        seed: of the run.
+        config: everything that decides it but data, teachers and first weights.
+        teachers: stream -> name of the run that teaches.
+        initial: folder of the run whose weights are the first, or None.
+    """
+
+    name: str
+    network: Network
+    backbone: str
+    seed: int
+    config: ExperimentConfig
+    teachers: Mapping[str, str] = field(default_factory=dict)
+    initial: str | None = None
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Folders of a reproduction.
+
+    Attributes:
+        path: holds `runs/` and `evaluation/`, and a folder for each table's report.
+    """
+
+    path: pathlib.Path
+
+    def run(self, name: str) -> pathlib.Path:
+        """Folder of a run."""
+        return self.path / "runs" / name
+
+    def evaluation(self, name: str) -> pathlib.Path:
+        """What the run `name` says about the clips that it is measured on."""
+        return self.path / "evaluation" / name
+
+    def table(self, name: str) -> pathlib.Path:
+        """The report of a table."""
+        return self.path / name
+
+
+def run_name(network: str, backbone: str, seed: int) -> str:
+    """Name of a run: the same in every table that needs it."""
+    return f"{backbone}-{network}-seed{seed}"
+
+
+def partner_seed(seeds: Sequence[int], seed: int) -> int:
+    """The other run's seed where a row fuses two runs of one network.
+
+    With three seeds or more that is the next one, so that no run is trained for it alone.
+    """
+    position = seeds.index(seed) + 1
+    if position < len(seeds):
+        return seeds[position]
+    return seeds[0] if len(seeds) > 2 else max(seeds) + 1
+
+
+def row_runs(row: Row, backbone: str, seeds: Sequence[int], seed: int) -> tuple[str, ...]:
+    """Names of the runs whose logits a row sums, for one of the seeds."""
+    names = []
+    for network in row.networks:
+        name = run_name(network, backbone, seed)
+        names.append(
+            run_name(network, backbone, partner_seed(seeds, seed)) if name in names else name
+        )
+    return tuple(names)
+
+
+def rows_by_backbone(
+    rows: Sequence[Row], backbones: Iterable[str], *, only_stated: bool
+) -> dict[str, tuple[Row, ...]]:
+    """The rows to measure with each backbone.
+
+    Args:
+        rows: of a table.
+        backbones: to train.
+        only_stated: leave out what the paper does not state for a backbone, and backbones for
+            which it states nothing.
+    """
+    result = {}
+    for backbone in backbones:
+        kept = tuple(
+            row for row in rows if not only_stated or not row.paper or backbone in row.paper
+        )
+        if any(backbone in row.paper for row in kept) or not only_stated:
+            result[backbone] = kept
+    return result
+
+
+def plan_runs(
+    rows: Mapping[str, Sequence[Row]],
+    settings: Settings,
+    seeds: Sequence[int],
+    *,
+    initial: Sequence[str] = (),
+) -> tuple[PlannedRun, ...]:
+    """The runs that rows need, in the order to train them: seed by seed, teachers first.
+
+    Args:
+        rows: backbone -> rows.
+        settings: backbone -> kind -> configuration.
+        seeds: each trains every network once.
+        initial: folders of runs; a network starts from the one of its backbone and stream.
+
+    Raises:
+        InputError: no or repeated seeds, or initial runs that are none or not told apart.
+    """
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise InputError(
+            f"--seeds takes different whole numbers from 0 on. Received: {list(seeds) or 'none'}."
+        )
+    first_weights = _initial_runs(initial)
+    planned: dict[str, PlannedRun] = {}
+    for seed in seeds:
+        for backbone, its_rows in rows.items():
+            wanted: dict[str, set[int]] = {}
+            for network in networks_of(tuple(its_rows)):
+                wanted[network.name] = {seed}
+                if any(row.networks.count(network.name) > 1 for row in its_rows):
+                    wanted[network.name].add(partner_seed(seeds, seed))
+            for network in networks_of(tuple(its_rows)):
+                for one in sorted(wanted[network.name], key=lambda s: s != seed):
+                    run = _plan(network, backbone, one, settings, first_weights)
+                    planned.setdefault(run.name, run)
+    return tuple(planned.values())
+
+
+def _plan(
+    network: Network,
+    backbone: str,
+    seed: int,
+    settings: Settings,
+    first_weights: Mapping[tuple[str, str], str],
+) -> PlannedRun:
+    return PlannedRun(
+        name=run_name(network.name, backbone, seed),
+        network=network,
+        backbone=backbone,
+        seed=seed,
+        config=network_config(network, settings[backbone], seed),
+        teachers={name: run_name(name, backbone, seed) for name in network.teachers},
+        initial=first_weights.get((backbone, network.stream)),
+    )
+
+
+def _initial_runs(folders: Sequence[str]) -> dict[tuple[str, str], str]:
+    """(backbone, stream) -> the run's folder."""
+    result: dict[tuple[str, str], str] = {}
+    for folder in folders:
+        config, _, _ = run_directory.read_run(folder)
+        key = (config.model.backbone, config.stream)
+        if key in result:
+            raise InputError(
+                "--initial takes one run for each backbone and stream. Received: "
+                f"{result[key]} and {folder}, both {key[0]} for {key[1]}."
+            )
+        result[key] = str(pathlib.Path(folder).resolve())
+    return result
+
+
+def missing_runs(
+    plan: Sequence[PlannedRun], workspace: Workspace, info: DatasetInfo
+) -> tuple[PlannedRun, ...]:
+    """The runs that are not finished yet; looks at all of them before anything is trained.
+
+    Raises:
+        InputError: a folder holds a run that is not the one that is wanted.
+    """
+    missing = []
+    for run in plan:
+        folder = workspace.run(run.name)
+        if not run_directory.is_run(folder):
+            missing.append(run)
+            continue
+        differences = run_differences(run, workspace, info)
+        if differences:
+            shown = "; ".join(differences[:3])
+            more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
+            raise InputError(
+                f"{folder} holds another run than is wanted now: {shown}{more}. "
+                "Choose another --output, delete that folder, or give the flags that made it."
+            )
+        record = run_directory.read_run(folder)[2]
+        if record["status"] != run_directory.FINISHED:
+            missing.append(run)
+    return tuple(missing)
+
+
+def run_differences(run: PlannedRun, workspace: Workspace, info: DatasetInfo) -> list[str]:
+    """What tells the run in the workspace from the one that is planned, for people; empty: none."""
+    config, classes, record = run_directory.read_run(workspace.run(run.name))
+    old, new = _flat(config), _flat(run.config)
+    data = record.get("dataset") or {}
+    old |= {"classes": classes, **{f"data.{key}": data.get(key) for key in ("name", "num_clips")}}
+    new |= {
+        "classes": info.classes,
+        "data.name": info.name,
+        "data.num_clips": info.split("train")["num_clips"],
+    }
+    old["teachers"] = sorted(record.get("teachers") or {})
+    new["teachers"] = sorted(run.teachers)
+    old["initial"], new["initial"] = record.get("initial"), run.initial
+    taught = record.get("teacher_weights_sha256") or {}
+    for stream, teacher in run.teachers.items():
+        digest = weights_digest(workspace.run(teacher))
+        if stream in taught and digest is not None:
+            old[f"weights of the teacher {stream}"] = taught[stream]
+            new[f"weights of the teacher {stream}"] = digest
+    return [
+        f"{key} was {_short(old.get(key))}, is {_short(new.get(key))}"
+        for key in {**old, **new}
+        if old.get(key) != new.get(key)
+    ]
+
+
+def weights_digest(folder: pathlib.Path) -> str | None:
+    """SHA-256 of a finished run's weights, hexadecimal; None if it has none."""
+    files = sorted(folder.glob(f"{run_directory.WEIGHTS_PREFIX}.*"))
+    if not (folder / f"{run_directory.WEIGHTS_PREFIX}.index").exists():
+        return None
+    digest = hashlib.sha256()
+    for file in files:
+        with open(file, "rb") as content:
+            while block := content.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _flat(config: ExperimentConfig) -> dict[str, Any]:
+    """Dotted name -> value of everything that decides the weights."""
+    result: dict[str, Any] = {}
+
+    def add(values: Mapping[str, Any], prefix: str) -> None:
+        for key, value in values.items():
+            if isinstance(value, Mapping):
+                add(value, f"{prefix}{key}.")
+            elif prefix + key not in {f"train.{name}" for name in _FREE}:
+                result[prefix + key] = value
+
+    # A clip of evaluation is none of training.
+    add(json.loads(config.replace(eval_clip=None).to_json()), "")
+    return result
+
+
+def _short(value: Any, limit: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."

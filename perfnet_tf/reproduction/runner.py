@@ -1,0 +1,215 @@
+"""Trains and measures the runs that a table needs, one after the other; goes on after a stop."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import gc
+import json
+import pathlib
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+import tensorflow as tf
+import tf_keras
+from tqdm import tqdm
+
+from perfnet_tf.config import ClipConfig
+from perfnet_tf.errors import InputError
+from perfnet_tf.evaluation.fusion import ClipScores
+from perfnet_tf.evaluation.protocol import evaluate_runs
+from perfnet_tf.records.schema import DatasetInfo, read_dataset_info
+from perfnet_tf.reproduction.plan import PlannedRun, Workspace, missing_runs, weights_digest
+from perfnet_tf.training.run_directory import update_record
+from perfnet_tf.training.schedules import steps_per_epoch
+from perfnet_tf.training.trainer import train
+
+#: Beside the scores: what they were computed of.
+IDENTITY_FILE = "evaluation.json"
+
+
+def run_plan(
+    plan: Sequence[PlannedRun],
+    workspace: Workspace,
+    data: pathlib.Path,
+    *,
+    split: str,
+    strategy: tf.distribute.Strategy | None = None,
+    jit_compile: bool = False,
+    progress: bool = True,
+) -> Iterator[PlannedRun]:
+    """Trains and evaluates what is missing; yields each run when it is both.
+
+    Another process may work in the same workspace: whoever comes second to a run waits for it.
+
+    Args:
+        plan: runs, teachers before their students.
+        workspace: folders.
+        data: prepared dataset.
+        split: evaluated on.
+        strategy, jit_compile, progress: as in `train`.
+
+    Raises:
+        InputError: a folder holds another run, or as in `train`.
+    """
+    info = read_dataset_info(data)
+    info.split(split)
+    missing = {run.name for run in missing_runs(plan, workspace, info)}
+    tell = _Teller(plan, missing, info, show=progress)
+    for run in plan:
+        if run.name in missing:
+            tell.begin(run)
+            _train(run, workspace, data, info, strategy, jit_compile, progress)
+            tell.end(run)
+        clip = run.config.resolved_eval_clip
+        with _alone(workspace.path / "evaluation" / f".{run.name}.lock", progress):
+            if not _is_evaluated(run.name, workspace, info, split, clip):
+                _evaluate(run.name, workspace, data, info, split, clip, progress)
+        yield run
+
+
+def load_scores(workspace: Workspace, name: str) -> ClipScores:
+    """What a run said about the clips that it was evaluated on."""
+    return ClipScores.load(workspace.evaluation(name) / "logits.npz")
+
+
+def _train(
+    run: PlannedRun,
+    workspace: Workspace,
+    data: pathlib.Path,
+    info: DatasetInfo,
+    strategy: tf.distribute.Strategy | None,
+    jit_compile: bool,
+    progress: bool,
+) -> None:
+    # Absolute, so that a run is the same from wherever the command is given.
+    root = Workspace(workspace.path.resolve())
+    folder = root.run(run.name)
+    teachers = {stream: root.run(name) for stream, name in run.teachers.items()}
+    with _alone(folder.with_name(f".{run.name}.lock"), progress):
+        if not missing_runs([run], root, info):
+            return  # the process that was waited for has trained it
+        train(
+            run.config,
+            data,
+            folder,
+            teachers=teachers,
+            initial=run.initial,
+            strategy=strategy,
+            jit_compile=jit_compile,
+            progress=progress,
+        )
+        if teachers:
+            digests = {stream: weights_digest(path) for stream, path in teachers.items()}
+            update_record(folder, teacher_weights_sha256=digests)
+    # A process that trains dozens of networks must not keep them all.
+    tf_keras.backend.clear_session()
+    gc.collect()
+
+
+def _evaluate(
+    name: str,
+    workspace: Workspace,
+    data: pathlib.Path,
+    info: DatasetInfo,
+    split: str,
+    clip: ClipConfig,
+    progress: bool,
+) -> None:
+    folder = workspace.evaluation(name)
+    identity = folder / IDENTITY_FILE
+    identity.unlink(missing_ok=True)
+    evaluate_runs([workspace.run(name)], data, folder, split=split, clip=clip, progress=progress)
+    content = _identity(name, workspace, info, split, clip)
+    partial = identity.with_name(f"{IDENTITY_FILE}.partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    partial.replace(identity)
+    tf_keras.backend.clear_session()
+    gc.collect()
+
+
+def _is_evaluated(
+    name: str, workspace: Workspace, info: DatasetInfo, split: str, clip: ClipConfig
+) -> bool:
+    try:
+        content = json.loads((workspace.evaluation(name) / IDENTITY_FILE).read_text())
+    except (OSError, json.JSONDecodeError):
+        return False
+    return bool(content == _identity(name, workspace, info, split, clip))
+
+
+def _identity(
+    name: str, workspace: Workspace, info: DatasetInfo, split: str, clip: ClipConfig
+) -> dict[str, object]:
+    return {
+        "dataset": info.name,
+        "split": split,
+        "num_clips": info.split(split)["num_clips"],
+        "clip": dataclasses.asdict(clip),
+        "weights_sha256": weights_digest(workspace.run(name)),
+    }
+
+
+@contextlib.contextmanager
+def _alone(path: pathlib.Path, progress: bool) -> Iterator[None]:
+    """Inside, no other process is; the system frees it however this one ends."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path, "w")
+    except OSError as error:
+        raise InputError(
+            f"The output cannot be written to: {path.parent} ({error.strerror})."
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if progress:
+                print(f"{path.stem.lstrip('.')}: another process is at it; waiting", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+class _Teller:
+    """Says which of how many runs is next, and how long all that are left will take."""
+
+    def __init__(
+        self, plan: Sequence[PlannedRun], missing: set[str], info: DatasetInfo, *, show: bool
+    ) -> None:
+        self._show = show
+        num_clips = info.split("train")["num_clips"]
+        self._work = {run.name: _work(run, num_clips) for run in plan if run.name in missing}
+        self._left = sum(self._work.values())
+        self._rate: float | None = None  # seconds for a unit of work
+        self._seconds = self._done = 0.0
+        self._number, self._total = 0, len(self._work)
+        self._say(f"{len(plan)} runs, {len(plan) - self._total} of them there already")
+
+    def begin(self, run: PlannedRun) -> None:
+        self._number += 1
+        left = ""
+        if self._done:
+            seconds = self._left * self._seconds / self._done
+            left = f"; about {tqdm.format_interval(seconds)} left for all"
+        self._say(f"[{self._number}/{self._total}] {run.name}{left}")
+        self._began = time.monotonic()
+
+    def end(self, run: PlannedRun) -> None:
+        self._seconds += time.monotonic() - self._began
+        self._done += self._work[run.name]
+        self._left -= self._work[run.name]
+
+    def _say(self, line: str) -> None:
+        if self._show:
+            print(line, file=sys.stderr, flush=True)
+
+
+def _work(run: PlannedRun, num_clips: int) -> float:
+    """About how much arithmetic a run is: gradients cost twice the network, a teacher once."""
+    train = run.config.train
+    clip = run.config.clip
+    pixels = clip.num_frames * clip.height * clip.width
+    steps = train.epochs * steps_per_epoch(num_clips, train.batch_size) * train.batch_size
+    return steps * pixels * (3 + len(run.teachers)) * run.config.model.width_multiplier**2

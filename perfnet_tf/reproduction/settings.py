@@ -1,0 +1,86 @@
+"""How the networks of a table are trained: `paper` as in the paper, `mini` on a CPU."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from perfnet_tf.config import DistillConfig, ExperimentConfig
+from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.presets import PRESETS
+from perfnet_tf.reproduction.tables import KINDS, R3D50_G, S3D_G, Network
+
+#: Backbone -> kind of network (`tables.KINDS`) -> how it is trained.
+Settings = Mapping[str, Mapping[str, ExperimentConfig]]
+
+
+def _all_alike(config: ExperimentConfig) -> dict[str, ExperimentConfig]:
+    return {
+        kind: config.replace(distill=DistillConfig() if kind == "student" else None)
+        for kind in KINDS
+    }
+
+
+#: Name -> settings of every network.
+REPRODUCTION_PRESETS: dict[str, Settings] = {
+    "paper": {
+        S3D_G: _all_alike(PRESETS["paper_s3d_g_kinetics"]),
+        R3D50_G: _all_alike(PRESETS["paper_r3d50_g_kinetics"]),
+    },
+    "mini": {S3D_G: _all_alike(PRESETS["mini"])},
+}
+
+
+def choose_settings(
+    preset: str,
+    change: Callable[[str, ExperimentConfig], ExperimentConfig] | None = None,
+    *,
+    backbone: str | None = None,
+) -> Settings:
+    """The settings of a preset, changed.
+
+    Args:
+        preset: one of `REPRODUCTION_PRESETS`.
+        change: from a kind of network and its configuration to another configuration.
+        backbone: train this one only; None trains all of the preset's.
+
+    Raises:
+        InputError: an unknown preset, a change that breaks a rule or that leaves kinds with
+            different backbones.
+    """
+    check_choice("--preset", preset, REPRODUCTION_PRESETS)
+    base = REPRODUCTION_PRESETS[preset]
+    if backbone is not None:
+        first = next(iter(base.values()))
+        base = {backbone: base.get(backbone, first)}
+    result = {}
+    for kinds in base.values():
+        changed = {kind: change(kind, kinds[kind]) if change else kinds[kind] for kind in KINDS}
+        names = {config.model.backbone for config in changed.values()}
+        if len(names) > 1:
+            raise InputError(
+                "All networks of a table have one backbone. "
+                f"Received: {', '.join(sorted(names))}. Give --backbone once, for all."
+            )
+        result[names.pop()] = changed
+    return result
+
+
+def network_config(
+    network: Network, kinds: Mapping[str, ExperimentConfig], seed: int
+) -> ExperimentConfig:
+    """How `network` is trained with one seed."""
+    config = kinds[network.kind]
+    distill = None
+    if network.teachers:
+        weights = (config.distill or DistillConfig()).teacher_weights
+        # The unified loss has one term, and a student of one teacher one of the separate terms.
+        terms = ("unified",) if network.loss == "unified" else network.teachers
+        kept = {name: weight for name, weight in weights.items() if name in terms}
+        distill = DistillConfig(network.loss, kept)
+    return config.replace(
+        stream=network.stream,
+        train=dataclasses.replace(config.train, seed=seed),
+        pose_render=dataclasses.replace(config.pose_render, **network.drawing),
+        distill=distill,
+    )
