@@ -9,14 +9,14 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from perfnet_tf.errors import InputError, check_choice
-from perfnet_tf.features import FLOW, STREAM_CHANNELS, STREAMS
-
-#: Flow beyond this many pixels per frame is clipped before it is scaled to [-1, 1]; reference
-#: code: I3D (Carreira & Zisserman 2017), whose preprocessing two-stream 3-D networks share.
-FLOW_CLIP = 20.0
+from perfnet_tf.errors import InputError
 
 PACKAGE = "perfnet_tf"
+
+#: How convolutions and poolings with a stride pad. `same` is TensorFlow's, which may put one
+#: more element behind than in front; `symmetric` puts half the window on both sides, as PyTorch's
+#: networks and Keras' ResNet50 do. Without a stride both are the same.
+PADDINGS = ("same", "symmetric")
 
 
 @dataclass(frozen=True)
@@ -45,63 +45,6 @@ class BatchNormOptions:
 def kernel_decay(weight_decay: float) -> tf_keras.regularizers.Regularizer | None:
     """The regulariser whose gradient is `weight_decay * kernel`: half the decayed square sum."""
     return tf_keras.regularizers.L2(weight_decay / 2) if weight_decay else None
-
-
-@tf_keras.utils.register_keras_serializable(package=PACKAGE)
-class InputNormalization(tf_keras.layers.Layer):
-    """Brings a stream, as data holds it, to [-1, 1].
-
-    Call:
-        inputs: `[batch, frames, height, width, channels]`. RGB and pose: uint8 in 0..255, or float
-            in 0..1. Flow: float (dx, dy) in pixels per frame, clipped to +-20.
-
-    Returns:
-        Same shape, in the layer's compute dtype.
-
-    Raises:
-        InputError: another dtype, rank or number of channels.
-    """
-
-    def __init__(self, stream: str, **kwargs: Any) -> None:
-        check_choice("stream", stream, STREAMS)
-        # Without autocast, flow in pixels is clipped and scaled before it loses bits to bfloat16.
-        super().__init__(autocast=False, **kwargs)
-        self.stream = stream
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Normalises; see the class."""
-        inputs = tf.convert_to_tensor(inputs)
-        self._check(inputs)
-        values = tf.cast(inputs, tf.float32)
-        if self.stream == FLOW:
-            values = tf.clip_by_value(values, -FLOW_CLIP, FLOW_CLIP) / FLOW_CLIP
-        elif inputs.dtype == tf.uint8:
-            values = values * (2.0 / 255.0) - 1.0
-        else:
-            values = values * 2.0 - 1.0
-        return tf.cast(values, self.compute_dtype)
-
-    def _check(self, inputs: tf.Tensor) -> None:
-        channels = STREAM_CHANNELS[self.stream]
-        shape = inputs.shape
-        if shape.rank is not None and (shape.rank != 5 or shape[-1] not in (None, channels)):
-            raise InputError(
-                f"The {self.stream} stream is [batch, frames, height, width, {channels}]. "
-                f"Received: shape {tuple(shape)}."
-            )
-        if not inputs.dtype.is_floating and (self.stream == FLOW or inputs.dtype != tf.uint8):
-            rule = (
-                "Flow is float, in pixels per frame; dequantise stored flow first."
-                if self.stream == FLOW
-                else f"The {self.stream} stream is uint8 in 0..255 or float in 0..1."
-            )
-            raise InputError(f"{rule} Received: {inputs.dtype.name}.")
-
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        config = super().get_config()
-        config.pop("autocast", None)
-        return {**config, "stream": self.stream}
 
 
 @tf_keras.utils.register_keras_serializable(package=PACKAGE)
@@ -215,25 +158,102 @@ class FactorizedConv3D(tf_keras.layers.Conv3D):
     kernel has more frames than the clip (3 on 2, at the end of S3D-G on 16 frames).
     """
 
-    def __init__(self, filters: int, kernel_size: Any, strides: Any = 1, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Any,
+        strides: Any = 1,
+        *,
+        pad_symmetrically: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Makes a convolution.
+
+        Args:
+            filters: output channels.
+            kernel_size, strides: (frames, height, width), or one number for all three.
+            pad_symmetrically: see `PADDINGS`.
+            **kwargs: of the Keras layer.
+        """
         if kwargs.setdefault("padding", "same") != "same":
             raise InputError(f"Padding is SAME. Received: padding={kwargs['padding']!r}.")
         super().__init__(filters, kernel_size, strides, **kwargs)
+        self.pad_symmetrically = pad_symmetrically
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Convolves `[batch, frames, height, width, channels]`, without the bias."""
+        padding = "SAME"
+        if self.pad_symmetrically and max(self.strides) > 1:
+            inputs, padding = pad_symmetrically(inputs, self.kernel_size, 0.0), "VALID"
         if self.kernel_size[0] == 1 and self.strides[0] == 1:
             frames = tf.reshape(inputs, _merged_frames(inputs))
-            outputs = tf.nn.conv2d(frames, tf.squeeze(kernel, 0), self.strides[1:], "SAME")
+            outputs = tf.nn.conv2d(frames, tf.squeeze(kernel, 0), self.strides[1:], padding)
             batch, num_frames = _sizes(inputs)[:2]
             return tf.reshape(outputs, [batch, num_frames, *_sizes(outputs)[1:]])
-        if self.kernel_size[1:] == (1, 1) and self.strides[1:] == (1, 1):
+        if self.kernel_size[1:] == (1, 1):
+            if max(self.strides[1:]) > 1:
+                inputs = inputs[:, :, :: self.strides[1], :: self.strides[2]]
             batch, num_frames, height, width, channels = _sizes(inputs)
             pixels = tf.reshape(inputs, [batch, num_frames, height * width, channels])
             strides = (self.strides[0], 1)
-            outputs = tf.nn.conv2d(pixels, tf.squeeze(kernel, 1), strides, "SAME")
+            outputs = tf.nn.conv2d(pixels, tf.squeeze(kernel, 1), strides, padding)
             return tf.reshape(outputs, [batch, _sizes(outputs)[1], height, width, self.filters])
-        return super().convolution_op(inputs, kernel)
+        return tf.nn.convolution(inputs, kernel, self.strides, padding, "NDHWC")
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), "pad_symmetrically": self.pad_symmetrically}
+
+
+@tf_keras.utils.register_keras_serializable(package=PACKAGE)
+class VideoMaxPool(tf_keras.layers.MaxPool3D):
+    """Max pooling of `[batch, frames, height, width, channels]`, padded as `PADDINGS` says.
+
+    With `symmetric` padding a window that hangs over the end is left out, as in PyTorch; a clip
+    shorter than the window is one window.
+    """
+
+    def __init__(
+        self, pool_size: Any, strides: Any, *, pad_symmetrically: bool = False, **kwargs: Any
+    ) -> None:
+        """Makes a pooling; sizes are (frames, height, width), or one number for all three."""
+        kwargs.setdefault("padding", "same")
+        super().__init__(pool_size, strides, **kwargs)
+        self.pad_symmetrically = pad_symmetrically
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Pools; see the class."""
+        if not self.pad_symmetrically or max(self.strides) == 1:
+            return super().call(inputs)
+        padded = pad_symmetrically(inputs, self.pool_size, inputs.dtype.min, fill=True)
+        return tf.nn.max_pool3d(padded, self.pool_size, self.strides, "VALID")
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), "pad_symmetrically": self.pad_symmetrically}
+
+
+def pad_symmetrically(
+    video: tf.Tensor, window: Sequence[int], value: float, *, fill: bool = False
+) -> tf.Tensor:
+    """Pads frames, height and width by half a window, rounded down, on both sides.
+
+    Args:
+        video: `[batch, frames, height, width, channels]`.
+        window: frames, height, width.
+        value: what is put there.
+        fill: whether an axis that is still shorter than the window is padded at its end to its
+            length.
+    """
+    widths: list[Any] = []
+    for size, length in zip(_sizes(video)[1:4], window, strict=True):
+        half = (length - 1) // 2
+        lacking: Any = 0
+        if fill and length % 2 == 0:  # an odd window reaches over two halves and one element
+            lacking = length - 2 * half - size
+            lacking = tf.maximum(lacking, 0) if tf.is_tensor(lacking) else max(lacking, 0)
+        widths.append([half, half + lacking])
+    return tf.pad(video, [[0, 0], *widths, [0, 0]], constant_values=value)
 
 
 def _sizes(tensor: tf.Tensor) -> list[Any]:
@@ -244,7 +264,7 @@ def _sizes(tensor: tf.Tensor) -> list[Any]:
 
 @tf_keras.utils.register_keras_serializable(package=PACKAGE)
 class ConvUnit(tf_keras.layers.Layer):
-    """A 3-D convolution with TensorFlow's SAME padding, then batch norm or a bias, then ReLU.
+    """A 3-D convolution, then batch norm or a bias, then ReLU.
 
     Call:
         inputs: float `[batch, frames, height, width, channels]`.
@@ -263,6 +283,7 @@ class ConvUnit(tf_keras.layers.Layer):
         activation: bool = True,
         kernel_initializer: Any = "VarianceScaling",
         weight_decay: float = 0.0,
+        padding: str = "same",
         **kwargs: Any,
     ) -> None:
         """Makes a unit.
@@ -274,6 +295,7 @@ class ConvUnit(tf_keras.layers.Layer):
             activation: whether a ReLU ends the unit.
             kernel_initializer: Keras initializer.
             weight_decay: of the kernel.
+            padding: one of `PADDINGS`.
             **kwargs: of the Keras layer.
         """
         super().__init__(**kwargs)
@@ -286,6 +308,7 @@ class ConvUnit(tf_keras.layers.Layer):
         self.activation = activation
         self.kernel_initializer = tf_keras.initializers.get(kernel_initializer)
         self.weight_decay = weight_decay
+        self.padding = padding
         self.conv = FactorizedConv3D(
             filters,
             kernel_size,
@@ -293,6 +316,7 @@ class ConvUnit(tf_keras.layers.Layer):
             use_bias=batch_norm is None,
             kernel_initializer=kernel_initializer,
             kernel_regularizer=kernel_decay(weight_decay),
+            pad_symmetrically=padding == "symmetric",
             name="conv",
         )
         self.norm = None
@@ -317,6 +341,7 @@ class ConvUnit(tf_keras.layers.Layer):
             "activation": self.activation,
             "kernel_initializer": tf_keras.initializers.serialize(self.kernel_initializer),
             "weight_decay": self.weight_decay,
+            "padding": self.padding,
         }
 
 

@@ -10,7 +10,13 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.errors import InputError, check_choice
-from perfnet_tf.models.layers import PACKAGE, BatchNormOptions, ConvUnit, FeatureGating
+from perfnet_tf.models.layers import (
+    PACKAGE,
+    BatchNormOptions,
+    ConvUnit,
+    FeatureGating,
+    VideoMaxPool,
+)
 from perfnet_tf.models.video_model import VideoModel
 
 
@@ -43,12 +49,13 @@ TEMPORAL_KERNELS = {
     "caption": ((3, 3, 3), (3, 1, 3, 1), (3, 1, 3, 1, 3, 1), (3, 1, 3)),
 }
 GATINGS = ("block", "block_residual", "cell", "none")
+STRIDE_ON = ("spatial", "temporal")
 
 
 class Bottleneck(tf_keras.layers.Layer):
     """A cell: t x 1 x 1, 1 x 3 x 3 and 1 x 1 x 1 convolutions beside a shortcut, added.
 
-    The spatial stride is on the 1 x 3 x 3 convolution. Call and result as `ConvUnit`.
+    Call and result as `ConvUnit`.
     """
 
     def __init__(
@@ -60,21 +67,25 @@ class Bottleneck(tf_keras.layers.Layer):
         project: bool,
         gate_residual: bool,
         gate_output: bool,
-        batch_norm: BatchNormOptions,
+        stride_on: str,
         weight_decay: float,
         name: str | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(name=name)
-        options: dict[str, Any] = {"batch_norm": batch_norm, "weight_decay": weight_decay}
+        options["weight_decay"] = weight_decay
         strides = (1, spatial_stride, spatial_stride)
+        first, second = (strides, 1) if stride_on == "temporal" else (1, strides)
         outputs = EXPANSION * filters
         self.shortcut = None
         if project:
             self.shortcut = ConvUnit(
                 outputs, 1, strides, activation=False, name="shortcut", **options
             )
-        self.temporal = ConvUnit(filters, (temporal_kernel, 1, 1), name="temporal", **options)
-        self.spatial = ConvUnit(filters, (1, 3, 3), strides, name="spatial", **options)
+        self.temporal = ConvUnit(
+            filters, (temporal_kernel, 1, 1), first, name="temporal", **options
+        )
+        self.spatial = ConvUnit(filters, (1, 3, 3), second, name="spatial", **options)
         self.expand = ConvUnit(outputs, 1, activation=False, name="expand", **options)
         self.residual_gating = self.output_gating = None
         if gate_residual:
@@ -104,9 +115,9 @@ class ResidualBlock(tf_keras.layers.Layer):
         spatial_stride: int,
         *,
         gating: str,
-        batch_norm: BatchNormOptions,
         weight_decay: float,
         name: str | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(name=name)
         last = len(temporal_kernels) - 1
@@ -118,9 +129,9 @@ class ResidualBlock(tf_keras.layers.Layer):
                 project=i == 0,
                 gate_residual=gating == "block_residual" and i == last,
                 gate_output=gating == "cell",
-                batch_norm=batch_norm,
                 weight_decay=weight_decay,
                 name=f"cell{i + 1}",
+                **options,
             )
             for i, temporal_kernel in enumerate(temporal_kernels)
         ]
@@ -152,6 +163,8 @@ class ResNet3D50(VideoModel):
         temporal_kernels: str | Sequence[Sequence[int]] = "table1",
         stem_temporal_kernel: int = 5,
         temporal_downsampling: bool = False,
+        stem_temporal_strides: Sequence[int] = (1, 1),
+        stride_on: str = "spatial",
         batch_norm_momentum: float = 0.9,
         batch_norm_epsilon: float = 1e-5,
         **kwargs: Any,
@@ -169,6 +182,11 @@ class ResNet3D50(VideoModel):
             temporal_downsampling: halve the frames in conv1, pool1 and after res2, as the network
                 that the paper starts from does (Wang et al. 2018, arXiv:1711.07971, Table 1); the
                 paper finds that this costs accuracy.
+            stem_temporal_strides: of conv1 and pool1 over frames, without `temporal_downsampling`.
+                Model Garden's `ResNet3D` has (2, 2) unless told otherwise.
+            stride_on: the convolution of a block's first cell that halves height and width:
+                `spatial`, the 1x3x3 (Model Garden), or `temporal`, the first (He et al. 2015,
+                Keras' ResNet50).
             batch_norm_momentum, batch_norm_epsilon: of every batch norm. Paper silent; Model
                 Garden's Kinetics recipe.
             **kwargs: of `VideoModel`.
@@ -188,6 +206,9 @@ class ResNet3D50(VideoModel):
         )
         self.stem_temporal_kernel = stem_temporal_kernel
         self.temporal_downsampling = temporal_downsampling
+        self.stem_temporal_strides = _checked_strides(stem_temporal_strides, temporal_downsampling)
+        check_choice("stride_on", stride_on, STRIDE_ON)
+        self.stride_on = stride_on
         self.batch_norm_momentum = batch_norm_momentum
         self.batch_norm_epsilon = batch_norm_epsilon
 
@@ -195,21 +216,25 @@ class ResNet3D50(VideoModel):
         options: dict[str, Any] = {
             "batch_norm": BatchNormOptions(batch_norm_momentum, batch_norm_epsilon),
             "weight_decay": self.weight_decay,
+            "padding": self.padding,
         }
         # PERF-Net Sec. 3.2: no stride and no pooling over time.
-        time_stride = 2 if temporal_downsampling else 1
-        time_window = 3 if temporal_downsampling else 1
+        conv_stride, pool_stride = (2, 2) if temporal_downsampling else self.stem_temporal_strides
         self.conv1 = ConvUnit(
-            self.scaled(64), (stem_temporal_kernel, 7, 7), (time_stride, 2, 2), name="conv1",
+            self.scaled(64), (stem_temporal_kernel, 7, 7), (conv_stride, 2, 2), name="conv1",
             **options,
         )  # fmt: skip
-        self.pool1 = tf_keras.layers.MaxPool3D(
-            (time_window, 3, 3), (time_stride, 2, 2), padding="same", name="pool1"
+        symmetric = self.padding == "symmetric"
+        self.pool1 = VideoMaxPool(
+            (3 if temporal_downsampling else 1, 3, 3),
+            (pool_stride, 2, 2),
+            pad_symmetrically=symmetric,
+            name="pool1",
         )
         self.pool2 = None
         if temporal_downsampling:
-            self.pool2 = tf_keras.layers.MaxPool3D(
-                (3, 1, 1), (2, 1, 1), padding="same", name="pool2"
+            self.pool2 = VideoMaxPool(
+                (3, 1, 1), (2, 1, 1), pad_symmetrically=symmetric, name="pool2"
             )
         self.blocks = [
             ResidualBlock(
@@ -217,6 +242,7 @@ class ResNet3D50(VideoModel):
                 sizes,
                 block.spatial_stride,
                 gating=gating,
+                stride_on=stride_on,
                 name=block.name,
                 **options,
             )
@@ -246,6 +272,8 @@ class ResNet3D50(VideoModel):
             "temporal_kernels": self.temporal_kernels,
             "stem_temporal_kernel": self.stem_temporal_kernel,
             "temporal_downsampling": self.temporal_downsampling,
+            "stem_temporal_strides": self.stem_temporal_strides,
+            "stride_on": self.stride_on,
             "batch_norm_momentum": self.batch_norm_momentum,
             "batch_norm_epsilon": self.batch_norm_epsilon,
         }
@@ -265,3 +293,18 @@ def _resolve_temporal_kernels(
             f"Received: {temporal_kernels!r}."
         )
     return temporal_kernels
+
+
+def _checked_strides(strides: Sequence[int], temporal_downsampling: bool) -> tuple[int, ...]:
+    checked = tuple(strides)
+    if len(checked) != 2 or not all(isinstance(n, int) and n > 0 for n in checked):
+        raise InputError(
+            f"stem_temporal_strides are two whole numbers > 0, of conv1 and pool1. "
+            f"Received: {strides!r}."
+        )
+    if temporal_downsampling and checked != (1, 1):
+        raise InputError(
+            "temporal_downsampling sets the strides of conv1 and pool1 itself. "
+            f"Received: stem_temporal_strides={strides!r}. Leave one of them out."
+        )
+    return checked

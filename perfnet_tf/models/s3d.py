@@ -16,6 +16,7 @@ from perfnet_tf.models.layers import (
     ConvUnit,
     FeatureGating,
     TemporalIdentity,
+    VideoMaxPool,
 )
 from perfnet_tf.models.video_model import VideoModel
 
@@ -58,8 +59,9 @@ STAGES: dict[str, PoolSpec | CellSpec] = {
     "Mixed_5b": CellSpec(256, (160, 320), (32, 128), 128),
     "Mixed_5c": CellSpec(384, (192, 384), (48, 128), 128),
 }
+STEM_POOL = PoolSpec((1, 3, 3), (1, 2, 2))
 GATINGS = ("branch", "cell", "none")
-HEADS = ("frame_pairs", "mean")
+HEADS = ("frame_pairs", "windows", "mean")
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class UnitOptions:
     batch_norm: BatchNormOptions
     temporal_batch_norm: bool
     weight_decay: float
+    padding: str
 
     def conv(self, filters: int, kernel_size: Any, strides: Any = 1, *, name: str) -> ConvUnit:
         """Convolution, batch norm, ReLU."""
@@ -79,6 +82,7 @@ class UnitOptions:
             batch_norm=self.batch_norm,
             kernel_initializer=tf_keras.initializers.TruncatedNormal(stddev=0.01),
             weight_decay=self.weight_decay,
+            padding=self.padding,
             name=name,
         )
 
@@ -91,12 +95,18 @@ class UnitOptions:
             batch_norm=self.batch_norm if self.temporal_batch_norm else None,
             kernel_initializer=TemporalIdentity(),
             weight_decay=self.weight_decay,
+            padding=self.padding,
             name=name,
         )
 
     def gating(self) -> FeatureGating:
         """A gate without bias, as TF-slim's."""
         return FeatureGating(use_bias=False, weight_decay=self.weight_decay, name="gating")
+
+    def pool(self, spec: PoolSpec, *, name: str) -> VideoMaxPool:
+        """Max pooling."""
+        symmetric = self.padding == "symmetric"
+        return VideoMaxPool(spec.window, spec.stride, pad_symmetrically=symmetric, name=name)
 
 
 class Chain(tf_keras.layers.Layer):
@@ -210,9 +220,11 @@ class S3D(VideoModel):
                 5,000 steps to settle; take 0.9 to 0.99 for a shorter training from scratch.
             batch_norm_epsilon: of every batch norm.
             batch_norm_scale: whether batch norms have a scale (torchvision).
-            head: `frame_pairs` averages the means of neighbouring time steps (TF-slim: a 2x7x7
-                pooling of stride 1, so that inner steps weigh twice as much as the ends); `mean`
-                weighs all alike (Model Garden).
+            head: `frame_pairs` averages the means of neighbouring time steps, so that inner steps
+                weigh twice as much as the ends (TF-slim: a 2x7x7 pooling of stride 1, which at
+                224x224 spans height and width); `windows` keeps the pooling at 2x7x7 for larger
+                frames, too (torchvision), so that their border weighs less; `mean` weighs all
+                alike (Model Garden).
             **kwargs: of `VideoModel`.
         """
         super().__init__(num_classes, **kwargs)
@@ -235,12 +247,13 @@ class S3D(VideoModel):
             BatchNormOptions(batch_norm_momentum, batch_norm_epsilon, batch_norm_scale),
             temporal_batch_norm,
             self.weight_decay,
+            self.padding,
         )
         scaled = self.scaled
         gates = [] if gating == "none" else [options.gating()]
         self.stages: dict[str, tf_keras.layers.Layer] = {
             "Conv2d_1a_7x7": _stem(scaled(64), stem_temporal_kernel, separable_stem, options),
-            "MaxPool_2a_3x3": tf_keras.layers.MaxPool3D((1, 3, 3), (1, 2, 2), padding="same"),
+            "MaxPool_2a_3x3": options.pool(STEM_POOL, name="MaxPool_2a_3x3"),
             "Conv2d_2b_1x1": options.conv(scaled(64), 1, name="Conv2d_2b_1x1"),
             "Conv2d_2c_3x3": Chain(
                 [
@@ -253,9 +266,7 @@ class S3D(VideoModel):
         }
         for name, spec in STAGES.items():
             if isinstance(spec, PoolSpec):
-                self.stages[name] = tf_keras.layers.MaxPool3D(
-                    spec.window, spec.stride, padding="same", name=name
-                )
+                self.stages[name] = options.pool(spec, name=name)
             else:
                 self.stages[name] = InceptionCell(spec, scaled, options, gating=gating, name=name)
 
@@ -269,7 +280,7 @@ class S3D(VideoModel):
         maps: dict[str, tf.Tensor] = {}
         outputs = inputs
         for name, stage in self.stages.items():
-            pools = isinstance(stage, tf_keras.layers.MaxPool3D)
+            pools = isinstance(stage, VideoMaxPool)
             maps[name] = outputs = stage(outputs) if pools else stage(outputs, training=training)
         return maps
 
@@ -280,7 +291,11 @@ class S3D(VideoModel):
         """
         if self.head == "mean":
             return super().pool(features)
-        frames = tf.reduce_mean(features, axis=[2, 3])  # [batch, frames, channels]
+        if self.head == "windows":
+            rows, columns = (_window_weights(tf.shape(features)[axis]) for axis in (2, 3))
+            frames = tf.einsum("bthwc,h,w->btc", features, rows, columns)
+        else:
+            frames = tf.reduce_mean(features, axis=[2, 3])  # [batch, frames, channels]
         length = tf.shape(frames)[1] if frames.shape[1] is None else frames.shape[1]
         pairs = tf.maximum(length - 1, 1) if tf.is_tensor(length) else max(length - 1, 1)
         return (frames[:, :pairs] + frames[:, -pairs:]) / 2
@@ -298,6 +313,19 @@ class S3D(VideoModel):
             "batch_norm_scale": self.batch_norm_scale,
             "head": self.head,
         }
+
+
+def _window_weights(size: tf.Tensor, window: int = 7) -> tf.Tensor:
+    """float32 `[size]`, sum 1: in how many windows of stride 1 each position is.
+
+    Windows are as long as the axis if that is shorter.
+    """
+    window = tf.minimum(window, size)
+    position = tf.range(size)
+    first = tf.maximum(position - window + 1, 0)
+    last = tf.minimum(position, size - window)
+    counts = tf.cast(last - first + 1, tf.float32)
+    return counts / tf.reduce_sum(counts)
 
 
 def _stem(

@@ -8,9 +8,10 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.features import FEATURES, LOGITS, RGB, STREAM_CHANNELS
-from perfnet_tf.models.layers import InputNormalization, kernel_decay
+from perfnet_tf.models.input_normalization import InputNormalization
+from perfnet_tf.models.layers import PADDINGS, kernel_decay
 
 #: No convolution gets fewer channels than this, however small the width multiplier.
 #: Reference code: TF-slim's `min_depth`.
@@ -40,6 +41,8 @@ class VideoModel(tf_keras.Model):
         width_multiplier: float = 1.0,
         dropout_rate: float = 0.5,
         weight_decay: float = 1e-4,
+        input_scaling: str = "signed",
+        padding: str = "same",
         name: str | None = None,
     ) -> None:
         """Makes an unbuilt network; `build_for_stream` or the first call creates its weights.
@@ -50,6 +53,10 @@ class VideoModel(tf_keras.Model):
             width_multiplier: scales every layer's channels, to no fewer than 16.
             dropout_rate: before the classifier.
             weight_decay: of kernels.
+            input_scaling: range of the RGB or pose frames that the first convolution sees: a key
+                of `INPUT_SCALINGS`. Imported weights need the one they were trained with.
+            padding: of convolutions and poolings with a stride: `same` (TensorFlow) or `symmetric`
+                (PyTorch, Keras' ResNet50).
             name: of the Keras model.
         """
         # uint8 and pixels enter as they are; `InputNormalization` casts.
@@ -64,12 +71,15 @@ class VideoModel(tf_keras.Model):
             raise InputError(f"dropout_rate must be in [0, 1). Received: {dropout_rate!r}.")
         if not weight_decay >= 0:
             raise InputError(f"weight_decay must be 0 or greater. Received: {weight_decay!r}.")
+        check_choice("padding", padding, PADDINGS)
         self.num_classes = num_classes
         self.stream = stream
         self.width_multiplier = width_multiplier
         self.dropout_rate = dropout_rate
         self.weight_decay = weight_decay
-        self.normalization = InputNormalization(stream, name="normalization")
+        self.input_scaling = input_scaling
+        self.padding = padding
+        self.normalization = InputNormalization(stream, input_scaling, name="normalization")
         # Pooling, dropout and classifier are float32 under mixed precision too.
         self.dropout = tf_keras.layers.Dropout(dropout_rate, dtype="float32", name="dropout")
         self.classifier = tf_keras.layers.Dense(
@@ -140,6 +150,8 @@ class VideoModel(tf_keras.Model):
             "width_multiplier": self.width_multiplier,
             "dropout_rate": self.dropout_rate,
             "weight_decay": self.weight_decay,
+            "input_scaling": self.input_scaling,
+            "padding": self.padding,
             "name": self.name,
         }
 

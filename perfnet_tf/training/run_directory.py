@@ -120,6 +120,20 @@ def is_run(path: str | pathlib.Path) -> bool:
     return (pathlib.Path(path) / RUN_FILE).is_file()
 
 
+def check_new_folder(path: str | pathlib.Path) -> pathlib.Path:
+    """`path`, if there is nothing yet.
+
+    Raises:
+        InputError: it is a file, or a folder that holds something.
+    """
+    folder = pathlib.Path(path)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(
+            f"The output must be a new or an empty folder. Received: {folder}, which is not."
+        )
+    return folder
+
+
 def create_run(
     path: str | pathlib.Path,
     config: ExperimentConfig,
@@ -140,11 +154,7 @@ def create_run(
     Raises:
         InputError: the folder holds something already, or a class name has a line break.
     """
-    folder = pathlib.Path(path)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(
-            f"The output must be a new or an empty folder. Received: {folder}, which is not."
-        )
+    folder = check_new_folder(path)
     for name in classes:
         if not name or name != name.strip() or len(name.splitlines()) != 1:
             raise InputError(

@@ -13,8 +13,8 @@ from perfnet_tf.features import STREAM_CHANNELS, STREAMS
 from perfnet_tf.models.factory import build_model, list_options
 
 NUM_CLASSES = 7
-#: Batch, frames, height, width: all different, none a multiple of the strides.
-CLIP = (3, 18, 40, 50)
+#: Batch, frames, height, width: all different, and not multiples of all strides.
+CLIP = (2, 10, 40, 50)
 #: Without momentum, one training call gives batch norm the statistics of its clip. Calls are eager
 #: where they can be: a network is traced and optimised in the time of some ten eager calls.
 TINY = {"width_multiplier": 0.1, "batch_norm_momentum": 0.0}
@@ -25,6 +25,11 @@ MODELS = {
     "r3d50_g_block_residual": ("r3d50_g", {"gating": "block_residual"}),
     "r3d50_g_cell": ("r3d50_g", {"gating": "cell", "temporal_kernels": "caption"}),
     "r3d50_downsampled": ("r3d50", {"temporal_downsampling": True, "stem_temporal_kernel": 3}),
+    "r3d50_model_garden": ("r3d50", {"stem_temporal_strides": (2, 2)}),
+    "r3d50_keras": (
+        "r3d50",
+        {"padding": "symmetric", "stride_on": "temporal", "input_scaling": "caffe"},
+    ),
     "s3d_g": ("s3d_g", {}),
     "s3d_g_cell": ("s3d_g", {"gating": "cell", "temporal_batch_norm": True, "head": "mean"}),
     "s3d_torchvision": (
@@ -34,6 +39,9 @@ MODELS = {
             "separable_stem": True,
             "temporal_batch_norm": True,
             "batch_norm_scale": True,
+            "padding": "symmetric",
+            "input_scaling": "torchvision",
+            "head": "windows",
         },
     ),
 }

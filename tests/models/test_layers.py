@@ -5,14 +5,15 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.errors import InputError
+from perfnet_tf.models.input_normalization import INPUT_SCALINGS, InputNormalization
 from perfnet_tf.models.layers import (
     BatchNormOptions,
     ConvUnit,
     FactorizedConv3D,
     FeatureGating,
-    InputNormalization,
     TemporalIdentity,
     VideoBatchNormalization,
+    VideoMaxPool,
 )
 
 SHAPE = (3, 4, 5, 6, 7)

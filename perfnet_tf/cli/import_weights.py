@@ -1,0 +1,107 @@
+"""`perfnet import`: others' weights as a run."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from absl import flags
+
+from perfnet_tf.cli.command import Command
+from perfnet_tf.config import ClipConfig
+from perfnet_tf.errors import InputError
+
+#: Source -> what --weights names. Kept here for --help, which does not import TensorFlow.
+_WEIGHTS = {
+    "model_garden_r3d50": "TF2 checkpoint of tf-models-official's ResNet3D-50",
+    "torchvision_s3d": ".pth (needs torch) or .safetensors of torchvision's s3d",
+    "slim_s3dg": "TF1 checkpoint of TF-slim's s3dg: also D3D's, RGB, flow and distilled",
+    "imagenet_inception_v1": "TF1 checkpoint of TF-slim's inception_v1, inflated to S3D-G",
+    "imagenet_resnet50": ".h5 of tf_keras.applications.ResNet50, inflated to R3D50-G",
+}
+
+
+def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
+    """Makes a run of weights that others published, for evaluate, distill, finetune and export.
+
+    The run's import.json tells what became of every tensor. A file that does not fit is refused
+    with the first tensor that does not, and the option that would make it fit.
+    """
+    from perfnet_tf.training.imported_run import REPORT_FILE, import_run
+
+    run, report = import_run(
+        arguments.source,
+        arguments.weights,
+        arguments.output,
+        stream=arguments.stream,
+        labels=arguments.labels,
+        options=_options(arguments.option),
+        clip=None if arguments.clip is None else ClipConfig.parse(arguments.clip),
+        scope=arguments.scope,
+        average=arguments.average,
+    )
+    print(report.summary())
+    print(f"{run.path}: {len(run.classes)} classes; every tensor in {run.path / REPORT_FILE}")
+    if arguments.labels is None:
+        print(
+            "note: the classes have no names, so distill and evaluate would refuse them: "
+            "--labels=FILE gives them (finetune and export do without)"
+        )
+    return 0
+
+
+def _options(words: list[str]) -> dict[str, Any]:
+    """`NAME=VALUE`, where the value is JSON or else a word."""
+    options: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not (name and equals):
+            raise InputError(f"--option is written NAME=VALUE. Received: {word!r}.")
+        try:
+            options[name] = json.loads(text)
+        except json.JSONDecodeError:
+            options[name] = text
+    return options
+
+
+COMMAND = Command("import", "--source=SOURCE --weights=FILE --output=RUN", _run)
+_FLAGS = COMMAND.flags
+flags.DEFINE_string(
+    "source", None, "; ".join(f"{k}: {v}" for k, v in _WEIGHTS.items()) + ".", flag_values=_FLAGS
+)
+flags.DEFINE_string(
+    "weights", None, "File, or prefix of a checkpoint, as the source says.", flag_values=_FLAGS
+)
+flags.DEFINE_string("output", None, "Folder of the run: new or empty.", flag_values=_FLAGS)
+flags.DEFINE_string(
+    "labels",
+    None,
+    "Names of the classes in the order of the logits: text, one a line, or JSON.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_string(
+    "stream",
+    None,
+    "rgb, flow or pose; without it, what the first convolution's channels say.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_multi_string(
+    "option",
+    [],
+    "NAME=VALUE of the network (perfnet models lists them), in place of what the file says or "
+    "the source is assumed to have; may be repeated.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_string(
+    "clip", None, "Clip of the run, FRAMESxHEIGHTxWIDTH; without it 64x224x224.", flag_values=_FLAGS
+)
+flags.DEFINE_string(
+    "scope", None, "Of the network within a checkpoint that holds several.", flag_values=_FLAGS
+)
+flags.DEFINE_bool(
+    "average",
+    False,
+    "Take moving averages of the weights where a TF1 checkpoint has both.",
+    flag_values=_FLAGS,
+)
+COMMAND.require("source", "weights", "output")

@@ -1,0 +1,59 @@
+"""Label maps: the names of a network's classes in the order of its logits."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+from perfnet_tf.errors import InputError
+
+
+def read_class_names(path: str | pathlib.Path) -> tuple[str, ...]:
+    """Reads a label map.
+
+    Args:
+        path: text with one name a line, in the order of the logits; or `.json`: a list of names,
+            `{"name": index}` or `{"index": "name"}`.
+
+    Raises:
+        InputError: no such file, another format, a name twice, or a gap between the indices.
+    """
+    file = pathlib.Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+        content = json.loads(text) if file.suffix == ".json" else text.splitlines()
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"A label map could not be read from {file}: {error}.") from error
+    names = _ordered(content, file)
+    bad = [name for name in names if not name or name != name.strip()]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if not names or bad or twice:
+        problem = f"{twice[0]!r} twice" if twice else (f"{bad[0]!r}" if bad else "no name")
+        raise InputError(
+            "A label map has one name for each logit, each once and without blanks at its ends. "
+            f"Received: {problem} in {file}."
+        )
+    return tuple(names)
+
+
+def _ordered(content: Any, file: pathlib.Path) -> list[str]:
+    if isinstance(content, list):
+        return [str(name) for name in content]
+    try:
+        pairs = [
+            (int(value), str(key)) if isinstance(value, int) else (int(key), str(value))
+            for key, value in content.items()
+        ]
+    except (AttributeError, ValueError, TypeError) as error:
+        raise InputError(
+            'A label map in JSON is a list of names, {"name": index} or {"index": "name"}. '
+            f"Received: {file}."
+        ) from error
+    pairs.sort()
+    if [index for index, _ in pairs] != list(range(len(pairs))):
+        raise InputError(
+            f"The indices of a label map are 0, 1, 2, ..., each once. Received: {file}, "
+            f"{len(pairs)} indices from {pairs[0][0] if pairs else '-'} on."
+        )
+    return [name for _, name in pairs]

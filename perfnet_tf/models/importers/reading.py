@@ -1,0 +1,69 @@
+"""What an importer says of a file before anything is copied."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from perfnet_tf.models.importers.tensors import Tensors
+from perfnet_tf.models.importers.transfer import Slot
+from perfnet_tf.models.video_model import VideoModel
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A file of weights, understood.
+
+    Attributes:
+        tensors: of the file, under the names that `slots` use.
+        backbone: architecture without gating, `r3d50` or `s3d`.
+        options: what the source's networks have and no tensor tells -> assumed value.
+        inferred: options that shapes and names of the tensors tell.
+        stream: what the first convolution's channels tell, `flow` or `rgb` (or `pose`); None where
+            the weights are for images.
+        num_classes: of the file's classifier; None without one.
+        slots: from the network to its slots in the file, in order.
+        complete: fills the network's other variables; returns their names -> what they hold.
+        ignorable: from a tensor's name to why nobody needs it, or None.
+        clip: what networks of this source are usually trained on, FRAMESxHEIGHTxWIDTH.
+        classes_without_head: classes of a fresh classifier if there is no other word.
+        notes: for the report.
+    """
+
+    tensors: Tensors
+    backbone: str
+    options: dict[str, Any]
+    inferred: dict[str, Any]
+    stream: str | None
+    num_classes: int | None
+    slots: Callable[[VideoModel], list[Slot]]
+    ignorable: Callable[[str], str | None]
+    complete: Callable[[VideoModel], dict[str, str]] = lambda model: {}
+    clip: str = "64x224x224"
+    classes_without_head: int = 400
+    notes: list[str] = field(default_factory=list)
+
+
+def stream_of(channels: int) -> str:
+    """The stream that a first convolution of so many channels sees; pose looks like RGB."""
+    return "flow" if channels == 2 else "rgb"
+
+
+def infer_width(channels: Iterable[tuple[int, int]]) -> float:
+    """The width multiplier of a network, from its layers' (full, actual) channels.
+
+    The shortest number that gives them all; 1 if none does.
+    """
+    low, high = 0.0, math.inf
+    for full, actual in channels:
+        if actual > 16:  # fewer are raised to 16: `VideoModel.scaled`
+            low, high = max(low, actual / full), min(high, (actual + 1) / full)
+    if not 0 < low < high:
+        return 1.0
+    for digits in range(7):
+        candidate = math.ceil(low * 10**digits - 1e-9) / 10**digits
+        if low <= candidate < high:
+            return candidate
+    return low

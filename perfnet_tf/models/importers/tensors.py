@@ -1,0 +1,250 @@
+"""Named tensors in the files that others publish; nothing here runs code from a file."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import tensorflow as tf
+
+from perfnet_tf.errors import InputError
+
+#: Older releases run code that a crafted file holds even with `weights_only` (CVE-2025-32434).
+_SAFE_TORCH = (2, 6)
+
+_SAFETENSORS_DTYPES = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": ml_dtypes.bfloat16,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
+
+
+class Tensors(Mapping[str, np.ndarray]):
+    """The tensors of a file by name; each is read when it is asked for.
+
+    Attributes:
+        path: the file, for messages.
+        shapes: name -> shape.
+    """
+
+    def __init__(
+        self,
+        path: pathlib.Path,
+        shapes: Mapping[str, tuple[int, ...]],
+        read: Callable[[str], np.ndarray],
+    ) -> None:
+        self.path = path
+        self.shapes = dict(shapes)
+        self._read = read
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self.shapes:
+            raise KeyError(name)
+        return np.asarray(self._read(name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def renamed(self, names: Mapping[str, str]) -> Tensors:
+        """The tensors that are values of `names`, under its keys."""
+        shapes = {new: self.shapes[old] for new, old in names.items()}
+        return Tensors(self.path, shapes, lambda name: self._read(names[name]))
+
+
+def _existing(path: str | pathlib.Path) -> pathlib.Path:
+    file = pathlib.Path(path)
+    if not file.exists():
+        raise InputError(f"There is no file of weights at {file}.")
+    return file
+
+
+def read_checkpoint(path: str | pathlib.Path) -> Tensors:
+    """A TensorFlow checkpoint, of TF1's `Saver` in either format or of TF2.
+
+    Args:
+        path: its prefix (`model.ckpt`), one of its files (`model.ckpt.index`), the folder that
+            holds it, or the folder of a SavedModel.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    prefix = _checkpoint_prefix(pathlib.Path(path))
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        shapes = reader.get_variable_to_shape_map()
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise InputError(
+            f"A TensorFlow checkpoint was expected, such as model.ckpt beside model.ckpt.index. "
+            f"Received: {path} ({str(error).splitlines()[0]})."
+        ) from error
+    types = reader.get_variable_to_dtype_map()
+    numeric = {
+        name: tuple(shape)
+        for name, shape in shapes.items()
+        if types[name].is_floating or types[name].is_integer
+    }
+    return Tensors(prefix, numeric, reader.get_tensor)
+
+
+def _checkpoint_prefix(path: pathlib.Path) -> pathlib.Path:
+    if path.is_dir():
+        if (path / "variables" / "variables.index").is_file():
+            return path / "variables" / "variables"
+        latest = tf.train.latest_checkpoint(str(path))
+        if latest is not None:
+            return pathlib.Path(latest)
+        found = sorted(path.glob("*.index"))
+        if len(found) != 1:
+            raise InputError(
+                f"The folder of a checkpoint holds one. Received: {path} with {len(found)} of "
+                "them. Name the checkpoint itself, such as FOLDER/model.ckpt."
+            )
+        return found[0].with_suffix("")
+    name = path.name
+    if name.endswith((".index", ".meta")) or ".data-" in name:
+        return path.with_name(name.split(".data-")[0].removesuffix(".index").removesuffix(".meta"))
+    if not path.exists() and not path.with_name(name + ".index").exists():
+        raise InputError(f"There is no checkpoint at {path}.")
+    return path
+
+
+def read_torch(path: str | pathlib.Path) -> Tensors:
+    """A PyTorch state dict: `.pth`, by `torch.load(weights_only=True)`, or `.safetensors`.
+
+    A checkpoint of torchvision's training script (`{"model": ...}`) is taken for its model, and
+    the `module.` of data-parallel training is left out of the names.
+
+    Raises:
+        InputError: no such file, another format, a file that would run code, or a `.pth` without
+            torch.
+    """
+    file = _existing(path)
+    if file.suffix == ".safetensors":
+        return read_safetensors(file)
+    try:
+        import torch  # an extra, and only this needs it
+    except ImportError as error:
+        raise InputError(
+            f"{file.name} is a PyTorch file, and reading it needs torch: pip install "
+            "'perfnet-tf[torch]'. A .safetensors file needs nothing."
+        ) from error
+    version = tuple(int(part) for part in torch.__version__.split(".")[:2])
+    if version < _SAFE_TORCH:
+        raise InputError(
+            "Before release 2.6, torch.load could run code from a file. "
+            f"Received: torch {torch.__version__}. Upgrade it."
+        )
+    try:
+        content = torch.load(str(file), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises what pickle, zipfile and itself can think of
+        raise InputError(
+            f"A PyTorch state dict without code was expected. Received: {file} "
+            f"({str(error).splitlines()[0]}). Save it by torch.save(model.state_dict(), FILE)."
+        ) from error
+    for key in ("model", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    state = {
+        str(name): value
+        for name, value in (content.items() if isinstance(content, dict) else ())
+        if torch.is_tensor(value)
+    }
+    if not state:
+        raise InputError(
+            f"A PyTorch state dict was expected. Received: {file}, which holds "
+            f"{type(content).__name__}. Save it by torch.save(model.state_dict(), FILE)."
+        )
+    tensors = Tensors(
+        file,
+        {name: tuple(value.shape) for name, value in state.items()},
+        # float32 first: NumPy has no bfloat16 of torch's.
+        lambda name: state[name].to(torch.float32).numpy(),
+    )
+    return _without_module(tensors)
+
+
+def read_safetensors(path: str | pathlib.Path) -> Tensors:
+    """A `.safetensors` file: a length, a JSON table, and bytes.
+
+    Raises:
+        InputError: no such file, or it is damaged.
+    """
+    file = _existing(path)
+    try:
+        with open(file, "rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            table = json.loads(stream.read(length)) if length < file.stat().st_size else None
+        entries = {name: value for name, value in table.items() if name != "__metadata__"}
+        shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
+        data = np.memmap(file, np.uint8, "r", offset=8 + length)
+
+        def read(name: str) -> np.ndarray:
+            begin, end = entries[name]["data_offsets"]
+            dtype = np.dtype(_SAFETENSORS_DTYPES[entries[name]["dtype"]])
+            return data[begin:end].view(dtype).reshape(shapes[name]).copy()
+
+        for name, entry in entries.items():
+            begin, end = entry["data_offsets"]
+            size = np.dtype(_SAFETENSORS_DTYPES[entry["dtype"]]).itemsize
+            if not 0 <= begin <= end <= len(data) or end - begin != size * np.prod(shapes[name]):
+                raise ValueError(f"{name} is not where the table says")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{file} is not a whole .safetensors file: {error}.") from error
+    return _without_module(Tensors(file, shapes, read))
+
+
+def _without_module(tensors: Tensors) -> Tensors:
+    return tensors.renamed({name.removeprefix("module."): name for name in tensors})
+
+
+def read_keras_h5(path: str | pathlib.Path) -> Tensors:
+    """Weights of a Keras model in HDF5, one tensor a name such as `conv1_conv/kernel`.
+
+    Args:
+        path: what Keras 2 publishes and `model.save_weights("x.h5")` writes.
+
+    Raises:
+        InputError: no such file, or another format.
+    """
+    import h5py  # comes with tf_keras
+
+    file = _existing(path)
+    try:
+        with h5py.File(file, "r") as root:
+            group = root["model_weights"] if "model_weights" in root else root
+            if "layer_names" not in group.attrs:
+                raise InputError(
+                    f"Weights in Keras' HDF5 format were expected. Received: {file}, which has no "
+                    "list of layers. Write them by model.save_weights('NAME.h5')."
+                )
+            values = _layers_of(group)
+    except OSError as error:
+        raise InputError(
+            f"An HDF5 file was expected. Received: {file} ({str(error).splitlines()[0]})."
+        ) from error
+    return Tensors(file, {name: value.shape for name, value in values.items()}, values.__getitem__)
+
+
+def _layers_of(group: Any) -> dict[str, np.ndarray]:
+    values = {}
+    for layer in group.attrs["layer_names"]:
+        layer = layer.decode() if isinstance(layer, bytes) else layer
+        for weight in group[layer].attrs["weight_names"]:
+            weight = weight.decode() if isinstance(weight, bytes) else weight
+            kind = weight.split("/")[-1].split(":")[0]
+            values[f"{layer}/{kind}"] = np.asarray(group[layer][weight])
+    return values

@@ -1,0 +1,63 @@
+"""A run directory of weights that were trained elsewhere."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from perfnet_tf.config import ClipConfig
+from perfnet_tf.distill.class_names import read_class_names
+from perfnet_tf.models.importers import ImportReport, import_model
+from perfnet_tf.training.run_directory import Run, check_new_folder, save_run
+
+#: Beside `run.json`: the `ImportReport`.
+REPORT_FILE = "import.json"
+
+
+def import_run(
+    source: str,
+    weights: str | pathlib.Path,
+    output: str | pathlib.Path,
+    *,
+    stream: str | None = None,
+    labels: str | pathlib.Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    clip: ClipConfig | None = None,
+    scope: str | None = None,
+    average: bool = False,
+) -> tuple[Run, ImportReport]:
+    """Writes others' weights as a finished run, with `import.json` beside it.
+
+    Args:
+        output: folder of the run, new or empty.
+        labels: label map of the file's classes (`read_class_names`).
+        source, weights, stream, options, clip, scope, average: of `import_model`.
+
+    Returns:
+        The run, and what became of every tensor.
+
+    Raises:
+        InputError: `output` is in use, or as `import_model` and `read_class_names`.
+    """
+    check_new_folder(output)
+    classes = None if labels is None else read_class_names(labels)
+    imported = import_model(
+        source,
+        weights,
+        stream=stream,
+        classes=classes,
+        options=options,
+        clip=clip,
+        scope=scope,
+        average=average,
+    )
+    run = save_run(
+        output,
+        imported.config,
+        imported.classes,
+        imported.model,
+        imported={"source": source, "weights": str(weights), "named": labels is not None},
+    )
+    (run.path / REPORT_FILE).write_text(imported.report.to_json())
+    return run, imported.report
