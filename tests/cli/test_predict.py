@@ -98,3 +98,46 @@ def test_bad_input_is_told_in_one_line(folder, tmp_path, capsys, arguments, mess
 )
 def test_bars_have_eighths_of_a_cell(share, cells):
     assert bar(share) == cells.ljust(20)
+
+
+def test_sliding_tells_what_follows_on_what(folder, tmp_path, capsys):
+    video = str(folder / "videos" / "a.mp4")
+    output = tmp_path / "out.mp4"
+    arguments = [video, f"--model={folder / 'model'}", "--top=2", f"--output={output}"]
+    assert main(["predict", *arguments]) == 0
+    name, *lines = capsys.readouterr().out.splitlines()
+    assert name == video
+    assert any(" to 1.6 s" in line for line in lines)  # 40 frames at 25 a second
+    assert f"written to {output}" in lines[-1]
+    assert output.is_file()
+
+
+def test_sliding_in_json_has_every_window(folder, tmp_path, capsys):
+    outputs = f"--output={tmp_path / 'all'}"
+    arguments = [str(folder / "videos"), f"--model={folder / 'model'}", "--json", "--hop=0.4"]
+    assert main(["predict", *arguments, outputs]) == 0
+    first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    # A window is 6 frames at 12.5 a second; the last ends with the video.
+    places = [(w["start"], w["end"]) for w in first["windows"]]
+    assert places == [(0, 0.48), (0.4, 0.88), (0.8, 1.28), (1.12, 1.6)]
+    assert len(second["windows"]) == 1
+    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == ["a.mp4", "b.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--camera=0", "a.mp4"], "takes no videos"),
+        (["--show", "a.mp4"], "--show is for --camera"),
+        (["--sliding", "--hop=0", "VIDEO"], "hop must be"),
+        (["--output=x.mp4", "VIDEO", "VIDEO"], "must be a folder for 2 videos"),
+        (["--output=x.avi", "VIDEO"], "FILE.mp4"),
+        (["--output=new", "VIDEO", "VIDEO"], "names of their own"),
+        (["--camera=9876"], "No camera answers"),
+    ],
+)
+def test_bad_sliding_is_told(folder, capsys, arguments, message):
+    names = {"VIDEO": str(folder / "videos" / "a.mp4")}
+    arguments = [names.get(argument, argument) for argument in arguments]
+    assert main(["predict", f"--model={folder / 'model'}", *arguments]) == 2
+    assert message in capsys.readouterr().err

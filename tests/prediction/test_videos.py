@@ -6,12 +6,14 @@ from small_clips import write_video
 from tiny_network import build_tiny
 
 from perfnet_tf.config import ClipConfig, ExperimentConfig
+from perfnet_tf.datasets.augment import central_view, frame_indices
 from perfnet_tf.evaluation.fusion import ClipScores
 from perfnet_tf.evaluation.protocol import evaluate_runs
+from perfnet_tf.prediction import predict_videos
+from perfnet_tf.prediction.answers import Recognizer
 from perfnet_tf.records.reader import read_clip
 from perfnet_tf.records.schema import ClipRecord
 from perfnet_tf.saved_model import export_saved_model, load_saved_model
-from perfnet_tf.saved_model.prediction import classify_frames, predict_videos
 from perfnet_tf.training.run_directory import Run
 from perfnet_tf.video.decode import read_video
 
@@ -40,7 +42,9 @@ def test_prediction_gives_the_logits_of_evaluation(tmp_path, num_frames):
     assert np.ptp(expected) > 0.01
 
     exported = load_saved_model(export_saved_model(run, tmp_path / "model"))
-    from_record = classify_frames(read_clip(data, "a").frames, exported, CLIP)
+    frames = read_clip(data, "a").frames
+    indices = frame_indices(len(frames), CLIP, central_view().start).numpy()
+    (from_record,) = Recognizer.of(exported).classify([frames[indices]])
     np.testing.assert_allclose(from_record, expected, rtol=1e-5, atol=1e-6)
     (from_video,) = predict_videos([tmp_path / "a.mp4"], exported)
     np.testing.assert_allclose(from_video.logits, expected, atol=0.05 * np.ptp(expected))

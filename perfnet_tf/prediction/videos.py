@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pathlib
 from collections.abc import Iterable, Iterator
@@ -10,20 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from perfnet_tf import features
 from perfnet_tf.config import ClipConfig
-from perfnet_tf.datasets.augment import central_view, cut_streams, frame_indices
+from perfnet_tf.datasets.augment import central_view, frame_indices
 from perfnet_tf.datasets.catalog import VIDEO_EXTENSIONS
 from perfnet_tf.errors import InputError
+from perfnet_tf.prediction.answers import DEFAULT_FPS, Recognizer, top_classes
 from perfnet_tf.saved_model.loading import LoadedModel
-from perfnet_tf.video.decode import read_video
+from perfnet_tf.video.decode import VideoStream
 
-#: Where a model does not know the rate and size of its training records: PERF-Net Sec. 4.
-DEFAULT_FPS = 25.0
-DEFAULT_SHORT_SIDE = 256
-
-#: Of a longer video only this much of the beginning is looked at, as `perfnet prepare` does: frames
-#: are held in memory, some 6.5 MB a second.
+#: Of a longer video only this much of the beginning counts, as for `perfnet prepare`.
 DEFAULT_MAX_SECONDS = 300.0
 
 
@@ -45,10 +41,7 @@ class Prediction:
 
     def top(self, count: int) -> list[tuple[str, float]]:
         """(class, probability in [0, 1]) of the likeliest classes, the likeliest first."""
-        exponentials = np.exp(self.logits - self.logits.max(), dtype=np.float64)
-        order = np.argsort(-self.logits, kind="stable")[:count]
-        probabilities = exponentials / exponentials.sum()
-        return [(self.labels[index], float(probabilities[index])) for index in order]
+        return top_classes(self.logits, self.labels, count)
 
 
 def predict_videos(
@@ -78,29 +71,12 @@ def predict_videos(
     """
     if not max_seconds > 0:
         raise InputError(f"max_seconds must be greater than 0. Received: {max_seconds!r}.")
-    if model.stream != features.RGB:
-        raise InputError(
-            "Only RGB models see a video as it is. "
-            f"Received: {model.path}, a {model.stream} model. "
-            "Export the student that was distilled from it, or use perfnet evaluate."
-        )
-    clip = clip or model.info.experiment.resolved_eval_clip
+    recognizer = Recognizer.of(model, clip)
     for video in videos:
         try:
-            yield _predict(pathlib.Path(video), model, clip, max_seconds)
+            yield _predict(pathlib.Path(video), recognizer, max_seconds)
         except InputError as error:
             yield error
-
-
-def classify_frames(frames: np.ndarray, model: LoadedModel, clip: ClipConfig) -> np.ndarray:
-    """Logits float32 [classes] of a stored video, uint8 `[frames, height, width, 3]` RGB.
-
-    The frames have the rate that the model was trained with; the central clip is cut from them.
-    """
-    view = central_view()
-    indices = frame_indices(tf.constant(len(frames)), clip, view.start)
-    cut = cut_streams({features.RGB: tf.gather(frames, indices)}, clip, view)
-    return model(cut[features.RGB][None]).numpy()[0]
 
 
 def list_videos(paths: Iterable[str | os.PathLike[str]]) -> list[pathlib.Path]:
@@ -126,19 +102,21 @@ def list_videos(paths: Iterable[str | os.PathLike[str]]) -> list[pathlib.Path]:
     return videos
 
 
-def _predict(
-    path: pathlib.Path, model: LoadedModel, clip: ClipConfig, max_seconds: float
-) -> Prediction:
-    dataset = model.info.dataset
-    fps = dataset.get("fps", DEFAULT_FPS)  # None: the records keep each video's own
-    short_side = dataset.get("short_side", DEFAULT_SHORT_SIDE)
-    limit = max(1, round(max_seconds * (fps or DEFAULT_FPS)))
-    # One frame beyond the limit tells a video that is longer from one that ends there.
-    video = read_video(path, fps=fps, short_side=short_side, max_frames=limit + 1)
+def _predict(path: pathlib.Path, recognizer: Recognizer, max_seconds: float) -> Prediction:
+    limit = max(1, round(max_seconds * (recognizer.fps or DEFAULT_FPS)))
     incomplete = None
-    if len(video.frames) > limit:
-        incomplete = f"longer than {max_seconds:g} s: only that much was looked at"
-    elif video.truncated:
-        incomplete = f"breaks off after {video.num_source_frames} frames"
-    logits = classify_frames(video.frames[:limit], model, clip)
-    return Prediction(path, logits, model.labels, incomplete)
+    # Read twice, so that the middle need not be held in memory before the end is known. One frame
+    # beyond the limit tells a video that is longer from one that ends there.
+    with VideoStream(path, fps=recognizer.fps) as stream:
+        num_frames = stream.count(limit + 1)
+        if num_frames > limit:
+            num_frames = limit
+            incomplete = f"longer than {max_seconds:g} s: only that much was looked at"
+        elif stream.truncated:
+            incomplete = f"breaks off after {stream.num_source_frames} frames"
+    indices = frame_indices(tf.constant(num_frames), recognizer.clip, central_view().start).numpy()
+    first, last = int(indices[0]), int(indices[-1])
+    with VideoStream(path, fps=recognizer.fps, short_side=recognizer.short_side) as stream:
+        window = np.stack(list(itertools.islice(stream.frames(first), last - first + 1)))
+    (logits,) = recognizer.classify([window[indices - first]])
+    return Prediction(path, logits, recognizer.labels, incomplete)

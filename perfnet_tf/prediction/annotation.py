@@ -1,0 +1,148 @@
+"""Answers written onto frames, and frames onto disk."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from perfnet_tf.errors import InputError
+from perfnet_tf.prediction.windows import WindowPrediction
+from perfnet_tf.video.decode import VideoStream
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_SHADE = 0.35  # share of the picture's light that stays behind the text
+_BAR = (80, 200, 120)  # RGB
+
+
+def draw_answers(frame: np.ndarray, answers: Sequence[tuple[str, float]]) -> np.ndarray:
+    """Writes classes with their probabilities into the lower left corner, the likeliest first.
+
+    Args:
+        frame: uint8 RGB `[height, width, 3]`.
+        answers: (class, probability in [0, 1]). Letters beyond ASCII appear as `?`: OpenCV has no
+            others.
+
+    Returns:
+        A copy.
+    """
+    picture = frame.copy()
+    height, width = picture.shape[:2]
+    line = max(12, min(height, width) // 14)
+    # 22 is the height in pixels of OpenCV's letters at scale 1.
+    scale, thickness = 0.6 * line / 22, max(1, line // 16)
+    texts = [f"{share:4.0%} {name}".encode("ascii", "replace").decode() for name, share in answers]
+    sizes = [cv2.getTextSize(text, _FONT, scale, thickness)[0][0] for text in texts]
+    box_width = min(width, max(sizes, default=0) + line)
+    top = max(0, height - line * len(texts) - line // 2)
+    box = picture[top:, :box_width]
+    box[:] = box * _SHADE
+    for number, (text, (_, share)) in enumerate(zip(texts, answers, strict=True)):
+        bottom = top + (number + 1) * line
+        end = round(box_width * float(np.clip(share, 0, 1)))
+        cv2.rectangle(picture, (0, bottom - 1), (end, bottom + max(1, line // 12)), _BAR, -1)
+        place = (line // 2, bottom - line // 4)
+        cv2.putText(picture, text, place, _FONT, scale, (255, 255, 255), thickness, cv2.LINE_AA)
+    return picture
+
+
+class VideoFile:
+    """An MPEG-4 file that is being written; a context manager.
+
+    The file appears under its name when it is complete.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], fps: float) -> None:
+        """Names the file; the first frame decides its size.
+
+        Raises:
+            InputError: `path` does not end in `.mp4`.
+        """
+        self.path = pathlib.Path(path)
+        check_video_output(self.path)
+        self._partial = self.path.with_suffix(".partial.mp4")
+        self._fps = fps
+        self._writer: cv2.VideoWriter | None = None
+
+    def __enter__(self) -> VideoFile:
+        return self
+
+    def write(self, frame: np.ndarray) -> None:
+        """Appends uint8 RGB `[height, width, 3]`; odd sizes lose a row or column.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        # The MPEG-4 encoder wants even sizes.
+        height, width = (max(2, side // 2 * 2) for side in frame.shape[:2])
+        if self._writer is None:
+            self._writer = self._open((width, height))
+        picture = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+        self._writer.write(np.ascontiguousarray(picture[:height, :width]))
+
+    def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be written: {error.strerror}.") from error
+        fourcc = cv2.VideoWriter.fourcc(*"mp4v")
+        writer = cv2.VideoWriter(str(self._partial), fourcc, self._fps, size)
+        if not writer.isOpened():
+            raise InputError(f"{self.path} cannot be written: OpenCV opens no video there.")
+        return writer
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if self._writer is None:
+            return
+        self._writer.release()
+        # What a camera has seen until Ctrl-C is wanted; half a file is not.
+        if error is None or issubclass(error, (KeyboardInterrupt, GeneratorExit)):
+            self._partial.replace(self.path)
+        else:
+            self._partial.unlink(missing_ok=True)
+
+
+def check_video_output(path: str | os.PathLike[str]) -> None:
+    """Raises `InputError` unless `path` ends in `.mp4`."""
+    if pathlib.Path(path).suffix != ".mp4":
+        raise InputError(f"A video is written as FILE.mp4. Received: {os.fspath(path)!r}.")
+
+
+def write_annotated(
+    video: str | os.PathLike[str],
+    windows: Sequence[WindowPrediction],
+    output: str | os.PathLike[str],
+    *,
+    top: int = 3,
+) -> None:
+    """Writes a video again with the running answer on its frames, without its sound.
+
+    Each frame shows the window whose middle is nearest to it.
+
+    Args:
+        video: the video that was classified.
+        windows: of `predict_windows`, all of them.
+        output: a `.mp4`.
+        top: classes shown.
+
+    Raises:
+        InputError: no video, no window, or a file that cannot be written.
+    """
+    if not windows:
+        raise InputError("There must be a window to show. Received: none.")
+    if pathlib.Path(output).resolve() == pathlib.Path(video).resolve():
+        raise InputError(f"The output must not be the video itself. Received: {output}.")
+    middles = np.array([(window.start + window.end) / 2 for window in windows])
+    borders = (middles[:-1] + middles[1:]) / 2
+    with VideoStream(video) as probe:
+        fps = probe.source_fps
+    with VideoStream(video, fps=fps) as stream, VideoFile(output, fps) as file:
+        for number, frame in enumerate(stream.frames()):
+            seconds = number / fps
+            if seconds >= windows[-1].end:
+                break
+            nearest = int(np.searchsorted(borders, seconds, side="right"))
+            file.write(draw_answers(frame, windows[nearest].top(top)))
