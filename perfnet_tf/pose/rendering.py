@@ -1,7 +1,8 @@
 """Draws people on frames: the pose stream, all variants of PERF-Net Table 2, on any device.
 
-Everything is arithmetic on whole frames with static shapes, so that it compiles under XLA and runs
-where the network runs, after crop, resize and mirroring.
+Shapes are static, so that it compiles under XLA and runs where the network runs, after crop,
+resize and mirroring. Each marker is a run of pixels a row (`pose.row_spans`); runs are painted into
+one map of palette entries, in one byte a pixel, which colours the frames at the end.
 
 What is drawn:
   - A keypoint is visible when its score is above 0 and reaches `min_score`, and its place is a
@@ -20,11 +21,13 @@ Source: PERF-Net Sec. 3.1; geometry and colours are our choice.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from perfnet_tf.config import PoseRenderConfig
+from perfnet_tf.pose.row_spans import row_spans
 from perfnet_tf.pose.skeleton import (
     HEAD_KEYPOINTS,
     KEYPOINT_LIMBS,
@@ -34,8 +37,9 @@ from perfnet_tf.pose.skeleton import (
     limb_colors,
 )
 
-#: Marks pixels on which nothing is drawn, in the map of packed colours.
-_NOTHING = -1
+# Keypoints further out than this many pixels are drawn as if they were there: far lines keep their
+# direction well within a pixel, and squares of lengths stay finite.
+_FARTHEST = 2.0**16
 
 
 def render_pose(
@@ -74,29 +78,20 @@ def render_pose(
     scores = keypoints[..., 2]
     visible = (scores >= config.min_score) & (scores > 0)  # 0 marks the absent
     visible &= tf.reduce_all(tf.math.is_finite(points), axis=-1)
-    points = tf.where(visible[..., None], points, 0.0)
+    points = tf.where(visible[..., None], tf.clip_by_value(points, -_FARTHEST, _FARTHEST), 0.0)
     radius = _thickness(boxes, size, config) / 2.0  # [frames, people]
     starts, ends, drawn, colors = _markers(points, visible, config)
+    radii = tf.where(drawn, radius[..., None], -1.0)  # [frames, people, markers]
 
-    xs = tf.range(tf.cast(width, tf.float32), dtype=tf.float32)[None, None, :]
-    ys = tf.range(tf.cast(height, tf.float32), dtype=tf.float32)[None, :, None]
-    paint = tf.fill([tf.shape(keypoints)[0], height, width], _NOTHING)
-    for person in reversed(range(num_people)):
-        for marker, color in enumerate(colors):
-            inside = _within(
-                xs,
-                ys,
-                starts[:, person, marker],
-                ends[:, person, marker],
-                tf.where(drawn[:, person, marker], radius[:, person], -1.0),
-            )
-            paint = tf.where(inside, color[0] << 16 | color[1] << 8 | color[2], paint)
-
+    first, count = row_spans(starts, ends, radii, height, width)
+    palette = list(dict.fromkeys(colors))
+    entries = [palette.index(color) + 1 for color in colors]
+    paint = _paint(first, count, entries, width, frames.shape[-2])  # [frames, height, width]
     paint = tf.reshape(paint, shape[:-1])[..., None]
-    channels = tf.bitwise.right_shift(paint, tf.constant([16, 8, 0]))  # [..., height, width, 3]
-    drawing = tf.cast(tf.bitwise.bitwise_and(channels, 255), tf.uint8)
-    background = frames if config.background == "rgb" else tf.zeros_like(frames)
-    result = tf.where(paint == _NOTHING, background, drawing)
+    result = frames if config.background == "rgb" else tf.zeros_like(frames)
+    # One pass at the speed of memory under XLA; looking colours up in a table takes twice as long.
+    for entry, color in enumerate(palette, start=1):
+        result = tf.where(paint == entry, tf.constant(color, tf.uint8), result)
     result.set_shape(frames.shape)
     return result
 
@@ -162,32 +157,55 @@ def _with_neck_and_head(points: tf.Tensor, visible: tf.Tensor) -> tuple[tf.Tenso
     return points, visible
 
 
-def _within(
-    xs: tf.Tensor, ys: tf.Tensor, start: tf.Tensor, end: tf.Tensor, radius: tf.Tensor
+def _paint(
+    first: tf.Tensor,
+    count: tf.Tensor,
+    entries: Sequence[int],
+    width: tf.Tensor,
+    static_width: int | None,
 ) -> tf.Tensor:
-    """Which pixel centres lie within `radius` of a segment; none where `radius` is negative.
+    """Paints runs of pixels over each other: people from last to first, markers in order.
 
     Args:
-        xs: `[1, 1, width]`.
-        ys: `[1, height, 1]`.
-        start, end: `[frames, 2]`, pixels.
-        radius: `[frames]`, pixels.
+        first, count: int32 `[frames, people, markers, height]`, of `row_spans`.
+        entries: of each marker, 1 to 255.
+        width, static_width: of the frames.
 
     Returns:
-        bool `[frames, height, width]`.
+        uint8 `[frames, height, width]`: the entry of the topmost marker, 0 where there is none.
     """
-    vector = end - start
-    length = tf.norm(vector, axis=-1, keepdims=True)
-    long_enough = length > 1e-3
-    # A point has no direction; any serves.
-    direction = tf.where(
-        long_enough, vector / tf.where(long_enough, length, 1.0), tf.constant([1.0, 0.0])
+    # The narrower the numbers, the more pixels a processor paints at once.
+    dtype = tf.uint8 if static_width is not None and static_width < 256 else tf.uint16
+    num_people = first.shape[1]
+    anyone = tf.reduce_any(count > 0, axis=[0, 2, 3])  # [people]
+    used = tf.reduce_max(tf.where(anyone, tf.range(1, num_people + 1), 0))
+    columns = tf.cast(tf.range(width), dtype)
+    # [people, markers, frames, height]
+    first, count = (tf.cast(tf.transpose(x, [1, 2, 0, 3]), dtype) for x in (first, count))
+    num_frames, height = tf.shape(first)[2], tf.shape(first)[3]
+
+    def paint_person(
+        left: tf.Tensor, paint: tf.Tensor, first: tf.Tensor, count: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        paint = paint[:, :, :-1]
+        for marker, entry in enumerate(entries):
+            # Unsigned: a column before the first one is a large number.
+            offset = columns - first[left - 1, marker][..., None]
+            inside = offset < count[left - 1, marker][..., None]
+            paint = tf.where(inside, tf.constant(entry, tf.uint8), paint)
+        return left - 1, tf.pad(paint, [[0, 0], [0, 0], [0, 1]]), first, count
+
+    # A loop computes the runs once and leaves out places that nobody takes. The column too many
+    # keeps XLA on CPUs from painting in place, where it would give up painting many pixels at once.
+    _, paint, _, _ = tf.while_loop(
+        lambda left, *_: left > 0,
+        paint_person,
+        (used, tf.zeros([num_frames, height, width + 1], tf.uint8), first, count),
+        shape_invariants=(
+            tf.TensorShape([]),
+            tf.TensorShape([None, None, None]),
+            first.shape,
+            count.shape,
+        ),
     )
-    length = tf.where(long_enough, length, 0.0)[:, :, None]
-    x, y = xs - start[:, 0, None, None], ys - start[:, 1, None, None]
-    dx, dy = direction[:, 0, None, None], direction[:, 1, None, None]
-    along = x * dx + y * dy  # [frames, height, width], from here on
-    beyond = along - tf.clip_by_value(along, 0.0, length)
-    beside = x * dy - y * dx
-    limit = tf.where(radius < 0, -1.0, radius * radius)[:, None, None]
-    return beyond * beyond + beside * beside <= limit
+    return paint[:, :, :-1]

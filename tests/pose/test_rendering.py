@@ -1,3 +1,6 @@
+import itertools
+
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -5,6 +8,7 @@ from pose_drawing import draw_exactly, draw_with_opencv
 from pose_fields import standing_person
 
 from perfnet_tf.config import PoseRenderConfig
+from perfnet_tf.datasets.augment import mirror_boxes, mirror_keypoints
 from perfnet_tf.pose.rendering import render_pose
 from perfnet_tf.pose.skeleton import (
     LIMB_COLORS,
@@ -13,6 +17,7 @@ from perfnet_tf.pose.skeleton import (
     MIRRORED_LIMBS,
     PART_COLORS,
 )
+from perfnet_tf.pose.variants import POSE_VARIANTS
 
 VARIANTS = [
     PoseRenderConfig(marker, colors, ratio, background, thickness=0.06)
@@ -51,17 +56,31 @@ def test_pixels_are_those_within_half_a_thickness(config, height, width, people)
     assert 0.02 < (drawn != frames).any(axis=-1).mean()
 
 
+def _flat(pictures):
+    """Where a pixel and its neighbours within one pixel have one colour."""
+    kernel = np.ones((3, 3))
+    extremes = [np.stack([f(p, kernel) for p in pictures]) for f in (cv2.erode, cv2.dilate)]
+    return (extremes[0] == extremes[1]).all(axis=-1)
+
+
 @pytest.mark.parametrize("marker", ["bar", "dot"])
-@pytest.mark.parametrize(("height", "width", "people"), [(72, 120, 1), (120, 90, 3), (96, 128, 5)])
-def test_drawing_is_opencvs(marker, height, width, people):
-    rng = np.random.default_rng(people)
-    frames, keypoints, boxes = random_scene(rng, height, width, people, frames=3)
-    config = PoseRenderConfig(marker=marker, thickness=0.08, ratio_aware=False, background="black")
+@pytest.mark.parametrize(("height", "width"), [(72, 120), (120, 90), (96, 128)])
+def test_drawing_is_opencvs(marker, height, width):
+    """34 scenes of 1 to 5 people each, 204 in all."""
+    rng = np.random.default_rng(height)
+    frames, keypoints, boxes = random_scene(rng, height, width, people=5, frames=34)
+    for scene in range(34):
+        keypoints[scene, 1 + scene % 5 :] = boxes[scene, 1 + scene % 5 :] = 0
+    config = PoseRenderConfig(marker, ratio_aware=True, thickness=0.08, background="black")
     drawn = render_pose(frames, keypoints, boxes, config).numpy()
     opencv = draw_all(draw_with_opencv, frames, keypoints, boxes, config)
     ours, theirs = drawn.any(axis=-1), opencv.any(axis=-1)
     assert (ours & theirs).sum() / (ours | theirs).sum() >= 0.97
-    assert (drawn == opencv).all(axis=-1)[ours & theirs].mean() >= 0.97  # who is on top
+    # Inside, that is where all neighbours have one colour in both drawings, it is
+    # the same colour: only edges, and who is on top along them, may differ.
+    inside = theirs & _flat(opencv) & _flat(drawn)
+    assert inside.sum() > 0.2 * theirs.sum()
+    np.testing.assert_array_equal(drawn[inside], opencv[inside])
     assert set(map(tuple, drawn[ours])) <= set(LIMB_COLORS)
 
 
@@ -177,6 +196,45 @@ def test_a_mirrored_clip_has_the_mirrored_limbs_in_the_other_sides_colours(marke
         swapped[(plain == color).all(axis=-1)] = LIMB_COLORS[MIRRORED_LIMBS[limb]]
     # Where left and right meet, at neck and hips, the later of the two is on top.
     assert (swapped == other).all(axis=-1)[plain.any(axis=-1)].mean() > 0.95
+
+
+@pytest.mark.parametrize("config", VARIANTS, ids=range(len(VARIANTS)))
+def test_drawing_a_mirrored_clip_is_mirroring_the_drawing_with_sides_swapped(config):
+    """Of any people: which limb covers which does not depend on the direction of drawing."""
+    frames, keypoints, boxes = random_scene(np.random.default_rng(7), 61, 83, people=3, frames=8)
+    drawn = render_pose(
+        frames[:, :, ::-1], mirror_keypoints(keypoints), mirror_boxes(boxes), config
+    ).numpy()
+    swapped = keypoints[:, :, list(MIRRORED_KEYPOINTS)]
+    expected = render_pose(frames, swapped, boxes, config).numpy()[:, :, ::-1]
+    # A pixel centre at half a thickness to the last float32 digit may fall either way.
+    assert (drawn != expected).any(axis=-1).mean() < 1e-3
+    assert (expected != frames[:, :, ::-1]).any(axis=-1).mean() > 0.02
+
+
+@pytest.mark.parametrize("width", [255, 256, 300])
+def test_wide_frames_are_painted_to_their_last_column(width):
+    keypoints = np.zeros((1, 1, 17, 3), np.float32)
+    keypoints[0, 0, [7, 9]] = [[-0.2, 0.5, 1], [1.2, 0.5, 1]]
+    frames = np.zeros((1, 9, width, 3), np.uint8)
+    config = PoseRenderConfig(ratio_aware=False, thickness=3 / 9)
+    drawn = render_pose(frames, keypoints, np.zeros((1, 1, 4), np.float32), config).numpy()
+    color = LIMB_COLORS[LIMB_NAMES.index("left_forearm")]
+    assert (drawn[0, 3:6] == color).all() and not drawn[0, :3].any() and not drawn[0, 6:].any()
+
+
+def test_the_variants_of_table_2_are_all_there_and_differ():
+    assert len(POSE_VARIANTS) == len(set(POSE_VARIANTS.values())) == 7
+    frames, keypoints, boxes = random_scene(np.random.default_rng(1), 40, 60, people=2)
+    drawings = {
+        name: render_pose(frames, keypoints, boxes, config).numpy()
+        for name, config in POSE_VARIANTS.items()
+    }
+    for (one, first), (other, second) in itertools.combinations(drawings.items(), 2):
+        assert (first != second).any(), (one, other)
+    for name, config in POSE_VARIANTS.items():
+        words = [config.background, config.marker, str(config.num_colors)]
+        assert name == "_".join(words + ["ratio"] * config.ratio_aware)
 
 
 def test_batches_graphs_and_xla_draw_what_eager_draws():
