@@ -61,6 +61,6 @@ PRESETS: dict[str, ExperimentConfig] = {
             dropout_rate=0.2,
             options={"batch_norm_momentum": 0.9},
         ),
-        train=TrainConfig(epochs=60, batch_size=16, learning_rate=0.02, precision="mixed_bfloat16"),
+        train=TrainConfig(epochs=60, batch_size=16, learning_rate=0.05, precision="mixed_bfloat16"),
     ),
 }
