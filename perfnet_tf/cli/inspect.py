@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from absl import flags
 
 from perfnet_tf.cli.command import Command
@@ -14,7 +16,12 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     side by side; --streams=pose shows that one alone. Without --clip it shows the first clip of
     each of up to three classes; without --output it prints the statistics only. Ids of clips are in
     the .index.jsonl files of --data.
+
+    --verify reads every byte instead and compares it with what perfnet prepare wrote: a line for
+    each shard or record that is missing, cut off or altered, and status 2 if there is any.
     """
+    if arguments.verify:
+        return _verify(arguments.data)
     from tqdm import tqdm
 
     from perfnet_tf.errors import check_choice
@@ -48,6 +55,23 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     return 0
 
 
+def _verify(data: str) -> int:
+    from tqdm import tqdm
+
+    from perfnet_tf.records.verification import verify_dataset
+
+    result = verify_dataset(
+        data, progress=lambda shards: tqdm(shards, desc="verify", unit="shard", leave=False)
+    )
+    for damage in result.damages:
+        print(f"perfnet inspect: {' '.join(str(damage).split())}", file=sys.stderr)
+    print(
+        f"{data}: {result.num_clips} intact clips in {result.num_shards} shards, "
+        f"{result.num_bytes / 2**20:.1f} MiB: {len(result.damages) or 'no'} damages found."
+    )
+    return 2 if result.damages else 0
+
+
 COMMAND = Command("inspect", "--data=DIR [--clip=ID] --output=FILE.png|.mp4", _run)
 _FLAGS = COMMAND.flags
 flags.DEFINE_string("data", None, "Folder that perfnet prepare made.", flag_values=_FLAGS)
@@ -56,6 +80,9 @@ flags.DEFINE_string(
     "split", None, "Look in this split only: train, val or test.", flag_values=_FLAGS
 )
 flags.DEFINE_string("output", None, "Picture (.png) or video (.mp4) to write.", flag_values=_FLAGS)
+flags.DEFINE_bool(
+    "verify", False, "Check every shard and record; show nothing.", flag_values=_FLAGS
+)
 flags.DEFINE_integer("frames", 8, "Frames of each clip in a picture.", flag_values=_FLAGS)
 flags.DEFINE_list(
     "streams", None, "Which to show, such as rgb,pose; without it, all.", flag_values=_FLAGS

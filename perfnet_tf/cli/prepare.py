@@ -5,14 +5,17 @@ from __future__ import annotations
 import pathlib
 import shlex
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from absl import flags
 
 from perfnet_tf.cli.command import Command
+from perfnet_tf.errors import InputError
 
 if TYPE_CHECKING:
     from perfnet_tf.datasets.catalog import Catalog
+    from perfnet_tf.datasets.official_splits import Membership
     from perfnet_tf.records.build import Preparation
 
 
@@ -23,6 +26,9 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     not be read is in OUTPUT/failures.jsonl with the cause; those with "kept": true broke off or
     were cut at --max_seconds, and what was read of them is in the records. Clips that failed are
     tried again for as long as the preparation is unfinished.
+
+    Workers hold one clip each: at most 4 GiB of frames (longer clips are cut there), from frames of
+    at most 16384 pixels a side and 67 megapixels.
 
     --dataset=synthetic generates its videos in --videos first if the folder does not exist.
     """
@@ -45,7 +51,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         max_seconds=arguments.max_seconds,
         clips_per_shard=arguments.clips_per_shard,
     )
-    catalog = _load_catalog(arguments)
+    catalog, memberships = _load_catalog(arguments)
     from perfnet_tf.records.build import PreparationError, build_records
 
     try:
@@ -57,19 +63,30 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
             workers=arguments.workers,
             missing=catalog.missing,
             beam_options=shlex.split(arguments.beam_options or ""),
+            clip_time_limit=arguments.clip_time_limit or None,
             show_progress=True,
         )
     except PreparationError as error:
         print(f"perfnet prepare: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     print(_summary(result, arguments.output))
+    if memberships:
+        from perfnet_tf.datasets.official_splits import write_official_splits
+
+        for number, info in write_official_splits(arguments.output, memberships).items():
+            counts = ", ".join(f"{name} {s['num_clips']}" for name, s in info.splits.items())
+            print(f"  {pathlib.Path(arguments.output) / f'split{number}'}: {counts} clips")
     for note in catalog.notes:
         print(f"note: {note}")
     return 0
 
 
-def _load_catalog(arguments: flags.FlagValues) -> Catalog:
+def _load_catalog(
+    arguments: flags.FlagValues,
+) -> tuple[Catalog, Mapping[int, Membership] | None]:
+    """The clips to prepare, and with --split=all what each official split has of them."""
     from perfnet_tf.datasets.catalog import load_catalog
+    from perfnet_tf.datasets.official_splits import load_all_splits
 
     videos = pathlib.Path(arguments.videos)
     if arguments.dataset == "synthetic" and not videos.exists():
@@ -80,9 +97,15 @@ def _load_catalog(arguments: flags.FlagValues) -> Catalog:
         generate_synthetic_dataset(
             videos, progress=lambda clips: tqdm(clips, desc="generate", unit="video")
         )
-    return load_catalog(
-        arguments.dataset, videos=videos, splits=arguments.splits, split=arguments.split
+    if arguments.split == "all":
+        every = load_all_splits(arguments.dataset, videos=videos, splits=arguments.splits)
+        return every.catalog, every.memberships
+    if not arguments.split.isdecimal():
+        raise InputError(f"--split is a number, or all. Received: {arguments.split!r}.")
+    catalog = load_catalog(
+        arguments.dataset, videos=videos, splits=arguments.splits, split=int(arguments.split)
     )
+    return catalog, None
 
 
 def _summary(result: Preparation, output: str) -> str:
@@ -125,7 +148,13 @@ flags.DEFINE_string("videos", None, "Folder of the videos.", flag_values=_FLAGS)
 flags.DEFINE_string(
     "splits", None, "Folder of the official split lists; without it, --videos.", flag_values=_FLAGS
 )
-flags.DEFINE_integer("split", 1, "Which official split.", flag_values=_FLAGS)
+flags.DEFINE_string(
+    "split",
+    "1",
+    "Which official split; all stores the clips of all splits of UCF-101 or HMDB-51 once, and "
+    "writes OUTPUT/split1, split2 and split3, each of which --data takes.",
+    flag_values=_FLAGS,
+)
 flags.DEFINE_string(
     "output", None, "Folder to write to; new, empty, or to go on with.", flag_values=_FLAGS
 )
@@ -159,6 +188,13 @@ flags.DEFINE_integer(
     "workers",
     None,
     "Processes side by side; 0 works in this one, for debugging. Without it, one a core.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_float(
+    "clip_time_limit",
+    3600.0,
+    "Seconds for a clip; one that takes longer is a failure, such as where a decoder hangs. 0 sets "
+    "no limit.",
     flag_values=_FLAGS,
 )
 flags.DEFINE_string(

@@ -21,6 +21,7 @@ from perfnet_tf.datasets.record_index import RecordIndex
 from perfnet_tf.errors import InputError
 from perfnet_tf.pose.rendering import render_pose
 from perfnet_tf.records import reader, schema
+from perfnet_tf.records.verification import find_damaged_record
 
 
 def build_dataset(
@@ -189,7 +190,7 @@ def _drawing(render: PoseRenderConfig) -> Callable[..., tf.Tensor]:
 
 @contextlib.contextmanager
 def damaged_shard_named(data_dir: str | pathlib.Path, split: str) -> Iterator[None]:
-    """Turns TensorFlow's error on damaged bytes, inside the block, into `InputError`.
+    """Turns TensorFlow's error on damaged records, inside the block, into `InputError`.
 
     TensorFlow does not say in which file: all are read again to find it.
     """
@@ -206,6 +207,15 @@ def damaged_shard_named(data_dir: str | pathlib.Path, split: str) -> Iterator[No
                     "Copy it again, or prepare the data again into an empty folder."
                 ) from error
         raise
+    except tf.errors.InvalidArgumentError as error:
+        # Whole by its checksums, and yet no record of this dataset; or another's error.
+        damage = find_damaged_record(data_dir, split)
+        if damage is None:
+            raise
+        raise InputError(
+            f"{schema.record_path(data_dir, damage.file)} is damaged: {damage.problem} "
+            "Copy it again, or prepare the data again into an empty folder."
+        ) from error
 
 
 def _share(

@@ -12,7 +12,7 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.records.prepare_config import PrepareConfig
 from perfnet_tf.records.schema import SourceClip
 from perfnet_tf.records.staging import ClipOutcome, Journal, PreparationError, Staging
-from perfnet_tf.records.worker import LocalWorker, WorkerError, WorkerProcess
+from perfnet_tf.records.worker import LocalWorker, WorkerProcess
 
 
 @contextlib.contextmanager
@@ -38,14 +38,23 @@ class MakeRecord(beam.DoFn):
     #: Workers of this process, for `cancel`.
     _open: set[WorkerProcess] = set()
     _cancelled = threading.Event()
-    #: Why a worker of this process did not start: Beam would hand it on as text only.
-    _refusal: InputError | WorkerError | None = None
+    #: What ended the work in this process: Beam would hand it on as text only.
+    _refusal: InputError | PreparationError | None = None
 
-    def __init__(self, output: str, config: PrepareConfig, *, num_threads: int, local: bool):
+    def __init__(
+        self,
+        output: str,
+        config: PrepareConfig,
+        *,
+        num_threads: int,
+        local: bool,
+        time_limit: float | None,
+    ):
         self._output = output
         self._config = config
         self._num_threads = num_threads
         self._local = local
+        self._time_limit = time_limit
         self._worker: LocalWorker | WorkerProcess | None = None
 
     def setup(self) -> None:
@@ -57,15 +66,18 @@ class MakeRecord(beam.DoFn):
         """Makes one record."""
         if self._cancelled.is_set():
             return
-        if self._worker is None:
-            try:
+        try:
+            if self._worker is None:
                 self._worker = self._start()
-            except (InputError, WorkerError) as error:
-                MakeRecord._refusal = error
-                raise
-        outcome = self._worker(clip)
+            outcome = self._worker(clip)
+            if outcome is not None:
+                self._journal.write(outcome)
+        except (InputError, PreparationError) as error:
+            MakeRecord._refusal = error
+            # Clips that other threads wait for are given up: the run is over.
+            MakeRecord.cancel()
+            raise
         if outcome is not None:
-            self._journal.write(outcome)
             yield outcome
 
     def teardown(self) -> None:
@@ -78,7 +90,9 @@ class MakeRecord(beam.DoFn):
     def _start(self) -> LocalWorker | WorkerProcess:
         if self._local:
             return LocalWorker(self._staging, self._config)
-        worker = WorkerProcess(self._staging, self._config, self._num_threads)
+        worker = WorkerProcess(
+            self._staging, self._config, self._num_threads, time_limit=self._time_limit
+        )
         self._open.add(worker)
         return worker
 
@@ -102,6 +116,7 @@ def run_pipeline(
     config: PrepareConfig,
     workers: int | None,
     beam_options: Sequence[str],
+    time_limit: float | None = None,
 ) -> None:
     """Makes the records of `pending`, leaving parts and journals in the staging folder.
 
@@ -110,6 +125,7 @@ def run_pipeline(
         staging: where they go.
         config: the settings.
         workers, beam_options: as in `records.build.build_records`.
+        time_limit: `clip_time_limit` there.
 
     Raises:
         InputError: the settings cannot be worked with.
@@ -122,6 +138,7 @@ def run_pipeline(
         config,
         num_threads=max(1, cores // max(1, num_workers)),
         local=num_workers == 0,
+        time_limit=time_limit,
     )
     if any(option.startswith("--runner") for option in beam_options):
         pipeline = beam.Pipeline(options=PipelineOptions([*beam_options]))
@@ -155,8 +172,11 @@ def run_pipeline(
         refusal = MakeRecord._refusal
         if isinstance(refusal, InputError):
             raise refusal from None
-        cause = str(refusal) if refusal else f"The pipeline failed: {_last_line(error)}"
-        raise PreparationError(f"{cause} Run the command again to go on.") from error
+        if refusal is not None:
+            raise refusal from error
+        raise PreparationError(
+            f"The pipeline failed: {_last_line(error)} Run the command again to go on."
+        ) from error
 
 
 def available_cores() -> int:

@@ -31,7 +31,12 @@ from perfnet_tf.records.schema import (
     SourceClip,
     read_dataset_info,
 )
-from perfnet_tf.records.shards import preparation_identity, write_dataset, write_failures
+from perfnet_tf.records.shards import (
+    lost_clips,
+    preparation_identity,
+    write_dataset,
+    write_failures,
+)
 from perfnet_tf.records.staging import (
     ClipOutcome,
     PreparationError,
@@ -40,7 +45,12 @@ from perfnet_tf.records.staging import (
     clip_key,
     exclusive,
     pending_clips,
+    unwritable,
 )
+
+#: Seconds for a clip. 300 s of video take a quarter of that on a slow core; a decoder that hangs
+#: takes for ever.
+CLIP_TIME_LIMIT = 3600.0
 
 __all__ = ["PreparationError", "Preparation", "PrepareConfig", "build_records"]
 
@@ -73,6 +83,7 @@ def build_records(
     workers: int | None = None,
     missing: Sequence[str] = (),
     beam_options: Sequence[str] = (),
+    clip_time_limit: float | None = CLIP_TIME_LIMIT,
     show_progress: bool = False,
 ) -> Preparation:
     """Makes a prepared dataset of videos (`records.schema` says what is in it).
@@ -90,17 +101,20 @@ def build_records(
             this process, for debugging; None takes one a core. Counts on this machine only.
         missing: ids of listed clips that have no file, for `failures.jsonl`.
         beam_options: Beam's command-line options, such as `--runner=FlinkRunner`.
+        clip_time_limit: seconds; a clip that takes longer is a failure, and its worker is replaced.
+            None sets no limit, and there is none with `workers=0`.
         show_progress: show finished clips, rate and ETA on standard error.
 
     Raises:
         InputError: arguments that break a rule, an output that holds something else or is in use.
-        PreparationError: no clip gave a record, or the workers failed.
+        PreparationError: no clip gave a record, the workers failed, or the output cannot be written
+            to any more, such as a full disk: called again, it goes on.
     """
     started = time.monotonic()
     output = pathlib.Path(output)
-    _check(clips, classes, workers)
+    _check(clips, classes, workers, clip_time_limit)
     identity = preparation_identity(clips, config, classes)
-    with exclusive(output):
+    with exclusive(output), _unwritable_told(output):
         staging = Staging(output)
         if (output / DATASET_FILE).exists():
             info = read_dataset_info(output)
@@ -108,16 +122,16 @@ def build_records(
             staging.remove()
             return Preparation(info, 0, 0.0, _size(output, info), already_complete=True)
         staging.begin(identity)
-        num_made = 0
-        if not staging.finished:
-            pending, _ = pending_clips(clips, staging)
-            num_made = len(pending)
-            if pending:
-                # Imported when there is work: Beam takes seconds.
-                from perfnet_tf.records.beam_pipeline import run_pipeline
+        if staging.finished:
+            pending = lost_clips(clips, staging, config)
+        else:
+            pending = pending_clips(clips, staging)
+        if pending:
+            # Imported when there is work: Beam takes seconds.
+            from perfnet_tf.records.beam_pipeline import run_pipeline
 
-                with _progress(staging, len(clips), len(pending), show=show_progress):
-                    run_pipeline(pending, staging, config, workers, beam_options)
+            with _progress(staging, len(clips), len(pending), show=show_progress):
+                run_pipeline(pending, staging, config, workers, beam_options, clip_time_limit)
         outcomes = staging.outcomes()
         _check_finished(clips, outcomes)
         failures = _failures(clips, outcomes, missing)
@@ -128,14 +142,29 @@ def build_records(
                 f"All are in {output / FAILURES_FILE}."
             )
         info = write_dataset(clips, outcomes, staging, config, classes, failures)
-    return Preparation(info, num_made, time.monotonic() - started, _size(output, info))
+    return Preparation(info, len(pending), time.monotonic() - started, _size(output, info))
 
 
-def _check(clips: Sequence[SourceClip], classes: Sequence[str], workers: int | None) -> None:
+@contextlib.contextmanager
+def _unwritable_told(output: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PreparationError(unwritable(output, error)) from error
+
+
+def _check(
+    clips: Sequence[SourceClip],
+    classes: Sequence[str],
+    workers: int | None,
+    clip_time_limit: float | None,
+) -> None:
     if not clips:
         raise InputError("There must be at least one clip to prepare. Received: none.")
     if workers is not None and workers < 0:
         raise InputError(f"workers must be 0 or greater. Received: {workers}.")
+    if clip_time_limit is not None and not clip_time_limit > 0:
+        raise InputError(f"clip_time_limit must be above 0. Received: {clip_time_limit}.")
     seen: dict[str, SourceClip] = {}
     for clip in clips:
         if clip.clip_id in seen:

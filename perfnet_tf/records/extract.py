@@ -14,14 +14,17 @@ from perfnet_tf.flow.encoding import encode_flow
 from perfnet_tf.pose.estimator import People, PoseEstimator, make_estimator, read_keypoints
 from perfnet_tf.records.encoding import encode_clip
 from perfnet_tf.records.prepare_config import PrepareConfig
-from perfnet_tf.records.schema import GOOD_KEYPOINTS, GOOD_SCORE, ClipRecord, SourceClip
+from perfnet_tf.records.schema import (
+    GOOD_KEYPOINTS,
+    GOOD_SCORE,
+    MAX_CLIP_BYTES,
+    ClipRecord,
+    SourceClip,
+)
 from perfnet_tf.video.decode import Video, read_video
 
 #: Frames at a time for pose and flow: float flow of a whole clip would be 8 times its RGB.
 _CHUNK = 64
-#: The most that the frames of a clip may take: a wide panorama resized to a short side of 256 would
-#: otherwise fill any memory. 300 s of 25 frames a second at 256x455 are 2.6 GB.
-MAX_CLIP_BYTES = 2**32
 #: Of a video that keeps its own frame rate, which is not known before it is read.
 _HIGHEST_FPS = 120
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from perfnet_tf import features
 from perfnet_tf.errors import InputError, check_choice
@@ -18,6 +19,10 @@ from perfnet_tf.records.schema import ClipRecord, DatasetInfo, IndexEntry, Split
 SOURCES = (features.RGB, features.FLOW, features.KEYPOINTS, features.BOXES)
 
 
+#: Feature lists that a record may lack.
+_OPTIONAL = (schema.FLOW_ENCODED_KEY, schema.KEYPOINTS_KEY, schema.BOXES_KEY)
+
+
 def shard_paths(data_dir: str | pathlib.Path, split: str) -> list[str]:
     """Paths of a split's TFRecord files, in order.
 
@@ -25,7 +30,7 @@ def shard_paths(data_dir: str | pathlib.Path, split: str) -> list[str]:
         InputError: there is no such dataset or split, or a shard is missing.
     """
     info = schema.read_dataset_info(data_dir)
-    paths = [str(pathlib.Path(data_dir) / name) for name in info.split(split)["shards"]]
+    paths = [schema.record_path(data_dir, name) for name in info.split(split)["shards"]]
     for path in paths:
         if not tf.io.gfile.exists(path):
             raise InputError(
@@ -132,7 +137,11 @@ def parse_clip(
 
 
 def decode_frames(encoded: tf.Tensor) -> tf.Tensor:
-    """JPEG strings `[frames]`, at least one, to uint8 `[frames, height, width, 3]`."""
+    """JPEG strings `[frames]`, at least one, to uint8 `[frames, height, width, 3]`.
+
+    Frames that would take more than `schema.MAX_CLIP_BYTES` are an `InvalidArgumentError`.
+    """
+    encoded = _checked_size(encoded, tf.io.extract_jpeg_shape(encoded[0], tf.int64)[:2])
     return tf.map_fn(
         lambda image: tf.io.decode_jpeg(image, channels=3),
         encoded,
@@ -141,12 +150,27 @@ def decode_frames(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def decode_flow_frames(encoded: tf.Tensor, bound: float) -> tf.Tensor:
-    """PNG strings `[frames]`, at least one, to float32 `[frames, height, width, 2]`, pixels."""
+    """PNG strings `[frames]`, at least one, to float32 `[frames, height, width, 2]`, pixels.
+
+    Frames that would take more than `schema.MAX_CLIP_BYTES` are an `InvalidArgumentError`.
+    """
+    # A PNG file begins with its signature and the size of its first block, IHDR.
+    sides = tf.io.decode_raw(tf.strings.substr(encoded[0], 16, 8), tf.int32, little_endian=False)
+    encoded = _checked_size(encoded, tf.cast(sides, tf.int64))
     return tf.map_fn(
         lambda image: decode_flow(image, bound),
         encoded,
         fn_output_signature=tf.TensorSpec([None, None, 2], tf.float32),
     )
+
+
+def _checked_size(encoded: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
+    """`encoded`, if as many frames of these sides fit into memory; the others are of one size."""
+    num_bytes = 3 * tf.reduce_prod(sides) * tf.size(encoded, tf.int64)
+    message = f"Frames of a clip must take {schema.MAX_CLIP_BYTES} bytes at most."
+    fits = tf.logical_and(num_bytes <= schema.MAX_CLIP_BYTES, tf.reduce_min(sides) > 0)
+    with tf.control_dependencies([tf.debugging.Assert(fits, [message, sides])]):
+        return tf.identity(encoded)
 
 
 def read_clip(
@@ -166,7 +190,7 @@ def read_clip(
     for name in info.splits if split is None else (split,):
         for entry in schema.read_index(data_dir, name):
             if entry.clip_id == clip_id:
-                serialized = _read_bytes(pathlib.Path(data_dir), info.splits[name], entry)
+                serialized = _read_bytes(data_dir, info.splits[name], entry)
                 return decode_record(serialized, info)
     raise InputError(
         f"No clip {clip_id!r} in {data_dir}. The ids are in its .index.jsonl files; clips that "
@@ -174,14 +198,20 @@ def read_clip(
     )
 
 
-def _read_bytes(folder: pathlib.Path, split: SplitInfo, entry: IndexEntry) -> bytes:
-    with tf.io.gfile.GFile(str(folder / split["shards"][entry.shard]), "rb") as shard:
+def _read_bytes(data_dir: str | pathlib.Path, split: SplitInfo, entry: IndexEntry) -> bytes:
+    path = schema.record_path(data_dir, split["shards"][entry.shard])
+    with tf.io.gfile.GFile(path, "rb") as shard:
         shard.seek(entry.offset)
         return shard.read(entry.length)
 
 
 def decode_record(serialized: bytes, info: DatasetInfo) -> ClipRecord:
-    """Decodes every frame of a serialized record, eagerly."""
+    """Decodes every frame of a serialized record, eagerly; what it does not hold is None.
+
+    Raises:
+        InputError: the record is damaged, or not of this dataset.
+    """
+    check_record(serialized, info, complete=False)
     example = tf.train.SequenceExample.FromString(serialized)
     context, lists = example.context.feature, example.feature_lists.feature_list
 
@@ -195,20 +225,84 @@ def decode_record(serialized: bytes, info: DatasetInfo) -> ClipRecord:
         return tf.constant([frame.bytes_list.value[0] for frame in lists[key].feature])
 
     flow = None
-    if schema.FLOW_ENCODED_KEY in lists:
-        flow = decode_flow_frames(strings(schema.FLOW_ENCODED_KEY), info.flow_bound).numpy()
     group = context[schema.GROUP_KEY].bytes_list.value if schema.GROUP_KEY in context else ()
     timestamps = [frame.int64_list.value[0] for frame in lists[schema.TIMESTAMP_KEY].feature]
-    return ClipRecord(
-        clip_id=context[schema.MEDIA_ID_KEY].bytes_list.value[0].decode(),
-        label=context[schema.LABEL_KEY].int64_list.value[0],
-        label_name=context[schema.LABEL_TEXT_KEY].bytes_list.value[0].decode(),
-        frames=decode_frames(strings(schema.ENCODED_KEY)).numpy(),
-        timestamps=np.array(timestamps) / 1e6,
-        fps=context[schema.FRAME_RATE_KEY].float_list.value[0],
-        keypoints=floats(schema.KEYPOINTS_KEY, info.max_people, 17, 3),
-        boxes=floats(schema.BOXES_KEY, info.max_people, 4),
-        flow=flow,
-        group=group[0].decode() if group else None,
-        truncated=bool(context[schema.TRUNCATED_KEY].int64_list.value[0]),
-    )
+    try:
+        frames = decode_frames(strings(schema.ENCODED_KEY)).numpy()
+        if schema.FLOW_ENCODED_KEY in lists:
+            flow = decode_flow_frames(strings(schema.FLOW_ENCODED_KEY), info.flow_bound).numpy()
+        clip_id = context[schema.MEDIA_ID_KEY].bytes_list.value[0].decode()
+        return ClipRecord(
+            clip_id=clip_id,
+            label=context[schema.LABEL_KEY].int64_list.value[0],
+            label_name=context[schema.LABEL_TEXT_KEY].bytes_list.value[0].decode(),
+            frames=frames,
+            timestamps=np.array(timestamps) / 1e6,
+            fps=context[schema.FRAME_RATE_KEY].float_list.value[0],
+            keypoints=floats(schema.KEYPOINTS_KEY, info.max_people, 17, 3),
+            boxes=floats(schema.BOXES_KEY, info.max_people, 4),
+            flow=flow,
+            group=group[0].decode() if group else None,
+            truncated=bool(context[schema.TRUNCATED_KEY].int64_list.value[0]),
+        )
+    except (ValueError, IndexError, tf.errors.OpError) as error:
+        raise InputError(f"A record is damaged: {str(error).splitlines()[0]}") from error
+
+
+def check_record(
+    serialized: bytes, info: DatasetInfo, *, complete: bool = True
+) -> tuple[str, int, int]:
+    """Checks a record against its dataset, without decoding its frames.
+
+    Args:
+        serialized: the SequenceExample.
+        info: of the dataset that the record is from.
+        complete: refuse a record without the pose or flow that the dataset has.
+
+    Returns:
+        Its clip id, label and number of frames.
+
+    Raises:
+        InputError: it cannot be parsed, lacks something, its lists have different lengths, its
+            label is not that of its class, or it has a number that is not finite.
+    """
+    try:
+        example = tf.train.SequenceExample.FromString(serialized)
+        context, lists = example.context.feature, example.feature_lists.feature_list
+        clip_id = context[schema.MEDIA_ID_KEY].bytes_list.value[0].decode()
+        label_name = context[schema.LABEL_TEXT_KEY].bytes_list.value[0].decode()
+        label = context[schema.LABEL_KEY].int64_list.value[0]
+        num_frames = context[schema.NUM_FRAMES_KEY].int64_list.value[0]
+        context[schema.TRUNCATED_KEY].int64_list.value[0]
+        rate = context[schema.FRAME_RATE_KEY].float_list.value[0]
+    except (DecodeError, IndexError, UnicodeDecodeError) as error:
+        raise InputError(f"The record cannot be parsed: {error}.") from error
+    if not 0 <= label < info.num_classes or info.classes[label] != label_name:
+        raise InputError(
+            f"Its label is {label} for {label_name!r}, which is not that class in dataset.json."
+        )
+    if not np.isfinite(rate):
+        raise InputError(f"Its frame rate is {rate}.")
+    for key, width in _frame_lists(info).items():
+        if key not in lists and key in _OPTIONAL and not complete:
+            continue
+        frames = lists[key].feature if key in lists else ()
+        if len(frames) != num_frames or not num_frames:
+            raise InputError(f"It has {len(frames)} of {num_frames} frames of {key}.")
+        for frame in frames:
+            floats = np.array(frame.float_list.value)
+            kinds = (len(frame.bytes_list.value), len(frame.int64_list.value), len(floats))
+            if kinds != width or not np.isfinite(floats).all():
+                raise InputError(f"A frame of {key} holds what it must not.")
+    return clip_id, label, num_frames
+
+
+def _frame_lists(info: DatasetInfo) -> dict[str, tuple[int, int, int]]:
+    """Feature list -> texts, whole numbers and numbers of each of its frames."""
+    lists = {schema.ENCODED_KEY: (1, 0, 0), schema.TIMESTAMP_KEY: (0, 1, 0)}
+    if info.flow is not None:
+        lists[schema.FLOW_ENCODED_KEY] = (1, 0, 0)
+    if info.pose is not None:
+        lists[schema.KEYPOINTS_KEY] = (0, 0, info.max_people * 17 * 3)
+        lists[schema.BOXES_KEY] = (0, 0, info.max_people * 4)
+    return lists

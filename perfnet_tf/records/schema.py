@@ -43,14 +43,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 
 from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.records.validation import check_failure, check_index_entry, check_info
+
+T = TypeVar("T")
 
 #: Key of each field in the SequenceExample.
 MEDIA_ID_KEY = "clip/media_id"
@@ -75,11 +79,16 @@ BOXES_KEY = "pose/boxes"
 #: Our choice: at 95 the loss is below what resizing costs; q75 would halve the RGB's size.
 JPEG_QUALITY = 95
 
+#: The most bytes that the frames of a clip take, decoded: a wide panorama resized to a short side
+#: of 256 would otherwise fill any memory. 300 s of 25 frames a second at 256x455 are 2.6 GB.
+MAX_CLIP_BYTES = 2**32
+
 DATASET_FILE = "dataset.json"
 FAILURES_FILE = "failures.jsonl"
 #: Where clips wait, one file each, until all are done.
 PARTS_FOLDER = "parts"
-SPLITS = ("train", "val", "test")
+#: `unused`: prepared for another of the dataset's official splits (`records.subset`) only.
+SPLITS = ("train", "val", "test", "unused")
 
 
 @dataclass(frozen=True)
@@ -91,7 +100,7 @@ class SourceClip:
         path: the video file.
         label: index into the dataset's classes.
         label_name: name of that class.
-        split: `train`, `val` or `test`.
+        split: one of `SPLITS`.
         group: clips of one group were cut from one video and must not be in two splits.
     """
 
@@ -264,7 +273,8 @@ def read_dataset_info(data_dir: str | pathlib.Path) -> DatasetInfo:
     """Reads `dataset.json` of a prepared dataset.
 
     Raises:
-        InputError: the folder is missing or no prepared dataset, or its preparation did not end.
+        InputError: the folder is missing or no prepared dataset, its preparation did not end, or
+            the file is damaged.
     """
     path = record_path(data_dir, DATASET_FILE)
     try:
@@ -279,14 +289,15 @@ def read_dataset_info(data_dir: str | pathlib.Path) -> DatasetInfo:
             f"A prepared dataset is a folder with a {DATASET_FILE}. Received: {data_dir}. "
             "Make one with perfnet prepare."
         ) from None
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON: {error}.") from error
     try:
-        values["classes"] = tuple(values["classes"])
-        return DatasetInfo(**values)
-    except (TypeError, KeyError) as error:
+        check_info(values)
+        return DatasetInfo(**{**values, "classes": tuple(values["classes"])})
+    except (TypeError, KeyError, ValueError, RecursionError) as error:
         raise InputError(
-            f"{path} is not of this version: {error}. Prepare the data again."
+            f"{path} is damaged, or not of this version: {_reason(error)}. "
+            "Copy it again, or prepare the data again."
         ) from error
 
 
@@ -294,7 +305,11 @@ def write_dataset_info(data_dir: str | pathlib.Path, info: DatasetInfo) -> None:
     """Writes `dataset.json` in one step: readers see all of it or nothing."""
     path = pathlib.Path(data_dir) / DATASET_FILE
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(dataclasses.asdict(info), indent=2) + "\n")
+    with open(partial, "w") as file:
+        file.write(json.dumps(dataclasses.asdict(info), indent=2) + "\n")
+        # A preparation removes its parts once this stands.
+        file.flush()
+        os.fsync(file.fileno())
     partial.replace(path)
 
 
@@ -307,24 +322,73 @@ def read_index(data_dir: str | pathlib.Path, split: str) -> Iterator[IndexEntry]
     """The clips of a split in stored order, without opening a record.
 
     Raises:
-        InputError: there is no such dataset or split.
+        InputError: there is no such dataset or split, or its index is missing or damaged.
     """
-    read_dataset_info(data_dir).split(split)
-    for line in _read_text(record_path(data_dir, index_file(split))).splitlines():
-        yield IndexEntry(**json.loads(line))
+    info = read_dataset_info(data_dir)
+    of_split = info.split(split)
+    path = record_path(data_dir, index_file(split))
+
+    def entry(values: Any) -> IndexEntry:
+        check_index_entry(values, num_classes=info.num_classes, num_shards=len(of_split["shards"]))
+        return IndexEntry(**values)
+
+    count = 0
+    try:
+        for found in _read_lines(path, entry):
+            count += 1
+            yield found
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path} is missing: the prepared dataset is damaged. "
+            "Copy it again, or prepare it again into an empty folder."
+        ) from error
+    if count != of_split["num_clips"]:
+        raise InputError(
+            f"{path} must have a line for each of the {of_split['num_clips']} clips that "
+            f"{DATASET_FILE} counts. Received: {count}. Copy it again, or prepare the data again."
+        )
 
 
 def read_failures(data_dir: str | pathlib.Path) -> list[ClipFailure]:
-    """Every line of `failures.jsonl`; empty where all went well."""
+    """Every line of `failures.jsonl`; empty where all went well.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+
+    def failure(values: Any) -> ClipFailure:
+        check_failure(values)
+        return ClipFailure(**values)
+
     try:
-        text = _read_text(record_path(data_dir, FAILURES_FILE))
+        return list(_read_lines(record_path(data_dir, FAILURES_FILE), failure))
     except FileNotFoundError:
         return []
-    return [ClipFailure(**json.loads(line)) for line in text.splitlines()]
+
+
+def _read_lines(path: str, make: Callable[[Any], T]) -> Iterator[T]:
+    """What `make` makes of the JSON of each line."""
+    number = 0
+    try:
+        for line in _read_text(path).split("\n"):
+            number += 1
+            if line:
+                yield make(json.loads(line))
+    except (TypeError, KeyError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path} is damaged in line {number}: {_reason(error)}. "
+            "Copy it again, or prepare the data again."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return f"it lacks {error}" if isinstance(error, KeyError) else str(error)
 
 
 def record_path(data_dir: str | pathlib.Path, name: str) -> str:
     """Path of the file `name` in a prepared dataset, local or remote."""
+    if _is_remote(name):  # a shard of a subset
+        return name
     if _is_remote(data_dir):
         return f"{str(data_dir).rstrip('/')}/{name}"
     return str(pathlib.Path(data_dir) / name)

@@ -36,6 +36,7 @@ from perfnet_tf.records.staging import (
     flush_to_disk,
     write_atomically,
 )
+from perfnet_tf.records.validation import classes_digest
 
 Made = tuple[SourceClip, ClipOutcome]
 
@@ -129,7 +130,7 @@ def preparation_identity(
         **config.identity(),
         "num_source_clips": len(keys),
         "source_clips_sha256": hashlib.sha256("\n".join(keys).encode()).hexdigest(),
-        "classes_sha256": hashlib.sha256("\n".join(classes).encode()).hexdigest(),
+        "classes_sha256": classes_digest(classes),
     }
 
 

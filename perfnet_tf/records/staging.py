@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import hashlib
 import json
@@ -26,12 +27,16 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.records.schema import DATASET_FILE, PARTS_FOLDER, SourceClip
 
 _LOCK_FILE = ".prepare.lock"
+
+#: A TFRecord is length (8 bytes), its checksum (4), the data, its checksum (4).
+HEADER_BYTES = 12
+FRAMING_BYTES = 16
 
 
 class PreparationError(RuntimeError):
@@ -44,7 +49,7 @@ class ClipOutcome:
 
     Attributes:
         key: `clip_key` of the clip.
-        size: bytes of its part; 0 for a failure.
+        size, sha256: bytes of its part and their SHA-256; 0 and empty for a failure.
         num_frames, person_frames, keypoint_frames: as in `records.extract.Extraction`.
         cause: why there is no record, or why a part of the video is missing; None: all well.
         time: seconds since 1970, to tell a failure from a later one.
@@ -52,6 +57,7 @@ class ClipOutcome:
 
     key: str
     size: int = 0
+    sha256: str = ""
     num_frames: int = 0
     person_frames: int = 0
     keypoint_frames: int = 0
@@ -144,9 +150,27 @@ class Journal:
         self._path = staging.folder / f"journal-{uuid.uuid4().hex}.jsonl"
 
     def write(self, outcome: ClipOutcome) -> None:
-        """Appends a line."""
-        with open(self._path, "a") as file:
-            file.write(json.dumps(dataclasses.asdict(outcome)) + "\n")
+        """Appends a line.
+
+        Raises:
+            PreparationError: it cannot be written.
+        """
+        try:
+            with open(self._path, "a") as file:
+                file.write(json.dumps(dataclasses.asdict(outcome)) + "\n")
+        except OSError as error:
+            raise PreparationError(unwritable(self._path.parent.parent, error)) from error
+
+
+def unwritable(output: pathlib.Path, error: OSError) -> str:
+    """What to tell of an output that an error of the system ended the writing to."""
+    reason = error.strerror or str(error)
+    if error.errno == errno.ENOSPC or "No space left" in reason:
+        reason = "no space is left on its disk"
+    return (
+        f"{output} cannot be written to: {reason}. What is finished is kept: mend that, and run "
+        "the command again to go on."
+    )
 
 
 def check_identity(output: pathlib.Path, there: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -173,8 +197,20 @@ def _short(value: Any) -> str:
 def write_atomically(path: pathlib.Path, content: bytes) -> None:
     """Writes a file under another name and renames it: readers see all of it or nothing."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    try:
+        with open(partial, "wb") as file:
+            file.write(content)
+            flush_to_disk(file)
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def flush_to_disk(file: IO[bytes]) -> None:
+    """Waits until the disk has what was written: a power cut then cannot take it back."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
@@ -206,10 +242,7 @@ def exclusive(output: pathlib.Path) -> Iterator[None]:
                 path.unlink(missing_ok=True)
 
 
-def pending_clips(
-    clips: Sequence[SourceClip], staging: Staging
-) -> tuple[list[SourceClip], dict[str, ClipOutcome]]:
-    """The clips still to be made (failed ones get another try), and what is known of all."""
+def pending_clips(clips: Sequence[SourceClip], staging: Staging) -> list[SourceClip]:
+    """The clips still to be made; failed ones get another try."""
     outcomes = staging.outcomes()
-    pending = [clip for clip in clips if not staging.is_done(outcomes.get(clip_key(clip)))]
-    return pending, outcomes
+    return [clip for clip in clips if not staging.is_done(outcomes.get(clip_key(clip)))]

@@ -1,4 +1,4 @@
-"""Makes records in a process of its own: a decoder that crashes costs one clip, not the run.
+"""Makes records in processes of their own: a decoder that crashes costs one clip, not the run.
 
 `WorkerProcess` starts `python -m perfnet_tf.records.worker` and talks to it in lines of JSON: the
 settings once, then a clip a line, an outcome a line. The process ends with the one that started it.
@@ -6,10 +6,14 @@ settings once, then a clip a line, an outcome a line. The process ends with the 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
+import hashlib
 import json
 import os
 import pathlib
+import select
 import signal
 import subprocess
 import sys
@@ -22,14 +26,26 @@ import perfnet_tf
 from perfnet_tf.errors import InputError
 from perfnet_tf.records.prepare_config import PrepareConfig
 from perfnet_tf.records.schema import SourceClip
-from perfnet_tf.records.staging import ClipOutcome, PreparationError, Staging, clip_key
+from perfnet_tf.records.staging import (
+    FRAMING_BYTES,
+    ClipOutcome,
+    PreparationError,
+    Staging,
+    clip_key,
+    flush_to_disk,
+    unwritable,
+)
 
 #: A crash may be another's doing, such as too little memory for a moment.
 _TRIES = 2
 
 
+#: Seconds for a process to end after a signal. One that waits for a dead network disk never does.
+_PATIENCE = 10
+
+
 class WorkerError(PreparationError):
-    """The worker cannot start: no clip would ever be made."""
+    """The worker cannot start, or cannot write: no clip would ever be made."""
 
 
 class LocalWorker:
@@ -42,7 +58,11 @@ class LocalWorker:
         self._extract = ClipExtractor(config)
 
     def __call__(self, clip: SourceClip) -> ClipOutcome:
-        """Makes one record and puts its part in place; a clip that fails is an outcome, too."""
+        """Makes one record and puts its part in place; a clip that fails is an outcome, too.
+
+        Raises:
+            WorkerError: the output cannot be written to, such as a full disk.
+        """
         key = clip_key(clip)
         try:
             extraction = self._extract(clip)
@@ -50,10 +70,14 @@ class LocalWorker:
             return ClipOutcome(key, cause=str(error))
         except Exception as error:  # One odd video must not end a run of days; it is reported.
             return ClipOutcome(key, cause=f"{type(error).__name__}: {error}")
-        size = _write_record(self._staging.part(key), extraction.serialized)
+        try:
+            size, digest = _write_record(self._staging.part(key), extraction.serialized)
+        except OSError as error:
+            raise WorkerError(unwritable(self._staging.output, error)) from error
         return ClipOutcome(
             key,
             size=size,
+            sha256=digest,
             num_frames=extraction.num_frames,
             person_frames=extraction.person_frames,
             keypoint_frames=extraction.keypoint_frames,
@@ -64,24 +88,50 @@ class LocalWorker:
         """Nothing to end."""
 
 
-def _write_record(path: pathlib.Path, serialized: bytes) -> int:
-    """Puts a TFRecord file of one record in place in one step; returns its size."""
+def _write_record(path: pathlib.Path, serialized: bytes) -> tuple[int, str]:
+    """Puts a TFRecord file of one record in place in one step; returns its size and SHA-256."""
     import tensorflow as tf
 
     path.parent.mkdir(exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with tf.io.TFRecordWriter(str(partial)) as writer:
-        writer.write(serialized)
-    size = partial.stat().st_size
-    os.replace(partial, path)
-    return size
+    try:
+        try:
+            with tf.io.TFRecordWriter(str(partial)) as writer:
+                writer.write(serialized)
+        except tf.errors.OpError as error:
+            raise OSError(errno.EIO, str(error).splitlines()[0]) from error
+        size = partial.stat().st_size
+        if size != len(serialized) + FRAMING_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with open(partial, "rb+") as file:
+            digest = hashlib.sha256(file.read()).hexdigest()
+            # A journal must not know of a part that a power cut would leave empty.
+            flush_to_disk(file)
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    return size, digest
 
 
 class WorkerProcess:
     """Makes records in a child process, which is started again when it dies."""
 
-    def __init__(self, staging: Staging, config: PrepareConfig, num_threads: int) -> None:
+    def __init__(
+        self,
+        staging: Staging,
+        config: PrepareConfig,
+        num_threads: int,
+        *,
+        time_limit: float | None = None,
+    ) -> None:
         """Starts the child.
+
+        Args:
+            staging: where the parts go.
+            config: the settings.
+            num_threads: of the child.
+            time_limit: seconds for a clip; None sets no limit.
 
         Raises:
             InputError: the settings cannot be worked with, such as weights that do not load.
@@ -94,25 +144,42 @@ class WorkerProcess:
             "num_threads": num_threads,
             "parent": os.getpid(),
         }
+        self._time_limit = time_limit
         self._log = staging.folder / f"worker-{os.getpid()}-{threading.get_ident()}.log"
         self._closed = False
-        self._child: subprocess.Popen[str] | None = None
+        self._child: subprocess.Popen[bytes] | None = None
         self._start()
 
     def __call__(self, clip: SourceClip) -> ClipOutcome | None:
-        """Makes one record; a child that dies over it twice makes it a failure.
+        """Makes one record; a child that dies over it twice, or hangs once, makes it a failure.
 
         Returns:
             The outcome, or None once `close` was called: nothing is known of the clip then.
+
+        Raises:
+            WorkerError: the output cannot be written to.
         """
         status = 0
         for _ in range(_TRIES):
             if self._child is None and not self._closed:
                 self._start()
-            answer = None if self._closed else self._ask(dataclasses.asdict(clip))
+            try:
+                answer = self._make(clip)
+            except TimeoutError:
+                self._kill()
+                if self._closed:
+                    return None
+                cause = (
+                    f"It took longer than clip_time_limit={self._time_limit:g} s, and its process "
+                    "was killed. A higher limit or a lower max_seconds may help."
+                )
+                # Not tried again: it would hang again.
+                return ClipOutcome(clip_key(clip), cause=cause)
             if self._closed:
                 return None
             if answer is not None:
+                if "error" in answer:
+                    raise WorkerError(answer["error"])
                 return ClipOutcome(**answer)
             status = self._reap()
         return ClipOutcome(clip_key(clip), cause=_describe_death(status))
@@ -123,7 +190,8 @@ class WorkerProcess:
         child = self._child
         if child is not None:
             child.kill()
-            child.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(timeout=_PATIENCE)
 
     def _start(self) -> None:
         package = str(pathlib.Path(perfnet_tf.__file__).parents[1])
@@ -134,7 +202,6 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                text=True,
                 env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "2"},
             )
         answer = self._ask(self._setup)
@@ -146,24 +213,63 @@ class WorkerProcess:
                 f"A worker did not start: {_describe_death(status)} {self._log_end()}"
             )
 
-    def _ask(self, message: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The child's answer; None when it died."""
+    def _make(self, clip: SourceClip) -> dict[str, Any] | None:
+        return None if self._closed else self._ask(dataclasses.asdict(clip), self._time_limit)
+
+    def _ask(
+        self, message: Mapping[str, Any], time_limit: float | None = None
+    ) -> dict[str, Any] | None:
+        """The child's answer; None when it died.
+
+        Raises:
+            TimeoutError: no answer within `time_limit` seconds.
+        """
         assert self._child is not None and self._child.stdin and self._child.stdout
+        deadline = None if time_limit is None else time.monotonic() + time_limit
         try:
-            self._child.stdin.write(json.dumps(message) + "\n")
+            self._child.stdin.write(json.dumps(message).encode() + b"\n")
             self._child.stdin.flush()
-            line = self._child.stdout.readline()
         except (BrokenPipeError, ConnectionResetError):
             return None
-        return json.loads(line) if line.endswith("\n") else None
+        # By hand and not by `readline`: a thread that waits there cannot be told to stop, and a
+        # process that waits for a dead network disk cannot be killed.
+        descriptor = self._child.stdout.fileno()
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        line = b""
+        while not line.endswith(b"\n"):
+            rest = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not poll.poll(None if rest is None else 1000 * rest):
+                raise TimeoutError
+            block = os.read(descriptor, 65536)
+            if not block:
+                return None
+            line += block
+        return json.loads(line)
 
     def _reap(self) -> int:
+        """The exit status of a child that is ending by itself."""
         assert self._child is not None
-        try:  # It is ending by itself; a kill now could hide what it died of.
-            status = self._child.wait(timeout=10)
+        try:  # A kill now could hide what it died of.
+            status = self._child.wait(timeout=_PATIENCE)
         except subprocess.TimeoutExpired:
-            self._child.kill()
-            status = self._child.wait()
+            return self._kill()
+        self._forget()
+        return status
+
+    def _kill(self) -> int:
+        """Ends a child that hangs; its exit status."""
+        assert self._child is not None
+        self._child.kill()
+        try:
+            status = self._child.wait(timeout=_PATIENCE)
+        except subprocess.TimeoutExpired:
+            status = -signal.SIGKILL  # It ends when the disk that it waits for answers.
+        self._forget()
+        return status
+
+    def _forget(self) -> None:
+        assert self._child is not None
         for stream in (self._child.stdin, self._child.stdout):
             try:
                 if stream is not None:
@@ -171,7 +277,6 @@ class WorkerProcess:
             except BrokenPipeError:
                 pass
         self._child = None
-        return status
 
     def _log_end(self) -> str:
         lines = self._log.read_text(errors="replace").split("\n")
@@ -210,7 +315,12 @@ def _serve() -> None:
         return
     answer({})
     for line in sys.stdin:
-        answer(dataclasses.asdict(worker(SourceClip(**json.loads(line)))))
+        try:
+            outcome = worker(SourceClip(**json.loads(line)))
+        except WorkerError as error:
+            answer({"error": str(error)})
+            return
+        answer(dataclasses.asdict(outcome))
 
 
 def _end_with(parent: int) -> None:

@@ -236,11 +236,11 @@ def test_run_killed_while_shards_are_written_goes_on(
     output = tmp_path / "records"
     write_shard, written = shards._write_shard, []
 
-    def killed(path, parts):
+    def killed(path, *rest):
         if len(written) == shards_written:
             raise KeyboardInterrupt
         written.append(path)
-        return write_shard(path, parts)
+        return write_shard(path, *rest)
 
     monkeypatch.setattr(shards, "_write_shard", killed)
     with pytest.raises(KeyboardInterrupt):

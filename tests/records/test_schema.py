@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import json
 import subprocess
 import sys
@@ -61,7 +62,8 @@ def test_clip_of_an_unknown_split_is_refused():
 
 
 def test_index_and_failures_are_read_line_by_line(tmp_path):
-    schema.write_dataset_info(tmp_path, make_info(splits={"train": SPLIT}))
+    split = {**SPLIT, "num_clips": 2, "clips_per_shard": [2]}
+    schema.write_dataset_info(tmp_path, make_info(splits={"train": split}))
     entries = [IndexEntry("Up/é", 1, 7, 0, 12, 100), IndexEntry("Up/b", 1, 8, 0, 128, 50)]
     failure = ClipFailure("Up/c", "c.avi", "train", "A cause.")
     for name, lines in (("train.index.jsonl", entries), (schema.FAILURES_FILE, [failure])):
@@ -72,6 +74,48 @@ def test_index_and_failures_are_read_line_by_line(tmp_path):
     assert schema.read_failures(tmp_path / "absent") == []
     with pytest.raises(InputError):
         list(schema.read_index(tmp_path, "test"))
+    index = tmp_path / "train.index.jsonl"
+    line = json.dumps(dataclasses.asdict(entries[0])) + "\n"
+    for damaged, message in (
+        (line, "each of the 2 clips.*Received: 1"),
+        (3 * line, "each of the 2 clips.*Received: 3"),
+        (line + line[:30], "damaged in line 2"),
+        (line.replace('"shard": 0', '"shard": 1'), "line 1: shard must be from 0 to 0, and is 1"),
+        (line.replace('"label": 1', '"label": true'), "label must be from 0 to 1, and is True"),
+        (line.replace('"offset": 12, ', ""), "lacks 'offset'"),
+        ("[" * 100_000, "damaged in line 1"),
+    ):
+        index.write_text(damaged)
+        with pytest.raises(InputError, match=f"{index.name}.*{message}"):
+            list(schema.read_index(tmp_path, "train"))
+    index.unlink()
+    with pytest.raises(InputError, match="index.jsonl is missing"):
+        list(schema.read_index(tmp_path, "train"))
+    (tmp_path / schema.FAILURES_FILE).write_text('{"clip_id": 3}\n')
+    with pytest.raises(InputError, match="failures.jsonl is damaged in line 1: clip_id"):
+        schema.read_failures(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": ["Up", "Down"]}, "order, are not those of the preparation"),
+        ({"classes": ["Down", "Down"]}, "different names"),
+        ({"splits": {"train": {**SPLIT, "num_clips": 2}}}, "splits.train contradict each other"),
+        ({"splits": {"train": {**SPLIT, "shards": []}}}, "splits.train contradict each other"),
+        ({"max_people": 10**9}, "max_people must be from 1 to 1000"),
+        ({"fps": float("nan")}, "fps is out of range"),
+        ({"flow_bound": float("inf")}, "flow_bound is out of range"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(tmp_path, changes, message):
+    digest = hashlib.sha256(b"Down\nUp").hexdigest()
+    info = make_info(splits={"train": SPLIT}, parameters={"classes_sha256": digest})
+    schema.write_dataset_info(tmp_path, info)
+    path = tmp_path / schema.DATASET_FILE
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(InputError, match=f"dataset.json.*{message}"):
+        schema.read_dataset_info(tmp_path)
 
 
 def test_schema_and_settings_do_not_import_tensorflow():
