@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from absl import flags
 
 from perfnet_tf.cli.command import Command
 from perfnet_tf.cli.experiment_flags import (
     apply_flags,
     define_experiment_flags,
+    devices,
     load_initial,
     preset_of,
     run_training,
 )
-from perfnet_tf.config import TrainConfig
+from perfnet_tf.config import ExperimentConfig, TrainConfig
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from perfnet_tf.training.run_directory import Run
 
 #: PERF-Net Sec. 4.4: 30 epochs. The paper gives neither rate nor batch; mmaction2's UCF-101 recipe
 #: has 0.005.
@@ -24,19 +32,68 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
     Network and stream are those of --from, and so are the clips without --preset and --clip. Where
     the classes differ the classifier starts afresh. Stopped and given again, the command goes on.
+
+    --splits=all fine-tunes on every official split of UCF-101 or HMDB-51, prepared once with
+    --split=all, and measures each on its own test clips: OUTPUT/runs/splitN are the networks,
+    OUTPUT/metrics.json has the mean over the splits.
     """
+    strategy = devices(arguments)
     initial = load_initial(arguments["from"].value)
     theirs = initial.config
     base = preset_of(arguments) or theirs.replace(train=DEFAULT_TRAIN)
     base = base.replace(
         stream=theirs.stream, model=theirs.model, pose_render=theirs.pose_render, distill=None
     )
-    return run_training(arguments, apply_flags(arguments, base), initial=initial)
+    config = apply_flags(arguments, base)
+    if arguments.splits is not None:
+        return _finetune_splits(arguments, config, initial, strategy)
+    return run_training(arguments, config, initial=initial, strategy=strategy)
+
+
+def _finetune_splits(
+    arguments: flags.FlagValues,
+    config: ExperimentConfig,
+    initial: Run,
+    strategy: tf.distribute.Strategy,
+) -> int:
+    from perfnet_tf.datasets.official_splits import choose_splits
+    from perfnet_tf.reproduction.finetuning import finetune_splits, write_split_metrics
+
+    accuracies = finetune_splits(
+        config,
+        choose_splits(arguments.data, arguments.splits),
+        arguments.output,
+        initial,
+        strategy=strategy,
+        jit_compile=arguments.jit_compile,
+        progress=arguments.progress,
+    )
+    path = write_split_metrics(accuracies, arguments.output)
+    for number, split in accuracies.splits.items():
+        print(
+            f"split {number}  top-1 {split.top1:7.2%}  top-5 {split.top5:7.2%}  "
+            f"({split.num_clips} test clips, {split.num_train} to train on)"
+        )
+    count = len(accuracies.splits)
+    print(
+        f"mean     top-1 {accuracies.top1.mean:7.2%}  top-5 {accuracies.top5.mean:7.2%}  "
+        f"({count} split{'s' if count > 1 else ''})"
+    )
+    for note in accuracies.notes:
+        print(f"note: {note}")
+    print(f"written: {path}")
+    return 0
 
 
 COMMAND = Command("finetune", "--data=DIR --from=RUN_OR_SAVEDMODEL --output=RUN", _run)
 define_experiment_flags(COMMAND, network=False)
 flags.DEFINE_string(
     "from", None, "Run or SavedModel whose weights are the first.", flag_values=COMMAND.flags
+)
+flags.DEFINE_string(
+    "splits",
+    None,
+    "all, or numbers of official splits separated by commas: a run for each, and their mean.",
+    flag_values=COMMAND.flags,
 )
 COMMAND.require("data", "output", "from")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 
 from absl import flags
@@ -12,6 +13,7 @@ from perfnet_tf.cli.experiment_flags import (
     define_device_flags,
     define_setting_flags,
     devices,
+    load_initial,
 )
 from perfnet_tf.config import DistillConfig, ExperimentConfig
 from perfnet_tf.errors import InputError, check_choice
@@ -24,7 +26,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
     table2: renderings of the pose stream. table3: late fusion of RGB, flow and pose. table4: RGB
     students of flow and pose. table6: the three streams and the student on Kinetics-700. table7:
-    fine-tuning.
+    students fine-tuned on every official split of UCF-101 and HMDB-51.
 
     OUTPUT/runs/BACKBONE-NETWORK-seedN are the networks: all tables with one OUTPUT share them, and
     what is finished is not trained again. Killed and given again, the command goes on. The report
@@ -41,6 +43,9 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         )
     name = positional[0]
     check_choice("TABLE", name, TABLE_NAMES)
+    _check_flags_of(name, arguments)
+    if name == "table7":
+        return _run_table7(arguments)
     settings = _settings(arguments)
     strategy = devices(arguments)
     from perfnet_tf.reproduction.reporting import format_results
@@ -71,6 +76,60 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         print(f"note: {note}")
     print(f"report: {report}")
     return 0
+
+
+def _run_table7(arguments: flags.FlagValues) -> int:
+    strategy = devices(arguments)
+    from perfnet_tf.reproduction.formatting import format_table
+    from perfnet_tf.reproduction.table7 import reproduce_table7, results_table
+
+    pairs = [word.partition("=") for word in arguments["from"].value]
+    if not pairs or not all(name and run for name, _, run in pairs):
+        raise InputError(
+            "table7 needs --from=NAME=RUN,...: the students to fine-tune. kinetics600 and "
+            "kinetics700 are the names that the paper has figures for."
+        )
+    rows, report = reproduce_table7(
+        {name: load_initial(os.path.abspath(run)) for name, _, run in pairs},
+        arguments.data.split(","),
+        arguments.output,
+        preset=arguments.preset,
+        seeds=_numbers("seeds", arguments.seeds),
+        change=lambda config: apply_flags(arguments, config),
+        command=_command_line(arguments, "table7"),
+        strategy=strategy,
+        jit_compile=arguments.jit_compile,
+        progress=arguments.progress,
+    )
+    table = results_table(rows)
+    print(format_table(table))
+    for note in table.notes:
+        print(f"note: {note}")
+    print(f"report: {report}")
+    return 0
+
+
+#: Flags that table 7 has no use for; it alone has `--from`.
+_NOT_OF_TABLE7 = (
+    *KINDS,
+    "rows",
+    "validation",
+    "validation_fold",
+    "split",
+    "initial",
+    "teacher_weight",
+    "backbone",
+    "width_multiplier",
+    "gating",
+)
+
+
+def _check_flags_of(table: str, arguments: flags.FlagValues) -> None:
+    """Refuses what would be ignored."""
+    names = _NOT_OF_TABLE7 if table == "table7" else ("from",)
+    given = [name for name in names if arguments[name].present]
+    if given:
+        raise InputError(f"{table} has no --{given[0]}. See perfnet reproduce --help.")
 
 
 def _settings(arguments: flags.FlagValues) -> Settings:
@@ -145,7 +204,9 @@ COMMAND = Command(
     positional="TABLE",
 )
 _FLAGS = COMMAND.flags
-flags.DEFINE_string("data", None, "Prepared dataset.", flag_values=_FLAGS)
+flags.DEFINE_string(
+    "data", None, "Prepared dataset; for table7 several, comma separated.", flag_values=_FLAGS
+)
 flags.DEFINE_string(
     "output", None, "Folder of networks and reports; made, or gone on with.", flag_values=_FLAGS
 )
@@ -179,6 +240,12 @@ flags.DEFINE_list(
     "initial",
     [],
     "Runs, comma separated, whose weights the networks of their backbone and stream start from.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_list(
+    "from",
+    [],
+    "table7: NAME=RUN, comma separated, of the runs or SavedModels to fine-tune.",
     flag_values=_FLAGS,
 )
 flags.DEFINE_list(

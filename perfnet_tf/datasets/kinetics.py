@@ -9,13 +9,14 @@ Clips vanish from the web all the time, so a listed clip may be missing: it is c
 
 from __future__ import annotations
 
+import collections
 import pathlib
 import re
 from dataclasses import dataclass
 
 from perfnet_tf.datasets.catalog import Catalog, StrPath, VideoIndex, find_lists, read_table
 from perfnet_tf.errors import InputError, check_choice
-from perfnet_tf.records.schema import SourceClip
+from perfnet_tf.records.schema import SPLITS, SourceClip
 
 _COLUMNS = ("youtube_id", "time_start", "time_end", "split")
 _SPLITS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
@@ -70,11 +71,13 @@ def read_catalog(
     labels = {label: number for number, label in enumerate(classes)}
     clips: list[SourceClip] = []
     missing: list[str] = []
+    missing_of = dict.fromkeys(SPLITS, 0)
     for row in rows:
         clip_id = f"{row.label}/{row.file_stem}"
         video = _find(index, row)
         if video is None:
             missing.append(clip_id)
+            missing_of[row.split] += 1
             continue
         clips.append(
             SourceClip(
@@ -92,7 +95,12 @@ def read_catalog(
             f"being {rows[0].file_stem}.mp4. Check the folder, and that --dataset={name} is meant."
         )
     if missing:
-        notes.append(f"{len(missing)} of {len(rows)} listed clips are not there.")
+        listed = collections.Counter(row.split for row in rows)
+        parts = [f"{name} {missing_of[name]} of {listed[name]}" for name in SPLITS if listed[name]]
+        notes.append(
+            f"{len(missing)} of {len(rows)} listed clips are not there ({', '.join(parts)}): "
+            "name this number beside any accuracy."
+        )
     return Catalog(name, classes, tuple(clips), tuple(missing), tuple(notes))
 
 

@@ -1,8 +1,8 @@
 """Prepared datasets without records of their own: other splits of the clips of a prepared one.
 
 A subset is a folder with `dataset.json` and the index files of its splits, whose shards are those
-of the dataset that it was made of, by relative path. Whatever takes a prepared dataset takes it; it
-costs kilobytes, and is lost with the dataset that holds the records.
+of the dataset that it was made of, by relative path. Whatever finds records by their index takes it
+(all but `reader.read_serialized`); it costs kilobytes, and is lost with the records.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import shutil
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -23,7 +22,9 @@ from perfnet_tf.records.schema import (
     SplitInfo,
     index_file,
     read_dataset_info,
+    read_failures,
     read_index,
+    record_path,
     write_dataset_info,
 )
 
@@ -52,22 +53,25 @@ def write_subset(
     Raises:
         InputError: no prepared dataset, or a split none of whose clips has a record.
     """
-    data_dir, folder = pathlib.Path(data_dir).resolve(), pathlib.Path(folder).resolve()
+    folder = pathlib.Path(folder).resolve()
     info = read_dataset_info(data_dir)
-    stored = [(split, entry) for split in info.splits for entry in read_index(data_dir, split)]
+    stored: dict[str, tuple[str, IndexEntry]] = {}  # clip -> where its record is
+    for split in info.splits:
+        for entry in read_index(data_dir, split):
+            stored.setdefault(entry.clip_id, (split, entry))
     folder.mkdir(parents=True, exist_ok=True)
     written = {}
     for split, clip_ids in splits.items():
         wanted = set(clip_ids)
-        chosen = [(origin, entry) for origin, entry in stored if entry.clip_id in wanted]
+        chosen = [place for clip_id, place in stored.items() if clip_id in wanted]
         if not chosen:
             raise InputError(
                 f"A split must have clips. Received: none of the {len(wanted)} of {split!r} is "
                 f"in {data_dir}. Check that the lists belong to this dataset."
             )
         written[split] = _write_split(split, chosen, info, data_dir, folder)
-    if (data_dir / FAILURES_FILE).exists() and folder != data_dir:
-        shutil.copyfile(data_dir / FAILURES_FILE, folder / FAILURES_FILE)
+    failures = [json.dumps(dataclasses.asdict(one)) + "\n" for one in read_failures(data_dir)]
+    _write(folder / FAILURES_FILE, "".join(failures))
     subset = dataclasses.replace(
         info,
         name=name,
@@ -82,7 +86,7 @@ def _write_split(
     split: str,
     chosen: list[tuple[str, IndexEntry]],
     info: DatasetInfo,
-    data_dir: pathlib.Path,
+    data_dir: str | pathlib.Path,
     folder: pathlib.Path,
 ) -> SplitInfo:
     shards: dict[tuple[str, int], int] = {}  # (split there, shard there) -> shard here
@@ -90,10 +94,8 @@ def _write_split(
     for origin, entry in chosen:
         shard = shards.setdefault((origin, entry.shard), len(shards))
         entries.append(dataclasses.replace(entry, shard=shard))
-    path = folder / index_file(split)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text("".join(json.dumps(dataclasses.asdict(entry)) + "\n" for entry in entries))
-    partial.replace(path)
+    lines = [json.dumps(dataclasses.asdict(entry)) + "\n" for entry in entries]
+    _write(folder / index_file(split), "".join(lines))
     clips_per_class = dict.fromkeys(info.classes, 0)
     for entry in entries:
         clips_per_class[info.classes[entry.label]] += 1
@@ -104,12 +106,21 @@ def _write_split(
     return SplitInfo(
         num_clips=len(entries),
         num_frames=sum(entry.num_frames for entry in entries),
-        shards=[
-            os.path.relpath((data_dir / there["shards"][number]).resolve(), folder)
-            for there, number in places
-        ],
+        shards=[_place(data_dir, there["shards"][number], folder) for there, number in places],
         clips_per_shard=clips_per_shard,
         sha256=[there["sha256"][number] for there, number in places],
         clips_per_class=clips_per_class,
         pose_quality={},
     )
+
+
+def _place(data_dir: str | pathlib.Path, shard: str, folder: pathlib.Path) -> str:
+    """A shard as `folder` names it: relative, so that both can be moved together."""
+    path = record_path(data_dir, shard)
+    return path if "://" in path else os.path.relpath(pathlib.Path(path).resolve(), folder)
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_text(text)
+    partial.replace(path)

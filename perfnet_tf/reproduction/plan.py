@@ -15,9 +15,16 @@ from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.reproduction.settings import Settings, network_config
 from perfnet_tf.reproduction.tables import Network, Row, networks_of
 from perfnet_tf.training import run_directory
+from perfnet_tf.training.run_directory import Run
+from perfnet_tf.training.sources import describe
 
 #: What may differ when a run is used again: it decides nothing of the weights.
-_FREE = ("checkpoint_every_steps", "steps_per_execution", "validate_every_epochs")
+_FREE = (
+    "checkpoint_every_steps",
+    "rematerialize",
+    "steps_per_execution",
+    "validate_every_epochs",
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class PlannedRun:
         seed: of the run.
         config: everything that decides it but data, teachers and first weights.
         teachers: stream -> name of the run that teaches.
-        initial: folder of the run whose weights are the first, or None.
+        initial: the run whose weights are the first, or its folder, or None.
     """
 
     name: str
@@ -40,7 +47,7 @@ class PlannedRun:
     seed: int
     config: ExperimentConfig
     teachers: Mapping[str, str] = field(default_factory=dict)
-    initial: str | None = None
+    initial: Run | str | None = None
 
 
 @dataclass(frozen=True)
@@ -226,7 +233,8 @@ def run_differences(run: PlannedRun, workspace: Workspace, info: DatasetInfo) ->
     }
     old["teachers"] = sorted(record.get("teachers") or {})
     new["teachers"] = sorted(run.teachers)
-    old["initial"], new["initial"] = record.get("initial"), run.initial
+    old["initial"] = record.get("initial")
+    new["initial"] = None if run.initial is None else describe(run.initial)
     taught = record.get("teacher_weights_sha256") or {}
     for stream, teacher in run.teachers.items():
         digest = weights_digest(workspace.run(teacher))

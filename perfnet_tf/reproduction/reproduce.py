@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from perfnet_tf.datasets.groups import write_validation_subset
-from perfnet_tf.datasets.official import data_notes
+from perfnet_tf.datasets.official_counts import data_notes
 from perfnet_tf.errors import InputError
 from perfnet_tf.records.reader import check_streams
 from perfnet_tf.records.schema import read_dataset_info
 from perfnet_tf.reproduction.plan import Workspace, plan_runs, row_runs, rows_by_backbone
-from perfnet_tf.reproduction.reporting import Reproduction, write_table_report
-from perfnet_tf.reproduction.results import collect_results
+from perfnet_tf.reproduction.reporting import write_table_report
+from perfnet_tf.reproduction.results import Reproduction, collect_results
 from perfnet_tf.reproduction.runner import run_plan
 from perfnet_tf.reproduction.settings import Settings
 from perfnet_tf.reproduction.tables import Table
@@ -98,7 +98,7 @@ def reproduce_table(
         InputError: data that do not hold what the table needs; an output with other runs; or as in
             `train`.
     """
-    data = pathlib.Path(data)
+    data = os.fspath(data)
     workspace = Workspace(pathlib.Path(output))
     rows = rows_by_backbone(
         config.table.selected(config.rows),
@@ -117,8 +117,9 @@ def reproduce_table(
     notes = data_notes(data)
     if config.validation_fold is not None:
         workspace = Workspace(workspace.path / f"validation{config.validation_fold}")
-        write_validation_subset(data, workspace.path / "data", config.validation_fold)
-        data, split = workspace.path / "data", "val"
+        subset = workspace.path / "data"
+        write_validation_subset(data, subset, config.validation_fold)
+        data, split = os.fspath(subset), "val"
         info = read_dataset_info(data)
     info.split(split)
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from perfnet_tf.evaluation import metrics
 from perfnet_tf.evaluation.fusion import ClipScores, fuse
-from perfnet_tf.reproduction.plan import Workspace, row_runs
+from perfnet_tf.reproduction.plan import PlannedRun, Workspace, row_runs
 from perfnet_tf.reproduction.runner import load_scores
-from perfnet_tf.reproduction.tables import Row
+from perfnet_tf.reproduction.tables import Row, Table
 from perfnet_tf.training.run_directory import HISTORY_FILE
 
 
@@ -102,6 +102,50 @@ class RowResult:
         return Spread(
             tuple(metrics.top_k_accuracy(s.logits, s.labels, k) for s in self.scores.values())
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Reproduction:
+    """What a report tells of.
+
+    Attributes:
+        table: of the paper.
+        preset: that the settings began with.
+        dataset: name of the data.
+        split: that was measured on.
+        num_train: training clips.
+        seeds: that were asked for.
+        plan: the runs.
+        results: see `RowResult`.
+        notes: sentences on the data: missing clips, other counts than the official ones.
+        command: shell command that made it.
+    """
+
+    table: Table
+    preset: str
+    dataset: str
+    split: str
+    num_train: int
+    seeds: Sequence[int]
+    plan: Sequence[PlannedRun]
+    results: Sequence[RowResult]
+    notes: Sequence[str]
+    command: str
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """Of the results."""
+        return tuple(dict.fromkeys(result.backbone for result in self.results))
+
+    def result(self, row: str, backbone: str) -> RowResult | None:
+        """The result of a row, if there is one."""
+        matching = (r for r in self.results if r.row.name == row and r.backbone == backbone)
+        return next(matching, None)
+
+    def baseline_of(self, result: RowResult) -> RowResult | None:
+        """What a result is compared with; None for the baseline itself."""
+        baseline = self.table.baseline and self.result(self.table.baseline, result.backbone)
+        return None if not baseline or baseline is result else baseline
 
 
 def collect_results(

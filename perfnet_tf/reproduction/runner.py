@@ -33,7 +33,7 @@ IDENTITY_FILE = "evaluation.json"
 def run_plan(
     plan: Sequence[PlannedRun],
     workspace: Workspace,
-    data: pathlib.Path,
+    data: str,
     *,
     split: str,
     strategy: tf.distribute.Strategy | None = None,
@@ -78,7 +78,7 @@ def load_scores(workspace: Workspace, name: str) -> ClipScores:
 def _train(
     run: PlannedRun,
     workspace: Workspace,
-    data: pathlib.Path,
+    data: str,
     info: DatasetInfo,
     strategy: tf.distribute.Strategy | None,
     jit_compile: bool,
@@ -112,7 +112,7 @@ def _train(
 def _evaluate(
     name: str,
     workspace: Workspace,
-    data: pathlib.Path,
+    data: str,
     info: DatasetInfo,
     split: str,
     clip: ClipConfig,

@@ -64,7 +64,8 @@ def test_finds_clips_in_every_usual_layout_and_counts_the_missing(tmp_path, path
     ]
     assert catalog.clips[1].group == "-bbbbbbbbbb"
     assert catalog.missing == ("abseiling/ccccccccccc_000000_000010",)
-    assert catalog.notes == ("1 of 4 listed clips are not there.",)
+    (note,) = catalog.notes
+    assert note.startswith("1 of 4 listed clips are not there (train 1 of 3, val 0 of 1)")
 
 
 def test_id_listed_under_two_labels_is_looked_up_in_its_class(tmp_path):

@@ -1,0 +1,241 @@
+"""A table from end to end, with networks of one convolution."""
+
+import dataclasses
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig, TrainConfig
+from perfnet_tf.errors import InputError
+from perfnet_tf.evaluation.fusion import ClipScores
+from perfnet_tf.records.schema import read_dataset_info, read_index, write_dataset_info
+from perfnet_tf.reproduction import runner
+from perfnet_tf.reproduction.markdown import escape
+from perfnet_tf.reproduction.reporting import format_results
+from perfnet_tf.reproduction.reproduce import ReproduceConfig, reproduce_table
+from perfnet_tf.reproduction.settings import choose_settings
+from perfnet_tf.reproduction.tables import TABLES
+
+EXPERIMENT = ExperimentConfig(
+    clip=ClipConfig(6, 24, 32, short_side=28),
+    model=ModelConfig("s3d_g", dropout_rate=0.1, weight_decay=0.001),
+    train=TrainConfig(epochs=2, batch_size=5, learning_rate=0.1),
+)
+ROWS = ("rgb", "student_separate", "flow", "rgb+flow+pose")
+
+
+@pytest.fixture(autouse=True)
+def _tiny(tiny_networks):
+    pass
+
+
+def settings(**train):
+    def change(kind, config):
+        base = EXPERIMENT.replace(distill=config.distill)
+        return base.replace(train=dataclasses.replace(base.train, **train))
+
+    return choose_settings("mini", change)
+
+
+def config(table="table4", *, rows=ROWS, seeds=(0, 1), train=None, **options):
+    return ReproduceConfig(
+        TABLES[table], settings(**(train or {})), "mini", rows=rows, seeds=seeds, **options
+    )
+
+
+def reproduce(data, output, *args, **options):
+    return reproduce_table(config(*args, **options), data, output, progress=False)
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    def refuse(*args, **options):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(runner, "train", refuse)
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    from tiny_network import build_tiny
+
+    from perfnet_tf.training import run_directory, trainer
+
+    output = tmp_path_factory.mktemp("reproduced")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "build_from_config", build_tiny)
+        patch.setattr(run_directory, "build_from_config", build_tiny)
+        reproduction, report = reproduce(data, output)
+    return output, reproduction, report
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """The finished table, to do harm to."""
+    shutil.copytree(finished[0], tmp_path / "output")
+    return tmp_path / "output"
+
+
+def test_figures_are_those_of_the_saved_logits(finished):
+    output, reproduction, _ = finished
+    rows = {
+        row["row"]: row for row in json.loads((output / "table4/results.json").read_text())["rows"]
+    }
+    assert list(rows) == list(ROWS)
+
+    def logits(network, seed):
+        return ClipScores.load(output / f"evaluation/s3d_g-{network}-seed{seed}/logits.npz")
+
+    def top1(networks, seed):
+        parts = [logits(network, seed) for network in networks]
+        answers = np.sum([part.logits for part in parts], axis=0).argmax(axis=1)
+        return np.mean(answers == parts[0].labels)
+
+    fused = [top1(("rgb", "flow", "pose"), seed) for seed in (0, 1)]
+    assert rows["rgb+flow+pose"]["top1"]["values"] == pytest.approx(fused)
+    assert rows["rgb+flow+pose"]["top1"]["mean"] == pytest.approx(np.mean(fused))
+    assert rows["rgb+flow+pose"]["top1"]["std"] == pytest.approx(np.std(fused, ddof=1))
+    gains = [top1(("student_separate",), seed) - top1(("rgb",), seed) for seed in (0, 1)]
+    assert rows["student_separate"]["gain"]["values"] == pytest.approx(gains)
+    assert rows["rgb"]["gain"] is None
+    assert rows["student_separate"]["paper"]["r3d50_g"] == {"top1": 82.0, "top5": 95.7}
+    assert {row["num_clips"] for row in rows.values()} == {7}
+
+
+def test_the_reports_hold_both_figures_curves_and_confusions(finished):
+    output, reproduction, report = finished
+    page = report.read_text()
+    markdown = (output / "table4/report.md").read_text()
+    lines = markdown.splitlines()
+    for row in reproduction.results:
+        mean = f"{100 * row.top1.mean:.1f}"
+        line = next(x for x in lines if x.startswith(f"| {escape(row.row.title)} |"))
+        assert mean in line
+        assert mean in format_results(reproduction)
+    assert "82.0, 95.7" in page and "82.0, 95.7" in markdown
+    assert len(re.findall("data:image/png;base64,", page)) == 4 + 3  # curves, single networks
+    for file in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", markdown):
+        assert (output / "table4" / file).stat().st_size > 1000
+    assert "Gain over RGB, class by class" in page
+    for setting in ("learning rate", "teacher weights (S3D-G student)", "training clip"):
+        assert f"<dt>{setting}</dt>" in page
+
+
+def test_called_again_nothing_is_trained_and_another_table_takes_the_same_runs(
+    copied, data, no_training
+):
+    before = {path: path.stat().st_mtime_ns for path in copied.glob("runs/*/weights.*")}
+    reproduce(data, copied)
+    reproduce(data, copied, "table3", rows=("rgb", "flow", "rgb+flow"))
+    assert {path: path.stat().st_mtime_ns for path in copied.glob("runs/*/weights.*")} == before
+    assert (copied / "table3/report.html").exists()
+
+
+def test_another_setting_is_refused_by_name_before_anything_is_trained(copied, data, no_training):
+    with pytest.raises(InputError, match=r"s3d_g-rgb-seed0 .*train.learning_rate was 0.1, is 0.2"):
+        reproduce(data, copied, train={"learning_rate": 0.2}, seeds=(2, 0))
+
+
+def test_a_student_of_weights_that_are_gone_is_refused(copied, data):
+    shutil.rmtree(copied / "runs/s3d_g-flow-seed1")
+    reproduce(data, copied, rows=("flow",), seeds=(1,), train={})
+    with pytest.raises(InputError, match="seed1 holds another run .*weights of the teacher flow"):
+        weights = copied / "runs/s3d_g-flow-seed1/weights.data-00000-of-00001"
+        weights.write_bytes(weights.read_bytes()[::-1])
+        reproduce(data, copied)
+
+
+def test_a_moved_output_is_still_the_same(copied, data, no_training, monkeypatch):
+    moved = copied.rename(copied.with_name("moved"))
+    monkeypatch.chdir(moved.parent)
+    reproduce(data, "moved")
+
+
+def test_stopped_in_the_middle_the_rest_is_trained_and_measured(data, tmp_path, monkeypatch):
+    original, trained = runner.train, []
+
+    def train_two(config, data, output, **options):
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        trained.append(output.name)
+        return original(config, data, output, **options)
+
+    monkeypatch.setattr(runner, "train", train_two)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(data, tmp_path, seeds=(0,))
+    assert trained == ["s3d_g-rgb-seed0", "s3d_g-flow-seed0"]
+    trained.clear()
+    monkeypatch.setattr(
+        runner, "train", lambda c, d, o, **x: (trained.append(o.name), original(c, d, o, **x))
+    )
+    reproduction, _ = reproduce(data, tmp_path, seeds=(0,))
+    assert trained == ["s3d_g-pose-seed0", "s3d_g-student_separate-seed0"]
+    assert len(reproduction.results) == 4
+    assert reproduction.results[0].top1.deviation is None  # of one seed there is none
+
+
+def test_a_run_that_was_trained_again_is_measured_again(copied, data):
+    shutil.rmtree(copied / "runs/s3d_g-rgb-seed0")
+    scores = copied / "evaluation/s3d_g-rgb-seed0/logits.npz"
+    scores.write_bytes(b"stale")
+    (copied / "evaluation/s3d_g-rgb-seed0/evaluation.json").unlink()
+    reproduce(data, copied)
+    assert ClipScores.load(scores).logits.shape == (7, 3)
+
+
+def test_another_evaluation_clip_measures_again_without_training(copied, data, no_training):
+    longer = settings()
+    for kind, one in longer["s3d_g"].items():
+        longer["s3d_g"][kind] = one.replace(eval_clip=ClipConfig(9, 24, 32, short_side=28))
+    wanted = dataclasses.replace(config(), settings=longer)
+    reproduce_table(wanted, data, copied, progress=False)
+    metrics = json.loads((copied / "evaluation/s3d_g-rgb-seed0/metrics.json").read_text())
+    assert metrics["runs"][0]["clip"] == "9x24x32"
+
+
+def test_validation_needs_no_test_clip_and_measures_on_other_groups(data, tmp_path):
+    only_train = tmp_path / "data"
+    shutil.copytree(data, only_train)
+    for path in only_train.glob("test*"):
+        path.unlink()
+    info = read_dataset_info(only_train)
+    write_dataset_info(
+        only_train, dataclasses.replace(info, splits={"train": info.splits["train"]})
+    )
+    reproduction, report = reproduce(
+        only_train,
+        tmp_path / "output",
+        rows=("rgb",),
+        seeds=(0,),
+        validation_fold=1,
+        train={"validate_every_epochs": 1},
+    )
+    assert report.parts[-3:] == ("validation1", "table4", "report.html")
+    subset = tmp_path / "output/validation1/data"
+    train, held = ({e.clip_id for e in read_index(subset, s)} for s in ("train", "val"))
+    everything = {entry.clip_id for entry in read_index(data, "train")}
+    assert not train & held and train | held == everything
+    scores = ClipScores.load(tmp_path / "output/validation1/evaluation/s3d_g-rgb-seed0/logits.npz")
+    assert set(scores.clip_ids) == held
+    assert (reproduction.split, reproduction.num_train) == ("val", len(train))
+    assert "Top-1 of the validation clips" in report.read_text()
+
+
+def test_curves_over_test_clips_are_refused():
+    with pytest.raises(InputError, match="goes with --validation"):
+        config(train={"validate_every_epochs": 1})
+
+
+def test_names_of_classes_are_shown_as_they_are(data, tmp_path):
+    renamed = tmp_path / "data"
+    shutil.copytree(data, renamed)
+    info = read_dataset_info(renamed)
+    name = "<b>$x_1$ | `kick`"
+    write_dataset_info(renamed, dataclasses.replace(info, classes=(name, *info.classes[1:])))
+    _, report = reproduce(renamed, tmp_path / "output", rows=("rgb", "flow"), seeds=(0,))
+    page, markdown = report.read_text(), report.with_suffix(".md").read_text()
+    assert "<b>$x" not in page and "&lt;b&gt;$x_1$ | `kick`" in page
+    assert r"\<b\>\$x\_1\$ \| \`kick\`" in markdown
