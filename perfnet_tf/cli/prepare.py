@@ -172,7 +172,12 @@ flags.DEFINE_string(
     flag_values=_FLAGS,
 )
 flags.DEFINE_integer("max_people", 5, "People kept in each frame.", flag_values=_FLAGS)
-flags.DEFINE_string("flow", "tvl1", "tvl1, dis (faster, coarser), or none.", flag_values=_FLAGS)
+flags.DEFINE_string(
+    "flow",
+    "tvl1",
+    "tvl1, tvl1_fast, dis (another method, much faster, coarser), or none.",
+    flag_values=_FLAGS,
+)
 flags.DEFINE_float(
     "flow_bound", 20.0, "Pixels per frame; faster motion is clipped.", flag_values=_FLAGS
 )

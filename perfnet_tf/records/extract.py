@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -160,6 +161,10 @@ def _flow_function(name: str) -> Callable[[np.ndarray], np.ndarray] | None:
         from perfnet_tf.flow.tvl1 import compute_tvl1
 
         return compute_tvl1
+    if name == "tvl1_fast":
+        from perfnet_tf.flow.tvl1 import TVL1Params, compute_tvl1
+
+        return functools.partial(compute_tvl1, params=TVL1Params.fast())
     if name == "dis":
         from perfnet_tf.flow.dis import compute_dis
 

@@ -12,7 +12,7 @@ from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.pose.estimator import POSE_ESTIMATORS
 
 POSES = (*POSE_ESTIMATORS, "keypoints", "none")
-FLOWS = ("tvl1", "dis", "none")
+FLOWS = ("tvl1", "tvl1_fast", "dis", "none")
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class PrepareConfig:
             video (`pose.estimator`); `none`.
         pose_weights: folder of the weights; `posenet` and `movenet` need it.
         max_people: people stored a frame. Paper silent; our choice.
-        flow: `tvl1` (PERF-Net Sec. 3.2), `dis` (faster, coarser), `none`.
+        flow: `tvl1` (PERF-Net Sec. 3.2, OpenCV's parameters), `tvl1_fast` (`TVL1Params.fast`),
+            `dis` (another method: much faster, coarser), `none`.
         flow_bound: pixels a frame that the largest stored flow stands for (I3D's 20).
         max_seconds: only this much of the beginning of each video; a clip is held in memory as a
             whole, at 25 frames a second and 256 x 341 pixels some 6.5 MB for each second. What is

@@ -1,14 +1,15 @@
-"""TV-L1 flow against OpenCV's: accuracy by family of motion, photometric error, and speed.
+"""TV-L1 flow against OpenCV's and scikit-image's: accuracy by family of motion, and speed.
 
     python tests/benchmarks/bench_flow.py --contrib_python=PATH --videos=DIR
 
-`--contrib_python` is the interpreter of an environment of its own with opencv-contrib-python
-(`python -m venv /tmp/contrib && /tmp/contrib/bin/pip install opencv-contrib-python-headless`): it
-must not be installed beside the OpenCV that perfnet_tf uses. `--videos` is searched for *.avi.
+`--contrib_python` is the interpreter of an environment of its own with opencv-contrib-python and
+scikit-image (`python -m venv /tmp/contrib && /tmp/contrib/bin/pip install
+opencv-contrib-python-headless scikit-image`): contrib must not be installed beside the OpenCV that
+perfnet_tf uses. `--videos` is searched for *.avi.
 
-Speed is processor time of one thread, which other work on the machine disturbs least, for pairs
-alternating between videos; compilation is not counted. EPE is the mean end-point error in pixels
-over pixels whose content stays in the frame.
+EPE is the mean end-point error in pixels over pixels whose content stays in the frame. Speed: the
+contenders take turns, a few pairs each, with compilation not counted but told. With one thread time
+is processor time, which other work on the machine disturbs least, else it is wall time.
 """
 
 from __future__ import annotations
@@ -30,17 +31,26 @@ from perfnet_tf.flow.dis import compute_dis
 from perfnet_tf.flow.tvl1 import TVL1Params, compute_tvl1
 
 MARGIN = 20  # cut from the source frames, so that what moves in was filmed, not invented
-OPENCV = """
-import sys, time, cv2, numpy as np
-cv2.setNumThreads(1)
+PEERS = """
+import os, sys, time
+name, threads = sys.argv[3], int(sys.argv[4])
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
+import cv2, numpy as np
+cv2.setNumThreads(threads)
 pairs = np.load(sys.argv[1])
-estimator = cv2.optflow.DualTVL1OpticalFlow_create()
+if name == "opencv":
+    estimator = cv2.optflow.DualTVL1OpticalFlow_create()
+    compute = lambda first, second: estimator.calc(first, second, None)
+else:
+    from skimage.registration import optical_flow_tvl1
+    compute = lambda *pair: np.stack(optical_flow_tvl1(*pair)[::-1], -1)
+clock = time.process_time if threads == 1 else time.perf_counter
 flows, seconds = [], []
 for first, second in pairs:
-    start = time.process_time()
-    flows.append(estimator.calc(first, second, None))
-    seconds.append(time.process_time() - start)
-np.savez(sys.argv[2], flows=np.array(flows), seconds=np.array(seconds))
+    start = clock()
+    flows.append(compute(first, second))
+    seconds.append(clock() - start)
+np.savez(sys.argv[2], flows=np.array(flows, np.float32), seconds=np.array(seconds))
 """
 
 
@@ -102,22 +112,25 @@ def synthetic_pairs(frames: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarr
     return families, np.array(pairs), np.array(flows)
 
 
-def by_opencv(python: str, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def by_peer(
+    python: str, pairs: np.ndarray, name: str, threads: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
         given, found = os.path.join(folder, "pairs.npy"), os.path.join(folder, "flows.npz")
         np.save(given, pairs)
-        subprocess.run([python, "-c", OPENCV, given, found], check=True)
+        command = [python, "-c", PEERS, given, found, name, str(threads)]
+        subprocess.run(command, check=True)
         with np.load(found) as result:
             return result["flows"], result["seconds"]
 
 
-def by_ours(compute, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    compute(pairs[0])  # compiles
+def by_ours(compute, pairs: np.ndarray, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    clock = time.process_time if threads == 1 else time.perf_counter
     flows, seconds = [], []
     for pair in pairs:
-        start = time.process_time()
+        start = clock()
         flows.append(compute(pair)[0])
-        seconds.append(time.process_time() - start)
+        seconds.append(clock() - start)
     return np.array(flows), np.array(seconds)
 
 
@@ -134,29 +147,13 @@ def photometric_error(pair: np.ndarray, flow: np.ndarray) -> float:
     return float(np.abs(cv2.remap(second, x, y, cv2.INTER_CUBIC) - first)[stays].mean())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--contrib_python", required=True)
-    parser.add_argument("--videos", required=True, type=pathlib.Path)
-    parser.add_argument("--num_frames", type=int, default=3, help="frames that are warped")
-    parser.add_argument("--num_pairs", type=int, default=50, help="real pairs")
-    parser.add_argument("--num_timed", type=int, default=8, help="pairs timed at each size")
-    parser.add_argument("--sizes", default="128x171,224x224,256x340", help="sizes timed")
-    arguments = parser.parse_args()
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    cv2.setNumThreads(1)
-    ours = {
-        "accurate": lambda pair: compute_tvl1(pair, TVL1Params.accurate()),
-        "fast": lambda pair: compute_tvl1(pair, TVL1Params.fast()),
-        "dis": compute_dis,
-    }
-    real = read_pairs(arguments.videos, arguments.num_pairs)
-    chosen = np.linspace(0, len(real) - 1, arguments.num_frames).astype(int)
+def compare_accuracy(python: str, ours: dict, real: np.ndarray, num_frames: int) -> None:
+    chosen = np.linspace(0, len(real) - 1, num_frames).astype(int)
     families, synthetic, truth = synthetic_pairs(real[chosen, 0])
     stays = np.array([warped_to(flow)[2] for flow in truth])
     # The same size as the synthetic pairs: one compilation.
     pairs = np.concatenate([synthetic, real[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]])
-    flows = {"opencv": by_opencv(arguments.contrib_python, pairs)[0]}
+    flows = {"opencv": by_peer(python, pairs, "opencv")[0]}
     flows |= {name: by_ours(compute, pairs)[0] for name, compute in ours.items()}
 
     print(f"{'EPE, px':14}" + "".join(f"{name:>10}" for name in flows), flush=True)
@@ -167,26 +164,70 @@ def main() -> None:
             error = np.linalg.norm(found[rows] - truth[rows], axis=-1)
             print(f"{error[stays[rows]].mean():10.4f}", end="")
         print()
+    found_real = {name: found[len(synthetic) :] for name, found in flows.items()}
     print(f"photometric{len(real):3}", end="")
-    for found in flows.values():
-        errors = [
-            photometric_error(*case)
-            for case in zip(pairs[len(synthetic) :], found[len(synthetic) :], strict=True)
-        ]
+    for found in found_real.values():
+        errors = [photometric_error(*case) for case in zip(pairs[-len(real) :], found, strict=True)]
         print(f"{np.mean(errors):10.4f}", end="")
-    print(f"\n\n{'ms a pair':14}" + "".join(f"{name:>10}" for name in flows), flush=True)
+    print(f"\nto opencv's{len(real):3}", end="")
+    for found in found_real.values():
+        print(f"{np.linalg.norm(found - found_real['opencv'], axis=-1).mean():10.4f}", end="")
+    print("\n")
+
+
+def compare_speed(
+    python: str, ours: dict, real: np.ndarray, size: str, turns: int, threads: int
+) -> None:
+    height, width = map(int, size.split("x"))
+    pairs = np.array(
+        [
+            [cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in pair]
+            for pair in real[np.linspace(0, len(real) - 1, 2 * turns).astype(int)]
+        ]
+    )
+    compiling = {}
+    for name, compute in ours.items():
+        start = time.process_time()
+        compute(pairs[0])
+        compiling[name] = time.process_time() - start
+    seconds: dict[str, list[float]] = {}
+    for turn in range(turns):
+        some = pairs[2 * turn : 2 * turn + 2]
+        for name in ("opencv", "skimage"):
+            seconds.setdefault(name, []).extend(by_peer(python, some, name, threads)[1])
+        for name, compute in ours.items():
+            seconds.setdefault(name, []).extend(by_ours(compute, some, threads)[1])
+    print(f"{size}, {threads} threads, {2 * turns} pairs: ms a pair, times faster than OpenCV")
+    for name, values in seconds.items():
+        faster = np.median(np.array(seconds["opencv"]) / np.array(values))
+        compiled = f"  (compiled in {compiling[name]:.0f} s)" if name in compiling else ""
+        print(f"  {name:10}{1e3 * np.median(values):10.1f}{faster:8.2f}{compiled}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--contrib_python", required=True)
+    parser.add_argument("--videos", required=True, type=pathlib.Path)
+    parser.add_argument("--num_frames", type=int, default=3, help="frames that are warped; 0: none")
+    parser.add_argument("--num_pairs", type=int, default=50, help="real pairs")
+    parser.add_argument("--turns", type=int, default=4, help="turns of two pairs at each size")
+    parser.add_argument("--sizes", default="224x224,256x340", help="sizes timed")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
+    cv2.setNumThreads(arguments.threads)
+    ours = {
+        "accurate": lambda pair: compute_tvl1(pair, TVL1Params.accurate()),
+        "fast": lambda pair: compute_tvl1(pair, TVL1Params.fast()),
+        "dis": compute_dis,
+    }
+    real = read_pairs(arguments.videos, arguments.num_pairs)
+    if arguments.num_frames:
+        compare_accuracy(arguments.contrib_python, ours, real, arguments.num_frames)
     for size in arguments.sizes.split(","):
-        height, width = map(int, size.split("x"))
-        timed = np.array(
-            [
-                [cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in pair]
-                for pair in real[: arguments.num_timed]
-            ]
+        compare_speed(
+            arguments.contrib_python, ours, real, size, arguments.turns, arguments.threads
         )
-        seconds = [by_opencv(arguments.contrib_python, timed)[1]]
-        seconds += [by_ours(compute, timed)[1] for compute in ours.values()]
-        milliseconds = [f"{1e3 * np.median(values):10.1f}" for values in seconds]
-        print(f"{size:14}" + "".join(milliseconds), flush=True)
 
 
 if __name__ == "__main__":

@@ -48,8 +48,9 @@ def test_whole_algorithm_agrees_with_the_reference():
     assert difference.max() < 1e-2
 
 
-def test_translation_is_found_on_every_frame_and_the_last_repeated():
-    flow = compute_tvl1(moving_right(num_frames=3))
+@pytest.mark.parametrize("params", [TVL1Params.accurate(), TVL1Params.fast()])
+def test_translation_is_found_on_every_frame_and_the_last_repeated(params):
+    flow = compute_tvl1(moving_right(num_frames=3), params)
     assert flow.shape == (3, *SIZE, 2) and flow.dtype == np.float32
     np.testing.assert_allclose(np.median(flow, axis=(1, 2)), [[1, 0]] * 3, atol=0.03)
     np.testing.assert_array_equal(flow[2], flow[1])

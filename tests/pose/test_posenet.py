@@ -172,17 +172,22 @@ def read_reference(path):
 @pytest.mark.data
 @pytest.mark.parametrize(("height", "width"), [(353, 481), (481, 641)])
 def test_the_couple_stands_where_corals_posenet_sees_it(real_data, height, width):
-    """Coral's network has the same architecture but other, quantised weights.
+    """Coral's network has the same architecture but other weights, trained for 8-bit numbers.
 
-    Its own results for this photograph at these two sizes differ by 2.3 px of 353 x 481 from one
-    another, so closer agreement than that would say nothing about the decoder.
+    Ours rounded to 8 bits a tensor finds nobody, so theirs cannot be these; rounding the
+    activations alone moves keypoints by 0.3 to 0.4 px. No shift, scale or rotation explains the
+    distance: the best affine map leaves 2.1 and 2.5 px, and its shift has opposite signs at the two
+    sizes. Their own results at the two sizes differ by 2.7 px of 353 x 481, ours by 2.2.
     """
     folder = real_data / "reference" / "pose" / "test_data"
     name = f"posenet_mobilenet_v1_075_{height}_{width}_quant_decoder_reference.csv"
     reference = read_reference(folder / name)
     network = load_posenet(real_data / "weights" / "posenet_mobilenet_v1_075")
     image = cv2.imread(str(folder / "test_couple.jpg"))[..., ::-1]
-    image = resize_frame(np.ascontiguousarray(image), height, width)
+    # As Coral's script resizes: the nearest pixel.
+    rows = ((np.arange(height) + 0.5) * image.shape[0] / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * image.shape[1] / width).astype(int)
+    image = image[rows][:, columns]
     outputs = network(image[None] / np.float32(127.5) - np.float32(1))
     fields = PoseFields(**{name: value[0].numpy() for name, value in outputs.items()})
     found = decode_poses(fields, 16, 5, DecoderParams())
@@ -190,5 +195,5 @@ def test_the_couple_stands_where_corals_posenet_sees_it(real_data, height, width
     found, reference = (people[people[:, 0, 0].argsort()] for people in (found, reference))
     sure = reference[..., 2] > 0.3
     error = np.hypot(*np.moveaxis(found - reference, -1, 0)[:2])[sure]
-    assert error.mean() <= 3.0 and error.max() <= 8.0
+    assert error.mean() <= 2.7 and error.max() <= 8.0
     assert np.abs(found - reference)[..., 2][sure].mean() <= 0.06
