@@ -14,6 +14,8 @@ from perfnet_tf.distill.losses import distillation_losses, term_names, weighted_
 from perfnet_tf.distill.teachers import Teacher, as_teacher
 from perfnet_tf.errors import check_choice
 from perfnet_tf.features import LABEL, POSE, RGB, STREAMS
+from perfnet_tf.models.rematerialization import rematerialization
+from perfnet_tf.models.synchronization import synchronized_batch_norm
 
 
 class Distiller(tf_keras.Model):
@@ -39,6 +41,8 @@ class Distiller(tf_keras.Model):
         stream: str | None = None,
         classes: Sequence[str] | None = None,
         render: PoseRenderConfig | None = None,
+        rematerialize: bool = False,
+        synchronize_batch_norm: bool = False,
     ) -> None:
         """Makes a distiller.
 
@@ -52,6 +56,7 @@ class Distiller(tf_keras.Model):
             classes: the student's class names in label order; checks the teachers' and brings
                 their logits into this order. None trusts them.
             render: how people are drawn for a student of the `pose` stream.
+            rematerialize, synchronize_batch_norm: see `TrainConfig`; for networks of this package.
 
         Raises:
             InputError: a teacher of other classes, a weight for no teacher, an unknown loss or
@@ -63,12 +68,23 @@ class Distiller(tf_keras.Model):
         check_choice("A student's stream", self.stream, STREAMS)
         self.distill_config = DistillConfig(loss, dict(teacher_weights or {}))
         self.render = render or PoseRenderConfig()
+        self.rematerialize = rematerialize
+        self.synchronize_batch_norm = synchronize_batch_norm
         ready = {name: as_teacher(name, teacher) for name, teacher in (teachers or {}).items()}
         if classes is not None:
             ready = {name: t.for_classes(name, classes) for name, t in ready.items()}
         # A function hides the teachers from Keras, which would otherwise train and save them.
         self._teachers = lambda: ready
 
+        # Each replica keeps its own: there is no minimum among the ways to join replicas' values.
+        self._first_bad_step = tf.Variable(
+            -1,
+            dtype=tf.int64,
+            trainable=False,
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            name="first_bad_step",
+        )
         terms = term_names(ready, self.distill_config)
         self._loss_metrics = {
             name: tf_keras.metrics.Mean(name) for name in ("loss", *terms, "weight_decay")
@@ -104,7 +120,11 @@ class Distiller(tf_keras.Model):
         teacher_logits = self._teacher_logits(batch)
 
         with tf.GradientTape() as tape:
-            student_logits = self.student(frames, training=True)
+            with (
+                rematerialization(self.rematerialize),
+                synchronized_batch_norm(self.synchronize_batch_norm),
+            ):
+                student_logits = self.student(frames, training=True)
             # Gradients are summed over replicas, so each replica's loss is its share of the whole.
             terms = distillation_losses(
                 labels, student_logits, teacher_logits, self.distill_config, clips * replicas
@@ -113,7 +133,9 @@ class Distiller(tf_keras.Model):
             loss = weighted_sum(terms, self.distill_config) + decay  # Eq. 1
 
         variables = self.student.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        gradients = tape.gradient(loss, variables)
+        self._note_if_not_finite([loss, *gradients])
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         shares = {"loss": loss, **terms, "weight_decay": decay}
         # A Mean averages over replicas what has to be summed.
         whole = {name: share * replicas for name, share in shares.items()}
@@ -135,6 +157,22 @@ class Distiller(tf_keras.Model):
         loss = weighted_sum(terms, self.distill_config) + decay
         self._update_metrics({"loss": loss, **terms, "weight_decay": decay}, student_logits, labels)
         return {metric.name: metric.result() for metric in self.metrics}
+
+    def first_bad_step(self) -> int | None:
+        """The first step whose loss or gradients were not finite here; 0 is the first of all.
+
+        Counted on the device, so that steps that run as one call are told apart. A machine of
+        several workers sees its own replicas only.
+        """
+        strategy = self.distribute_strategy
+        steps = [int(value) for value in strategy.experimental_local_results(self._first_bad_step)]
+        return min((step for step in steps if step >= 0), default=None)
+
+    def _note_if_not_finite(self, values: Sequence[tf.Tensor | None]) -> None:
+        finite = [tf.reduce_all(tf.math.is_finite(value)) for value in values if value is not None]
+        step = tf.cast(self.optimizer.iterations, tf.int64)
+        bad = (self._first_bad_step < 0) & ~tf.reduce_all(finite)
+        self._first_bad_step.assign(tf.where(bad, step, self._first_bad_step))
 
     def _student_stream(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
         return streams_of(batch, [self.stream], self.render)[self.stream]

@@ -10,6 +10,8 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.errors import InputError
+from perfnet_tf.models.rematerialization import is_recomputing
+from perfnet_tf.models.synchronization import global_moments, is_synchronized
 
 PACKAGE = "perfnet_tf"
 
@@ -72,10 +74,32 @@ class VideoBatchNormalization(tf_keras.layers.BatchNormalization):
     def call(self, inputs: tf.Tensor, training: Any = None) -> tf.Tensor:
         """Normalises `[batch, frames, height, width, channels]`; with batch moments in training."""
         frames = tf.reshape(inputs, _merged_frames(inputs))
-        normalized = super().call(frames, training=training)
+        if training and is_synchronized():
+            normalized = self._normalize_over_replicas(frames)
+        else:
+            normalized = super().call(frames, training=training)
         outputs = tf.reshape(normalized, _static_or_dynamic_shape(inputs))
         outputs.set_shape(inputs.shape)
         return outputs
+
+    def add_update(self, updates: Any) -> None:
+        """Changes the moving moments, once a step."""
+        if not is_recomputing():
+            super().add_update(updates)
+
+    def _normalize_over_replicas(self, frames: tf.Tensor) -> tf.Tensor:
+        mean, variance, count = global_moments(frames)
+        unbiased = variance * count / tf.maximum(count - 1.0, 1.0)
+        if not is_recomputing():
+            for moving, value in ((self.moving_mean, mean), (self.moving_variance, unbiased)):
+                moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
+        scale = tf.math.rsqrt(variance + self.epsilon)
+        if self.scale:
+            scale = scale * self.gamma
+        outputs = (tf.cast(frames, tf.float32) - mean) * scale
+        if self.center:
+            outputs = outputs + self.beta
+        return tf.cast(outputs, frames.dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

@@ -17,6 +17,7 @@ from perfnet_tf.models.layers import (
     FeatureGating,
     VideoMaxPool,
 )
+from perfnet_tf.models.rematerialization import call_block
 from perfnet_tf.models.video_model import VideoModel
 
 
@@ -143,7 +144,7 @@ class ResidualBlock(tf_keras.layers.Layer):
         """The block's output."""
         outputs = inputs
         for cell in self.cells:
-            outputs = cell(outputs, training=training)
+            outputs = call_block(cell, outputs, training=training)
         return outputs if self.gating is None else self.gating(outputs)
 
 
@@ -256,7 +257,7 @@ class ResNet3D50(VideoModel):
 
     def feature_maps(self, inputs: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
         """Table 1, row by row."""
-        maps = {"conv1": self.conv1(inputs, training=training)}
+        maps = {"conv1": call_block(self.conv1, inputs, training=training)}
         maps["pool1"] = outputs = self.pool1(maps["conv1"])
         for spec, block in zip(BLOCKS, self.blocks, strict=True):
             maps[spec.name] = outputs = block(outputs, training=training)

@@ -18,6 +18,7 @@ from perfnet_tf.models.layers import (
     TemporalIdentity,
     VideoMaxPool,
 )
+from perfnet_tf.models.rematerialization import call_block
 from perfnet_tf.models.video_model import VideoModel
 
 
@@ -280,8 +281,11 @@ class S3D(VideoModel):
         maps: dict[str, tf.Tensor] = {}
         outputs = inputs
         for name, stage in self.stages.items():
-            pools = isinstance(stage, VideoMaxPool)
-            maps[name] = outputs = stage(outputs) if pools else stage(outputs, training=training)
+            if isinstance(stage, VideoMaxPool):
+                outputs = stage(outputs)
+            else:
+                outputs = call_block(stage, outputs, training=training)
+            maps[name] = outputs
         return maps
 
     def pool(self, features: tf.Tensor) -> tf.Tensor:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from perfnet_tf.config import ModelConfig
 from perfnet_tf.models.layers import BatchNormOptions, ConvUnit
+from perfnet_tf.models.rematerialization import call_block
 from perfnet_tf.models.video_model import VideoModel
 
 
@@ -29,7 +31,7 @@ class TinyNetwork(VideoModel):
         return "s3d_g"
 
     def feature_maps(self, inputs: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
-        return {"unit": self.unit(inputs, training=training)}
+        return {"unit": call_block(self.unit, inputs, training=training)}
 
 
 def build_tiny(config: ModelConfig, num_classes: int, stream: str = "rgb") -> VideoModel:
@@ -41,3 +43,15 @@ def build_tiny(config: ModelConfig, num_classes: int, stream: str = "rgb") -> Vi
         weight_decay=config.weight_decay,
         **config.options,
     ).build_for_stream()
+
+
+def fixed_weights(model: VideoModel, seed: int = 0) -> None:
+    """Gives a built network weights that depend on the seed and their shapes only."""
+    random = np.random.default_rng(seed)
+    for variable in model.trainable_variables:
+        fan_in = max(int(np.prod(variable.shape[:-1])), 1)
+        scale = 1.0 / np.sqrt(fan_in) if len(variable.shape) > 1 else 0.1
+        noise = random.normal(0, scale, variable.shape)
+        # Scales of batch norm start at 1 and stay near it.
+        base = 1.0 if "gamma" in variable.name else 0.0
+        variable.assign((base + noise).astype(np.float32))

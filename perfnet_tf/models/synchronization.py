@@ -1,0 +1,56 @@
+"""Batch normalisation over the clips of all replicas, as if one device held them."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+
+class _State(threading.local):  # replicas of a strategy are traced by a thread each
+    synchronized = False
+
+
+_state = _State()
+
+
+@contextlib.contextmanager
+def synchronized_batch_norm(enabled: bool = True) -> Iterator[None]:
+    """Inside the block, batch norm in training takes the moments of all replicas' clips."""
+    before, _state.synchronized = _state.synchronized, enabled
+    try:
+        yield
+    finally:
+        _state.synchronized = before
+
+
+def is_synchronized() -> bool:
+    """Whether batch norm must ask the other replicas."""
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    return _state.synchronized and replicas > 1
+
+
+def global_moments(inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Moments over all but the last axis, and over all replicas. For a replica's context.
+
+    Squares are summed around the mean, for which the replicas meet twice: the difference of two
+    large sums, as in Keras' own synchronised layer, loses what float32 has of small variances.
+
+    Args:
+        inputs: `[..., channels]`.
+
+    Returns:
+        float32 mean `[channels]`, biased variance `[channels]`, and number of values a channel.
+    """
+    context = tf.distribute.get_replica_context()
+    values = tf.cast(inputs, tf.float32)
+    axes = list(range(values.shape.rank - 1))
+    count = tf.cast(tf.size(values) / tf.shape(values)[-1], tf.float32)
+    sums = tf.concat([tf.reduce_sum(values, axes), count[None]], 0)  # [channels + 1]
+    sums = context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
+    mean, count = sums[:-1] / sums[-1], sums[-1]
+    squares = tf.reduce_sum(tf.math.squared_difference(values, mean), axes)
+    variance = context.all_reduce(tf.distribute.ReduceOp.SUM, squares) / count
+    return mean, variance, count

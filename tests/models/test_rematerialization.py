@@ -1,0 +1,107 @@
+"""Recomputed activations and synchronised moments change what is kept, not what comes out."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny_network import fixed_weights
+
+from perfnet_tf.models.factory import build_model
+from perfnet_tf.models.layers import VideoBatchNormalization
+from perfnet_tf.models.rematerialization import rematerialization
+
+CLASSES = 3
+OPTIONS = {"width_multiplier": 0.01, "dropout_rate": 0.0}
+
+
+def step_of(model, *, enabled):
+    """A graph that gives the loss and all gradients, and updates the moving moments."""
+
+    def step(frames):
+        with tf.GradientTape() as tape:
+            with rematerialization(enabled):
+                logits = model(frames, training=True)
+            loss = tf.reduce_sum(logits * tf.constant([[1.0, -2.0, 0.5], [0.3, 1.0, -1.0]]))
+        return [loss, *tape.gradient(loss, model.trainable_variables)]
+
+    return step
+
+
+def clips(shape=(2, 5, 24, 20, 3)):
+    return tf.constant(np.random.default_rng(0).random(shape, np.float32))
+
+
+@pytest.mark.parametrize("backbone", ["r3d50_g", "s3d_g"])
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
+def test_gradients_and_moving_moments_are_those_of_a_plain_step(backbone, jit_compile):
+    if jit_compile and backbone == "r3d50_g":
+        pytest.skip("compiling takes long, and one network shows it")
+    results = []
+    for enabled in (False, True):
+        model = build_model(backbone, CLASSES, **OPTIONS)
+        fixed_weights(model)
+        step = tf.function(
+            step_of(model, enabled=enabled), autograph=False, jit_compile=jit_compile
+        )
+        values = [value.numpy() for value in step(clips())]
+        moments = [v.numpy() for v in model.non_trainable_variables]
+        results.append((values, moments))
+    names = [v.name for v in model.trainable_variables]
+    (plain, plain_moments), (again, again_moments) = results
+    assert any(np.abs(gradient).max() > 1e-3 for gradient in plain[1:])
+    for name, one, other in zip(["loss", *names], plain, again, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5, err_msg=name)
+    assert len(plain_moments) > 10
+    for one, other in zip(plain_moments, again_moments, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+
+
+def test_what_is_recomputed_is_really_computed_twice():
+    """In the graph that is handed to XLA: one more convolution of each kind than without."""
+    counts = []
+    for enabled in (False, True):
+        model = build_model("s3d_g", CLASSES, **OPTIONS)
+        step = tf.function(step_of(model, enabled=enabled), autograph=False)
+        graph = step.get_concrete_function(tf.TensorSpec([2, 5, 24, 20, 3])).graph
+        counts.append(sum(op.type in ("Conv2D", "Conv3D") for op in graph.get_operations()))
+    assert counts[1] == 2 * counts[0]
+
+
+def test_the_second_computation_survives_the_compiler():
+    """XLA merges equal computations; what is left of the memory saved is what counts."""
+    layer = [tf.Variable(tf.eye(64) * 0.5, name=f"kernel{i}") for i in range(12)]
+
+    class Block:
+        def __init__(self, kernel):
+            self.kernel = kernel
+
+        def __call__(self, inputs, training):
+            return tf.nn.tanh(tf.nn.tanh(inputs @ self.kernel) * 2.0) + tf.sin(inputs)
+
+    from perfnet_tf.models.rematerialization import call_block
+
+    def compiled(enabled):
+        def step(inputs):
+            with tf.GradientTape() as tape, rematerialization(enabled):
+                outputs = inputs
+                for kernel in layer:
+                    outputs = call_block(Block(kernel), outputs, training=True)
+                loss = tf.reduce_sum(outputs)
+            return tape.gradient(loss, layer)
+
+        function = tf.function(step, autograph=False, jit_compile=True)
+        text = function.experimental_get_compiler_ir(tf.zeros([256, 64]))(stage="optimized_hlo")
+        return text.count(" tanh(")
+
+    assert compiled(True) > compiled(False)
+
+
+def test_batch_norm_without_training_or_outside_is_a_plain_layer():
+    layer = VideoBatchNormalization(momentum=0.5)
+    frames = clips((2, 3, 4, 5, 6))
+    with rematerialization():
+        layer(frames, training=False)
+    np.testing.assert_array_equal(layer.moving_mean, np.zeros(6))
+    layer(frames, training=True)
+    np.testing.assert_allclose(
+        layer.moving_mean, 0.5 * np.mean(frames, axis=(0, 1, 2, 3)), rtol=1e-5
+    )
