@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pathlib
+import sys
 from collections.abc import Callable, Sequence
 
 from absl import flags
@@ -84,6 +86,17 @@ class Command:
             default = "" if flag.default in (None, []) else f" (default: {_shown(flag.default)})"
             lines.append(f"  --{name}{required}: {flag.help}{default}")
         return "\n".join(lines)
+
+
+def tell_of_code(model: str) -> None:
+    """Says on standard error what loading a SavedModel means, if `model` may be one."""
+    if "://" not in model and not (pathlib.Path(model) / "saved_model.pb").is_file():
+        return
+    print(
+        f"note: {model} is a SavedModel: loading it runs code from it. Use models that you trust.",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _shown(default: object) -> str:

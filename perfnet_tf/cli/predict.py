@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from perfnet_tf.cli.command import Command
+from perfnet_tf.cli.command import Command, tell_of_code
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
 
@@ -46,6 +46,7 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
 
     files = list_videos(videos)
     outputs = _outputs(arguments.output, files) if arguments.output else [None] * len(files)
+    tell_of_code(arguments.model)
     model = load_saved_model(arguments.model)
     clip = None
     if arguments.clip is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -68,7 +69,17 @@ class ClipScores:
                     arrays["logits"],
                     tuple(arrays["classes"].tolist()),
                 )
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except (
+            OSError,
+            EOFError,
+            KeyError,
+            ValueError,
+            TypeError,
+            NotImplementedError,
+            RuntimeError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
             raise InputError(
                 f"{os.fspath(path)} is not an .npz of scores ({error}). "
                 "Name a logits file that `perfnet evaluate` wrote."

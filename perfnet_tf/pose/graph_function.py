@@ -20,6 +20,24 @@ _FUSED = {
 _CONVOLUTION_ATTRIBUTES = ("T", "strides", "padding", "dilations", "data_format")
 _ACTIVATIONS = ("Relu", "Relu6", "Elu", "Sigmoid", "Tanh")
 
+#: What a pose network may be made of: functions of their inputs. TensorFlow has operations that
+#: read and write files and run Python, and a graph from elsewhere could name those.
+_ALLOWED = frozenset(
+    """
+    Abs Add AddN AddV2 All Any ArgMax ArgMin AvgPool BatchToSpaceND BiasAdd BroadcastTo Cast Ceil
+    ClipByValue Concat ConcatV2 Const Conv2D Conv2DBackpropInput Cumsum DepthToSpace
+    DepthwiseConv2dNative Div DivNoNan Elu Equal Exp ExpandDims Fill Floor FloorDiv FloorMod
+    FusedBatchNorm FusedBatchNormV3 Gather GatherNd GatherV2 Greater GreaterEqual Identity IdentityN
+    LeakyRelu Less LessEqual LinSpace Log LogicalAnd LogicalNot LogicalOr MatMul Max MaxPool Maximum
+    Mean Min Minimum MirrorPad Mul Neg NoOp NonMaxSuppressionV3 NonMaxSuppressionV4
+    NonMaxSuppressionV5 NotEqual OneHot OnesLike Pack Pad PadV2 Placeholder Pow Prelu Prod Range
+    Rank RealDiv Reciprocal Relu Relu6 Reshape ResizeBilinear ResizeNearestNeighbor ReverseV2 Round
+    Rsqrt ScatterNd Select SelectV2 Selu Shape Sigmoid Sign Size Slice Softmax Softplus SpaceToBatchND
+    SpaceToDepth Split SplitV Sqrt Square SquaredDifference Squeeze StopGradient StridedSlice Sub
+    Sum Tanh TensorScatterUpdate Tile TopKV2 Transpose Unpack Where ZerosLike
+    """.split()
+)
+
 
 def graph_function(
     graph: GraphModel, feed: str, fetches: Mapping[str, str], shape: list[int | None]
@@ -36,9 +54,11 @@ def graph_function(
         A function from the placeholder's tensor to a dict of results.
 
     Raises:
-        InputError: the graph has a fused activation that is not known here.
+        InputError: the graph has a fused activation that is not known here, or an operation that
+            is no plain function of its inputs.
     """
     definition = _graph_def(graph, feed, shape)
+    _check_operations(graph, definition)
 
     def run() -> None:
         tf.graph_util.import_graph_def(definition, name="")
@@ -71,6 +91,17 @@ def _graph_def(graph: GraphModel, feed: str, shape: list[int | None]) -> tf.comp
             constant.attr["value"].tensor.CopyFrom(value)
             constant.attr["dtype"].type = value.dtype
     return definition
+
+
+def _check_operations(graph: GraphModel, definition: tf.compat.v1.GraphDef) -> None:
+    nodes = [*definition.node, *(n for f in definition.library.function for n in f.node_def)]
+    strangers = sorted({node.op for node in nodes} - _ALLOWED)
+    if strangers:
+        raise InputError(
+            f"A pose network is made of plain arithmetic. Received: {graph.path} with "
+            f"{', '.join(strangers[:3])}. Fetch it from where it is published: "
+            "perfnet pose-weights."
+        )
 
 
 def _split(graph: GraphModel, node: Mapping[str, Any]) -> list[dict[str, Any]]:

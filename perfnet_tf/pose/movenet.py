@@ -19,7 +19,7 @@ from perfnet_tf.pose.estimator import People, assemble_people
 from perfnet_tf.pose.graph_function import graph_function
 from perfnet_tf.pose.published import weights_help
 from perfnet_tf.pose.skeleton import NUM_KEYPOINTS
-from perfnet_tf.pose.weights import GraphModel, read_graph_model
+from perfnet_tf.pose.weights import GraphModel, damaged_graph_told, read_graph_model
 
 _JSON_NAMES = ("movenet-multipose.json", "model.json")
 #: Numbers per person: y, x, score of 17 keypoints; y_min, x_min, y_max, x_max and score of the box.
@@ -50,9 +50,10 @@ class GraphMoveNet:
 
     def at(self, height: int, width: int) -> tf.types.experimental.Callable:
         """See `MoveNet`; the graph's own size is replaced, so that its constants fold away."""
-        run = graph_function(
-            self._graph, self._feed, {"people": self._fetch}, [1, height, width, 3]
-        )
+        with damaged_graph_told(self._graph.path):
+            run = graph_function(
+                self._graph, self._feed, {"people": self._fetch}, [1, height, width, 3]
+            )
         return lambda frames: run(frames)["people"]
 
 

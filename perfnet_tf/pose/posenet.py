@@ -19,7 +19,7 @@ from perfnet_tf.pose.posenet_decoder import DecoderParams, PoseFields, decode_po
 from perfnet_tf.pose.posenet_mobilenet import MobilePoseNet, convolutions_of
 from perfnet_tf.pose.posenet_resnet import ResNetPoseNet, is_resnet
 from perfnet_tf.pose.published import weights_help
-from perfnet_tf.pose.weights import read_graph_model
+from perfnet_tf.pose.weights import damaged_graph_told, read_graph_model
 
 _JSON_NAMES = ("posenet.json", "model-stride16.json", "model.json")
 
@@ -54,7 +54,8 @@ def load_posenet(weights: str | os.PathLike[str] | None) -> PoseNetwork:
     if weights is None:
         raise InputError(weights_help("posenet"))
     graph = read_graph_model(weights, preferred=_JSON_NAMES)
-    return ResNetPoseNet(graph) if is_resnet(graph) else MobilePoseNet(convolutions_of(graph))
+    with damaged_graph_told(graph.path):
+        return ResNetPoseNet(graph) if is_resnet(graph) else MobilePoseNet(convolutions_of(graph))
 
 
 class PoseNetEstimator:

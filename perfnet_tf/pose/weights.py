@@ -2,7 +2,8 @@
 
 The JSON holds the GraphDef (`modelTopology`) and a manifest of binary files, whose bytes are the
 weights one after another, little-endian. Weights may be stored as float16 or as uint8 or uint16
-with a scale and a minimum. Nothing in these files is code, so reading them runs none.
+with a scale and a minimum. Reading them runs nothing; what runs a graph (`graph_function`) takes
+arithmetic only.
 
 Source: the format written by `tensorflowjs_converter --output_format=tfjs_graph_model`.
 """
@@ -10,11 +11,12 @@ Source: the format written by `tensorflowjs_converter --output_format=tfjs_graph
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -57,9 +59,11 @@ class GraphModel:
 
     def _source(self, name: str) -> str:
         name = name.lstrip("^").split(":")[0]
-        while self.nodes[name]["op"] == "Identity":
+        for _ in range(len(self.nodes)):
+            if self.nodes[name]["op"] != "Identity":
+                return name
             name = self.nodes[name]["input"][0].split(":")[0]
-        return name
+        raise InputError(f"{self.path} has a circle of Identity nodes at {name}.")
 
 
 def read_graph_model(path: str | os.PathLike[str], preferred: Iterable[str] = ()) -> GraphModel:
@@ -87,9 +91,27 @@ def read_graph_model(path: str | os.PathLike[str], preferred: Iterable[str] = ()
             for group in content["weightsManifest"]
             for name, value in _read_group(path, group).items()
         }
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"The weight manifest of {path} is malformed: {error!r}.") from error
     return GraphModel(path, nodes, weights, topology, content.get("signature") or {})
+
+
+@contextlib.contextmanager
+def damaged_graph_told(path: Path) -> Iterator[None]:
+    """Turns what goes wrong while a network is built from a graph into `InputError`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # a graph may be wrong in as many ways as TensorFlow has checks
+        reason = str(error).strip().splitlines()
+        raise InputError(
+            f"{path} is damaged, or of another network: {type(error).__name__}: "
+            f"{reason[0][:200] if reason else 'no reason given'}. Fetch it again: "
+            "perfnet pose-weights."
+        ) from error
 
 
 def string_attribute(node: Mapping[str, Any], name: str) -> str:
@@ -134,7 +156,7 @@ def _find_json(path: Path, preferred: Iterable[str]) -> Path:
 def _load_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON: {error}.") from error
 
 
@@ -149,6 +171,9 @@ def _is_graph_model(content: Any) -> bool:
 
 def _read_group(path: Path, group: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The weights of one group of the manifest, whose files are read as one run of bytes."""
+    outside = [name for name in group["paths"] if PurePosixPath(name).name != name or name == ".."]
+    if outside:
+        raise InputError(f"{path} names a file outside of its folder: {outside[0]!r}.")
     files = [path.parent / name for name in group["paths"]]
     missing = [file.name for file in files if not file.is_file()]
     if missing:

@@ -1,7 +1,7 @@
 """Makes records in processes of their own: a decoder that crashes costs one clip, not the run.
 
-`WorkerProcess` starts `python -m perfnet_tf.records.worker` and talks to it in lines of JSON: the
-settings once, then a clip a line, an outcome a line. The process ends with the one that started it.
+`WorkerProcess` starts `serve` in another process and talks to it in lines of JSON: the settings
+once, then a clip a line, an outcome a line. The process ends with the one that started it.
 """
 
 from __future__ import annotations
@@ -39,6 +39,13 @@ from perfnet_tf.records.staging import (
 #: A crash may be another's doing, such as too little memory for a moment.
 _TRIES = 2
 
+
+#: Not `python -m`, which looks for modules in the current folder first: it may hold a stranger's
+#: videos, and a cv2.py among them.
+_START = (
+    "import sys; sys.path[:] = [path for path in sys.path if path]; "
+    "from perfnet_tf.records.worker import serve; serve()"
+)
 
 #: Seconds for a process to end after a signal. One that waits for a dead network disk never does.
 _PATIENCE = 10
@@ -198,7 +205,7 @@ class WorkerProcess:
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         with open(self._log, "ab") as log:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "perfnet_tf.records.worker"],
+                [sys.executable, "-c", _START],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -291,8 +298,8 @@ def _describe_death(status: int) -> str:
     return f"The process that decoded it was killed by {name}.{hint if name == 'SIGKILL' else ''}"
 
 
-def _serve() -> None:
-    """The child: settings, then clips, until standard input ends."""
+def serve() -> None:
+    """Runs the child: settings, then clips, until standard input ends."""
     # Control-C is the parent's to handle: a child that dies of it is no failed clip. A session of
     # its own would spare it, too, but Linux gives each session the same share of the processor,
     # whatever its `nice`: the workers would starve everything else.
@@ -340,7 +347,3 @@ def _share_machine(num_threads: int) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
-
-
-if __name__ == "__main__":
-    _serve()

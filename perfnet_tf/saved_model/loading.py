@@ -11,6 +11,7 @@ import tf_keras
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.models.factory import build_from_config
+from perfnet_tf.saved_model.inference import InferenceModule
 from perfnet_tf.saved_model.info import INFO_FILE, LABELS_FILE, ModelInfo
 
 
@@ -57,7 +58,7 @@ def load_saved_model(path: str | os.PathLike[str]) -> LoadedModel:
     folder, labels, info = _read_assets(path)
     try:
         module = tf.saved_model.load(str(folder))
-    except (OSError, ValueError, tf.errors.OpError) as error:
+    except (OSError, ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
         raise _damaged(folder, error) from error
     return LoadedModel(folder, labels, info, module)
 
@@ -73,9 +74,15 @@ def restore_model(
         The model, its class names in the order of the logits, and where it comes from.
 
     Raises:
-        InputError: as `load_saved_model`, or the weights do not fit the network of `model.json`.
+        InputError: as `load_saved_model`, the export is for inference only, or the weights do not
+            fit the network of `model.json`.
     """
     folder, labels, info = _read_assets(path)
+    if info.inference_precision is not None:
+        raise InputError(
+            "Only an export that can be trained has weights to restore. "
+            f"Received: {folder}, frozen for inference. Export the run without --inference_only."
+        )
     experiment = info.experiment
     model = build_from_config(experiment.model, len(labels), experiment.stream)
     try:
@@ -83,9 +90,37 @@ def restore_model(
         # In this order they were exported: `RecognizerModule.variables`.
         for index, variable in enumerate(model.variables):
             variable.assign(reader.get_tensor(f"variables/{index}/.ATTRIBUTES/VARIABLE_VALUE"))
-    except (OSError, ValueError, tf.errors.OpError) as error:
+    except (OSError, ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
         raise _damaged(folder, error) from error
     return model, labels, info
+
+
+def load_for_inference(
+    path: str | os.PathLike[str], *, precision: str | None = None
+) -> LoadedModel:
+    """Loads an export to classify with: folded and frozen, whatever it was exported for.
+
+    Of an export that can be trained only the numbers and `model.json` are read, as in
+    `restore_model`; one for inference only is loaded as `load_saved_model` does, code and all.
+
+    Args:
+        path: folder of an export.
+        precision: `float32` or `bfloat16`; None is float32, or what the export computes in.
+
+    Raises:
+        InputError: as `restore_model`, or the export is frozen in another precision.
+    """
+    folder, labels, info = _read_assets(path)
+    if info.inference_precision is not None:
+        if precision not in (None, info.inference_precision):
+            raise InputError(
+                f"{folder} is frozen in {info.inference_precision}. Received: {precision}. "
+                "Leave the precision out, or export the run again."
+            )
+        return load_saved_model(folder)
+    model, labels, info = restore_model(folder)
+    module = InferenceModule(model, precision=precision or "float32")
+    return LoadedModel(folder, labels, info, module)
 
 
 def _read_assets(path: str | os.PathLike[str]) -> tuple[pathlib.Path, tuple[str, ...], ModelInfo]:

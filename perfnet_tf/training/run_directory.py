@@ -84,7 +84,7 @@ def load_run(path: str | pathlib.Path, *, precision: str = "float32") -> Run:
     try:
         status = checkpoint.read(str(folder / WEIGHTS_PREFIX))
         status.assert_existing_objects_matched().expect_partial()
-    except (AssertionError, ValueError, tf.errors.OpError) as error:
+    except (AssertionError, ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
         raise InputError(
             f"The weights in {folder} are not those of the network in its {CONFIG_FILE}: "
             f"{str(error).splitlines()[0]} Train or import it again."
@@ -110,7 +110,9 @@ def read_run(
             f"A run is a folder with {CONFIG_FILE}, {CLASSES_FILE} and {RUN_FILE}, as perfnet "
             f"train, distill, finetune and import make it. Received: {folder}."
         ) from error
-    except json.JSONDecodeError as error:
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:  # also bytes that are no text
         raise InputError(f"{folder / RUN_FILE} is not valid JSON: {error}.") from error
     return config, classes, record
 
