@@ -32,9 +32,9 @@ _ALLOWED = frozenset(
     Mean Min Minimum MirrorPad Mul Neg NoOp NonMaxSuppressionV3 NonMaxSuppressionV4
     NonMaxSuppressionV5 NotEqual OneHot OnesLike Pack Pad PadV2 Placeholder Pow Prelu Prod Range
     Rank RealDiv Reciprocal Relu Relu6 Reshape ResizeBilinear ResizeNearestNeighbor ReverseV2 Round
-    Rsqrt ScatterNd Select SelectV2 Selu Shape Sigmoid Sign Size Slice Softmax Softplus SpaceToBatchND
-    SpaceToDepth Split SplitV Sqrt Square SquaredDifference Squeeze StopGradient StridedSlice Sub
-    Sum Tanh TensorScatterUpdate Tile TopKV2 Transpose Unpack Where ZerosLike
+    Rsqrt ScatterNd Select SelectV2 Selu Shape Sigmoid Sign Size Slice Softmax Softplus
+    SpaceToBatchND SpaceToDepth Split SplitV Sqrt Square SquaredDifference Squeeze StopGradient
+    StridedSlice Sub Sum Tanh TensorScatterUpdate Tile TopKV2 Transpose Unpack Where ZerosLike
     """.split()
 )
 
