@@ -1,0 +1,118 @@
+"""An export learns in each of the three worlds that TensorFlow users live in."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_hub as hub
+import tf_keras
+
+STEPS = 5
+
+
+def train_by_hand(path, clips, labels):
+    """`hub.load` and a loop of one's own: losses, and the module."""
+    module = hub.load(path)
+    optimizer = tf_keras.optimizers.SGD(0.05, momentum=0.9)
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            logits = module(clips, training=True)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            loss = tf.reduce_mean(losses) + tf.add_n([f() for f in module.regularization_losses])
+        variables = module.trainable_variables
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return loss
+
+    return [float(step()) for _ in range(STEPS)], module
+
+
+def train_by_tf_keras(path, clips, labels):
+    """`hub.KerasLayer` under `fit` of tf_keras: losses, and the module."""
+    layer = hub.KerasLayer(path, trainable=True)
+    model = tf_keras.Sequential([layer])
+    model.compile(
+        tf_keras.optimizers.SGD(0.05, momentum=0.9),
+        tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    history = model.fit(clips, labels, batch_size=len(clips), epochs=STEPS, verbose=0)
+    return history.history["loss"], layer.resolved_object
+
+
+@pytest.fixture(scope="session")
+def train_by_keras3(keras3_layer):
+    """The layer of `export/keras3_layer.py` under `fit` of Keras 3: losses, and the module."""
+
+    def train(path, clips, labels):
+        layer = keras3_layer(path)
+        model = keras.Sequential([layer])
+        model.compile(
+            keras.optimizers.SGD(0.05, momentum=0.9),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        history = model.fit(clips, labels, batch_size=len(clips), epochs=STEPS, verbose=0)
+        return history.history["loss"], layer._module
+
+    return train
+
+
+@pytest.fixture
+def keras_losses(fresh_model, real_clips):
+    """What the exported network's own losses are, trained by tf_keras without any export."""
+    model = fresh_model
+    model.compile(
+        tf_keras.optimizers.SGD(0.05, momentum=0.9),
+        tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    clips, labels = real_clips
+    history = model.fit(clips, labels, batch_size=len(clips), epochs=STEPS, verbose=0)
+    return history.history["loss"]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("world", ["hub.load", "hub.KerasLayer", "Keras 3"])
+def test_fine_tuning_on_real_clips_is_that_of_the_keras_model_and_changes_every_weight(
+    exported, real_clips, keras_losses, train_by_keras3, world
+):
+    worlds = {
+        "hub.load": train_by_hand,
+        "hub.KerasLayer": train_by_tf_keras,
+        "Keras 3": train_by_keras3,
+    }
+    model, path = exported
+    losses, module = worlds[world](path, *real_clips)
+    np.testing.assert_allclose(losses, keras_losses, rtol=1e-3)
+    assert losses[-1] < losses[0]
+    for ours, original in zip(module.variables, model.variables, strict=True):
+        assert ours.name == original.name
+        assert not np.array_equal(ours, original), ours.name
+
+
+def test_weight_decay_is_the_models_in_every_world(exported, keras3_layer):
+    model, path = exported
+    decay = tf.add_n(model.losses).numpy()
+    module = hub.load(path)
+    np.testing.assert_allclose(sum(f() for f in module.regularization_losses), decay, rtol=1e-6)
+    np.testing.assert_allclose(sum(hub.KerasLayer(module, trainable=True).losses), decay, rtol=1e-6)
+    layer = keras3_layer(path)
+    layer(np.zeros([1, 8, 48, 64, 3], np.float32))
+    np.testing.assert_allclose(sum(layer.losses), decay, rtol=1e-6)
+
+
+# Every axis has another size; 41 and 57 are odd, and so are the maps after each stride.
+@pytest.mark.parametrize(
+    "shape", [(1, 8, 48, 64), (3, 16, 41, 57), (1, 37, 64, 40), (3, 64, 33, 48)]
+)
+def test_one_module_takes_every_length_size_and_batch(loaded, shape):
+    model, module = loaded
+    clips = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    expected = model(clips, training=False).numpy()
+    difference = np.abs(module(clips) - expected).max()
+    assert difference <= 1e-5 * np.abs(expected).max()
+
+
+@pytest.fixture(scope="session")
+def loaded(exported):
+    model, path = exported
+    return model, hub.load(path)
