@@ -12,7 +12,8 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.records.prepare_config import PrepareConfig
 from perfnet_tf.records.schema import SourceClip
 from perfnet_tf.records.staging import ClipOutcome, Journal, PreparationError, Staging
-from perfnet_tf.records.worker import LocalWorker, WorkerProcess
+from perfnet_tf.records.worker import LocalWorker
+from perfnet_tf.records.worker_process import WorkerProcess
 
 
 @contextlib.contextmanager
@@ -143,8 +144,8 @@ def run_pipeline(
     if any(option.startswith("--runner") for option in beam_options):
         pipeline = beam.Pipeline(options=PipelineOptions([*beam_options]))
     else:
-        # Threads of this process that each wait for a process of their own (`records.worker`):
-        # one of those that dies costs a clip, and not the run.
+        # Threads of this process that each wait for a process of their own
+        # (`records.worker_process`): one of those that dies costs a clip, and not the run.
         mode = "multi_threading" if num_workers > 1 else "in_memory"
         options = PipelineOptions(
             [

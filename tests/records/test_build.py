@@ -20,7 +20,7 @@ from perfnet_tf.records import beam_pipeline, build, reader, schema
 from perfnet_tf.records.build import PreparationError, build_records
 from perfnet_tf.records.prepare_config import PrepareConfig
 from perfnet_tf.records.staging import Journal, Staging, clip_key, exclusive
-from perfnet_tf.records.worker import WorkerProcess
+from perfnet_tf.records.worker_process import WorkerProcess
 
 CONFIG = PrepareConfig(
     name="toy", short_side=24, pose="keypoints", max_people=2, flow="dis", clips_per_shard=2

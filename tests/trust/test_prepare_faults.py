@@ -22,7 +22,7 @@ from perfnet_tf.records import build, reader, schema, shards
 from perfnet_tf.records.build import PreparationError, build_records
 from perfnet_tf.records.prepare_config import PrepareConfig
 from perfnet_tf.records.staging import Staging, clip_key
-from perfnet_tf.records.worker import WorkerProcess
+from perfnet_tf.records.worker_process import WorkerProcess
 
 CONFIG = PrepareConfig(name="toy", short_side=24, pose="none", flow="none", clips_per_shard=3)
 

@@ -347,7 +347,7 @@ def test_modules_beside_the_videos_are_not_imported(tmp_path, monkeypatch):
     from perfnet_tf.records.prepare_config import PrepareConfig
     from perfnet_tf.records.schema import SourceClip
     from perfnet_tf.records.staging import Staging
-    from perfnet_tf.records.worker import WorkerProcess
+    from perfnet_tf.records.worker_process import WorkerProcess
 
     write_video(tmp_path / "clip.mp4", frames=4)
     for name in ("cv2", "json", "numpy", "tensorflow", "sitecustomize"):
