@@ -12,8 +12,8 @@ import importlib
 import io
 import os
 import pathlib
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.records.schema import SourceClip
@@ -45,15 +45,15 @@ class Catalog:
         name: such as `ucf101`.
         classes: class names in label order.
         clips: every video that is there; ids are unique.
-        missing: ids of clips that the lists name and the folder lacks (Kinetics: gone from the
-            web); their number belongs into every report of an accuracy.
+        missing: id -> split of clips that the lists name and the folder lacks (Kinetics: gone from
+            the web); their number belongs into every report of an accuracy.
         notes: what a user should know before trusting numbers, a sentence each.
     """
 
     name: str
     classes: tuple[str, ...]
     clips: tuple[SourceClip, ...]
-    missing: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -5,15 +5,18 @@
 
 `splits.csv` (or any CSV given as `splits`) has a line for each video that is to be used:
 
-    path,split,label                   `label` may be left out: it is then the first folder of path
-    wave/anna_01.mp4,train,wave
+    path,split,label,group             `label` may be left out: it is then the first folder of path
+    wave/anna_01.mp4,train,wave,anna   `group`, too: it is then the name without its last number
 
-Without either, about 30 % of each class is drawn for the test (HMDB-51 has 30, UCF-101 28),
-whole groups at a time. The files of a class whose names differ only in the number at the end
-(`anna_01`, `anna_02`; `g01_c01`, `g01_c02`; `part1`, `part2`) are one group: they are likely cut
-from one recording, and a test on a recording that was trained on says nothing. A class in which
-that makes one single group is drawn file by file, and a note says so. The draw depends on the
-names and the number of the split only: the same files always give the same split.
+Clips of one group come from one recording, and may not be in two splits. With `group` and without
+`split` the split is drawn, by these groups.
+
+Without a list and without split folders, about 30 % of each class is drawn for the test (HMDB-51
+has 30, UCF-101 28), whole groups at a time. The files of a class whose names differ only in the
+number at the end (`anna_01`, `anna_02`; `g01_c01`, `g01_c02`; `part1`, `part2`) are one group: they
+are likely cut from one recording, and a test on a recording that was trained on says nothing. A
+class in which that makes one single group is drawn file by file, and a note says so. The draw
+depends on the names and the number of the split only: the same files always give the same split.
 """
 
 from __future__ import annotations
@@ -70,24 +73,28 @@ def read_catalog(
     index = VideoIndex(videos)
     list_path = _find_list(videos, splits)
     if list_path is not None:
-        return _read_listed(index, list_path, name)
+        return _read_listed(index, list_path, split, name)
     tops = {file.parts[0] for file in index.files}
     if "train" in {_SPLITS.get(top) for top in tops} and tops <= set(_SPLITS):
         return _read_split_folders(index, name)
     return _draw_splits(index, split, name)
 
 
-def _read_listed(index: VideoIndex, path: pathlib.Path, name: str) -> Catalog:
+def _read_listed(index: VideoIndex, path: pathlib.Path, split: int, name: str) -> Catalog:
     columns, lines = read_table(path)
-    if not {"path", "split"} <= set(columns) <= {"path", "split", "label"}:
+    known = {"path", "split", "label", "group"}
+    if "path" not in columns or not {"split", "group"} & set(columns) or set(columns) - known:
         raise InputError(
-            "A split list has the columns path, split and, if wanted, label. "
+            "A split list has the columns path, split or group or both, and, if wanted, label. "
             f"Received: {', '.join(columns) or 'nothing'} ({path})."
         )
-    rows, missing = [], []
+    rows: list[tuple[pathlib.PurePath, str, str]] = []
+    missing: list[str] = []
+    groups: dict[pathlib.PurePath, str] = {}
     there = set(index.files)
     for where, values in lines:
-        check_choice(f"split ({where})", values["split"].lower(), _SPLITS)
+        stated = values.get("split", "train").lower()
+        check_choice(f"split ({where})", stated, _SPLITS)
         listed = pathlib.PurePath(values["path"])
         label = values.get("label")
         if not label and len(listed.parts) < 2:
@@ -96,13 +103,60 @@ def _read_listed(index: VideoIndex, path: pathlib.Path, name: str) -> Catalog:
                 f"Received: {values['path']!r} ({where}). Add a label column."
             )
         if listed in there:
-            rows.append((listed, _SPLITS[values["split"].lower()], label or listed.parts[0]))
+            rows.append((listed, _SPLITS[stated], label or listed.parts[0]))
+            if values.get("group"):
+                groups[listed] = values["group"]
         else:
             missing.append(str(listed))
     refuse_missing(missing, len(rows) + len(missing), index.folder)
     if not rows:
         raise InputError(f"A split list must name videos. Received: {path}, which names none.")
-    return _make_catalog(index, rows, name)
+    notes: list[str] = []
+    if "split" not in columns:
+        groups = {file: groups.get(file) or group_name(file) for file, _, _ in rows}
+        rows, notes = _draw_listed(rows, groups, split)
+    _refuse_torn_groups(rows, groups, path)
+    return _make_catalog(index, rows, name, groups, notes)
+
+
+def _draw_listed(
+    rows: Sequence[tuple[pathlib.PurePath, str, str]],
+    groups: Mapping[pathlib.PurePath, str],
+    split: int,
+) -> tuple[list[tuple[pathlib.PurePath, str, str]], list[str]]:
+    """The rows with a drawn split, class by class; a group of several classes stays together."""
+    of_group: dict[str, str] = {}  # group -> split
+    by_label: dict[str, dict[str, list[pathlib.PurePath]]] = collections.defaultdict(
+        lambda: collections.defaultdict(list)
+    )
+    for file, _, label in rows:
+        by_label[label][groups[file]].append(file)
+    untested = []
+    for label, by_group in sorted(by_label.items()):
+        test = _draw_test(by_group, salt=str(split))
+        if not test:
+            untested.append(label)
+        for group, files in by_group.items():
+            of_group.setdefault(group, "test" if files[0] in test else "train")
+    notes = [f"About {TEST_SHARE:.0%} of each class was drawn for the test (split {split})."]
+    if untested:
+        notes.append(f"One group, so none in the test: {', '.join(untested)}.")
+    return [(file, of_group[groups[file]], label) for file, _, label in rows], notes
+
+
+def _refuse_torn_groups(
+    rows: Sequence[tuple[pathlib.PurePath, str, str]],
+    groups: Mapping[pathlib.PurePath, str],
+    path: pathlib.Path,
+) -> None:
+    first: dict[str, str] = {}
+    for file, split, _ in rows:
+        group = groups.get(file)
+        if group is not None and first.setdefault(group, split) != split:
+            raise InputError(
+                "A group may not be in two splits: its clips come from one recording. Received: "
+                f"{group!r} in {first[group]} and in {split} ({path})."
+            )
 
 
 def _read_split_folders(index: VideoIndex, name: str) -> Catalog:

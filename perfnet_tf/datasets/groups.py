@@ -48,7 +48,9 @@ def draw_folds(
 ) -> tuple[tuple[str, ...], ...]:
     """Divides clips into parts of about equal size in each class; no group is in two of them.
 
-    The division depends on the ids only: the same clips always give the same parts.
+    The division depends on the ids only: the same clips always give the same parts. A class all
+    of whose clips are one group by their names alone is divided clip by clip, as
+    `datasets.folder` does; one of a single stated group is in no part.
 
     Args:
         entries: the clips.
@@ -69,9 +71,15 @@ def draw_folds(
     )
     for entry in entries:
         by_label[entry.label][group_of(entry, dataset)].append(entry.clip_id)
+    stated = {entry.clip_id for entry in entries if entry.group is not None}
     folds: list[list[str]] = [[] for _ in range(num_folds)]
     for label in sorted(by_label):
         groups = by_label[label]
+        if len(groups) == 1:
+            (clips,) = groups.values()
+            if stated.issuperset(clips):
+                continue
+            groups = {clip_id: [clip_id] for clip_id in clips}
         sizes = [0] * num_folds
         for group in sorted(groups, key=lambda name: (-len(groups[name]), _digest(name))):
             # A group of two classes stays where its first class put it.
@@ -113,7 +121,8 @@ def write_validation_subset(
     info = read_dataset_info(data_dir)
     entries = tuple(read_index(data_dir, "train"))
     folds = draw_folds(entries, info.name)
-    train = [clip for number, part in enumerate(folds) if number != fold for clip in part]
+    held_out = set(folds[fold])
+    train = [entry.clip_id for entry in entries if entry.clip_id not in held_out]
     subset = write_subset(
         data_dir,
         folder,

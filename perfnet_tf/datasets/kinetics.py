@@ -70,14 +70,12 @@ def read_catalog(
     classes = tuple(sorted({row.label for row in rows}))
     labels = {label: number for number, label in enumerate(classes)}
     clips: list[SourceClip] = []
-    missing: list[str] = []
-    missing_of = dict.fromkeys(SPLITS, 0)
+    missing: dict[str, str] = {}
     for row in rows:
         clip_id = f"{row.label}/{row.file_stem}"
         video = _find(index, row)
         if video is None:
-            missing.append(clip_id)
-            missing_of[row.split] += 1
+            missing[clip_id] = row.split
             continue
         clips.append(
             SourceClip(
@@ -96,12 +94,13 @@ def read_catalog(
         )
     if missing:
         listed = collections.Counter(row.split for row in rows)
-        parts = [f"{name} {missing_of[name]} of {listed[name]}" for name in SPLITS if listed[name]]
+        gone = collections.Counter(missing.values())
+        parts = [f"{name} {gone[name]} of {listed[name]}" for name in SPLITS if listed[name]]
         notes.append(
             f"{len(missing)} of {len(rows)} listed clips are not there ({', '.join(parts)}): "
             "name this number beside any accuracy."
         )
-    return Catalog(name, classes, tuple(clips), tuple(missing), tuple(notes))
+    return Catalog(name, classes, tuple(clips), missing, tuple(notes))
 
 
 @dataclass(frozen=True)

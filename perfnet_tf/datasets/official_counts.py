@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import collections
+import pathlib
 from collections.abc import Mapping
 
 from perfnet_tf.datasets import hmdb51, ucf101
@@ -29,7 +30,7 @@ OFFICIAL_COUNTS: Mapping[str, Mapping[int, Mapping[str, int]]] = {
 }
 
 
-def data_notes(data_dir: str | os.PathLike[str]) -> tuple[str, ...]:
+def data_notes(data_dir: str | pathlib.Path) -> tuple[str, ...]:
     """What a reader of accuracies must know of a prepared dataset, a sentence each.
 
     Classes and clips that the official dataset has and this has not, and clips that could not be
@@ -52,11 +53,8 @@ def data_notes(data_dir: str | os.PathLike[str]) -> tuple[str, ...]:
     failures = read_failures(data_dir)
     lost = [failure for failure in failures if not failure.kept]
     if lost:
-        by_split: dict[str, int] = {}
-        for failure in lost:
-            key = failure.split or "in the lists"
-            by_split[key] = by_split.get(key, 0) + 1
-        counts = ", ".join(f"{key} {count}" for key, count in by_split.items())
+        by_split = collections.Counter(failure.split or "of the lists" for failure in lost)
+        counts = ", ".join(f"{split} {count}" for split, count in by_split.items())
         notes.append(
             f"{len(lost)} clips are missing or could not be read, and are in no count here "
             f"({counts}); failures.jsonl of the data lists them."
@@ -77,7 +75,7 @@ def _compare_counts(info: DatasetInfo, base: str) -> list[str]:
         name: info.splits[name]["num_clips"] for name in ("train", "test") if name in info.splits
     }
     number = info.parameters.get("official_split")
-    candidates = {number: counts[number]} if number in counts else counts
+    candidates = {n: split for n, split in counts.items() if number in (None, n)}
     if "validation_fold" in info.parameters or ours in list(candidates.values()):
         return []
     stated = " or ".join(

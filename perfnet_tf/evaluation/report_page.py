@@ -18,6 +18,7 @@ th, td { padding: 0.38rem 0.6rem 0.38rem 0; vertical-align: middle; }
 tbody tr + tr td { border-top: 1px solid var(--line); }
 tr.group th { padding-top: 1rem; color: var(--ink); font-size: 0.9rem; }
 .number { text-align: right; white-space: nowrap; }
+th.number { white-space: normal; }
 .chart { width: 34%; min-width: 6rem; }
 .bar { display: block; position: relative; height: 0.8rem; background: #eef1f3;
   border-radius: 3px; }

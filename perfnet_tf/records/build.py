@@ -81,7 +81,7 @@ def build_records(
     classes: Sequence[str],
     *,
     workers: int | None = None,
-    missing: Sequence[str] = (),
+    missing: Mapping[str, str] | None = None,
     beam_options: Sequence[str] = (),
     clip_time_limit: float | None = CLIP_TIME_LIMIT,
     show_progress: bool = False,
@@ -99,7 +99,7 @@ def build_records(
         classes: class names in label order.
         workers: processes that work side by side, each with its share of the cores; 0 works in
             this process, for debugging; None takes one a core. Counts on this machine only.
-        missing: ids of listed clips that have no file, for `failures.jsonl`.
+        missing: id -> split of listed clips that have no file, for `failures.jsonl`.
         beam_options: Beam's command-line options, such as `--runner=FlinkRunner`.
         clip_time_limit: seconds; a clip that takes longer is a failure, and its worker is replaced.
             None sets no limit, and there is none with `workers=0`.
@@ -134,7 +134,7 @@ def build_records(
                 run_pipeline(pending, staging, config, workers, beam_options, clip_time_limit)
         outcomes = staging.outcomes()
         _check_finished(clips, outcomes)
-        failures = _failures(clips, outcomes, missing)
+        failures = _failures(clips, outcomes, missing or {})
         if not any(outcomes[clip_key(clip)].ok for clip in clips):
             write_failures(output, failures)
             raise PreparationError(
@@ -190,7 +190,7 @@ def _check_finished(clips: Sequence[SourceClip], outcomes: Mapping[str, ClipOutc
 
 
 def _failures(
-    clips: Sequence[SourceClip], outcomes: Mapping[str, ClipOutcome], missing: Sequence[str]
+    clips: Sequence[SourceClip], outcomes: Mapping[str, ClipOutcome], missing: Mapping[str, str]
 ) -> list[ClipFailure]:
     failures = []
     for clip in clips:
@@ -200,7 +200,8 @@ def _failures(
                 ClipFailure(clip.clip_id, clip.path, clip.split, outcome.cause, kept=outcome.ok)
             )
     failures += [
-        ClipFailure(clip_id, "", "", "Listed, but there is no such file.") for clip_id in missing
+        ClipFailure(clip_id, "", split, "Listed, but there is no such file.")
+        for clip_id, split in missing.items()
     ]
     return failures
 

@@ -139,9 +139,35 @@ class TestListedSplits:
             ("wave/b", 1),
         ]
 
+    def test_groups_of_a_list_are_drawn_whole(self, tmp_path):
+        names = [f"{label}/{n}.mp4" for label in ("jump", "wave") for n in range(12)]
+        make(tmp_path, *names)
+        lines = [f"{name},person{(n % 12) // 3}" for n, name in enumerate(names)]
+        (tmp_path / "splits.csv").write_text("path,group\n" + "\n".join(lines))
+        catalog = load(tmp_path)
+        assert catalog.clips_per_split == {"train": 18, "test": 6}
+        by_group = {}
+        for clip in catalog.clips:
+            by_group.setdefault(clip.group, set()).add(clip.split)
+        # Everybody is in both classes, and in one split.
+        assert set(by_group) == {f"person{n}" for n in range(4)}
+        assert all(len(splits) == 1 for splits in by_group.values())
+        assert load(tmp_path, split=2).clips_per_split == {"train": 18, "test": 6}
+
+    def test_groups_of_a_list_with_splits_are_kept(self, tmp_path):
+        self.write(tmp_path, "path,split,group\nwave/a.mp4,train,anna\njump/c.mp4,test,\n")
+        assert {c.clip_id: c.group for c in load(tmp_path).clips} == {
+            "wave/a": "anna",
+            "jump/c": None,
+        }
+
     @pytest.mark.parametrize(
         ("text", "message"),
         [
+            (
+                "path,split,group\nwave/a.mp4,train,anna\njump/c.mp4,test,anna\n",
+                "two splits.*'anna' in train and in test",
+            ),
             ("path,split\nwave/z.mp4,train\nwave/a.mp4,test\n", "lacks 1 of 2.*wave/z.mp4"),
             ("path,split\nwave/a.mp4,learn\n", "split .*line 2.*train.*'learn'"),
             ("path,split\nloose.mp4,train\n", "class folder.*loose.mp4.*Add a label column"),

@@ -72,6 +72,17 @@ def test_a_group_of_two_classes_is_not_torn_apart():
         assert set(stems.values()) == {2}
 
 
+def test_a_class_of_one_recording_is_divided_only_where_nothing_says_so():
+    names = [entry(f"wave/take_{k}", 0) for k in range(8)]
+    others = [entry(f"jump/{name}_1", 1) for name in "abcdefgh"]
+    folds = draw_folds(names + others, "folder")
+    assert all(sum(clip.startswith("wave") for clip in fold) == 2 for fold in folds)
+    stated = [entry(e.clip_id, 0, group="anna") for e in names]
+    assert not any(
+        "wave" in clip for fold in draw_folds(stated + others, "folder") for clip in fold
+    )
+
+
 def test_too_few_groups_are_refused():
     with pytest.raises(InputError, match="Clips of 3 groups cannot be divided into 4"):
         draw_folds([entry(f"a/{k}") for k in range(3)], "else")

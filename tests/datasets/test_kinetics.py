@@ -63,7 +63,7 @@ def test_finds_clips_in_every_usual_layout_and_counts_the_missing(tmp_path, path
         (0, "val"),
     ]
     assert catalog.clips[1].group == "-bbbbbbbbbb"
-    assert catalog.missing == ("abseiling/ccccccccccc_000000_000010",)
+    assert catalog.missing == {"abseiling/ccccccccccc_000000_000010": "train"}
     (note,) = catalog.notes
     assert note.startswith("1 of 4 listed clips are not there (train 1 of 3, val 0 of 1)")
 

@@ -129,5 +129,5 @@ def test_notes_tell_of_missing_classes_clips_and_failures(prepared):
     counts, lost, broken = data_notes(folder)
     assert "6 training and 3 test clips" in counts and "9537 + 3783 (split 1)" in counts
     assert "2 clips are missing or could not be read" in lost
-    assert "in the lists 1, test 1" in lost
+    assert "of the lists 1, test 1" in lost
     assert broken.startswith("2 videos broke off")

@@ -41,7 +41,7 @@ def test_reads_classes_labels_splits_and_groups(tmp_path, lists):
     assert first.group == "Lunges/g08"
     assert (last.clip_id, last.label, last.split) == ("Lunges/v_Lunges_g01_c03", 1, "test")
     assert [clip.label for clip in catalog.clips] == [1, 0, 0, 1]
-    assert (catalog.missing, catalog.notes) == ((), ())
+    assert (catalog.missing, catalog.notes) == ({}, ())
 
 
 def test_flat_folder_and_lists_elsewhere(tmp_path):

@@ -137,7 +137,7 @@ def test_bad_videos_are_counted_and_named_with_their_cause(videos, tmp_path):
     (mixed / "Down" / "nokeypoints1.keypoints.json").unlink()
     config = dataclasses.replace(CONFIG, max_seconds=0.5)
     output = tmp_path / "records"
-    result = prepare(mixed, output, config, missing=["Up/gone"])
+    result = prepare(mixed, output, config, missing={"Up/gone": "test"})
     failures = {failure.clip_id: failure for failure in schema.read_failures(output)}
     assert set(failures) == {
         "Up/text1",
@@ -149,7 +149,7 @@ def test_bad_videos_are_counted_and_named_with_their_cause(videos, tmp_path):
     assert "text" in failures["Up/text1"].cause
     assert "at least 2 frames" in failures["Up/single1"].cause
     assert "keypoint file" in failures["Down/nokeypoints1"].cause
-    assert "no such file" in failures["Up/gone"].cause
+    assert "no such file" in failures["Up/gone"].cause and failures["Up/gone"].split == "test"
     assert failures["Down/long1"].kept and "max_seconds=0.5" in failures["Down/long1"].cause
     assert (result.info.num_failed, result.info.num_truncated) == (4, 1)
     ids = stored_ids(output)
