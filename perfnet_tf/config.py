@@ -20,6 +20,9 @@ from perfnet_tf.features import STREAMS
 
 T = TypeVar("T")
 
+#: A network of a stranger's configuration should not fill the memory.
+MAX_WIDTH = 16
+
 BACKBONES = ("r3d50_g", "r3d50", "s3d_g", "s3d")
 
 
@@ -117,6 +120,10 @@ class ModelConfig:
     def __post_init__(self) -> None:
         check_choice("backbone", self.backbone, BACKBONES)
         _check_positive(width_multiplier=self.width_multiplier)
+        if self.width_multiplier > MAX_WIDTH:
+            raise InputError(
+                f"width_multiplier must be at most {MAX_WIDTH}. Received: {self.width_multiplier}."
+            )
         _check_not_negative(weight_decay=self.weight_decay)
         if not 0 <= self.dropout_rate < 1:
             raise InputError(f"dropout_rate must be in [0, 1). Received: {self.dropout_rate!r}.")
@@ -283,7 +290,7 @@ class ExperimentConfig:
         """
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"The configuration is not valid JSON: {error}.") from error
         return _from_mapping(cls, values)
 

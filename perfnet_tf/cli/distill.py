@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from perfnet_tf.cli.command import Command
+from perfnet_tf.cli.command import Command, tell_of_code
 from perfnet_tf.cli.experiment_flags import (
     apply_flags,
     define_experiment_flags,
@@ -26,6 +26,11 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     teachers = _pairs("teachers", arguments.teachers)
     config = apply_flags(arguments, preset_of(arguments) or ExperimentConfig())
     config = config.replace(distill=DistillConfig(arguments.loss, _weights(arguments, teachers)))
+    from perfnet_tf.training.run_directory import is_run
+
+    for source in teachers.values():
+        if not is_run(source):
+            tell_of_code(source)
     start = arguments["from"].value
     initial = load_initial(start) if start else None
     return run_training(arguments, config, teachers=teachers, initial=initial)

@@ -143,6 +143,12 @@ def define_device_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_bool(
         "jit_compile", False, "Compile the step by XLA; on CPUs that is slower.", flag_values=values
     )
+    flags.DEFINE_bool(
+        "deterministic",
+        False,
+        "The same weights, bit for bit, from the same command on the same kind of device.",
+        flag_values=values,
+    )
     flags.DEFINE_bool("progress", True, "Report progress.", flag_values=values)
 
 
@@ -237,6 +243,7 @@ def run_training(
         initial=initial,
         strategy=strategy or devices(arguments),
         jit_compile=arguments.jit_compile,
+        deterministic=arguments.deterministic,
         progress=arguments.progress,
     )
     print(f"{run.path}: {run.record['steps']} steps done.")

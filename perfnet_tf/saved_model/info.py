@@ -67,7 +67,9 @@ class ModelInfo:
                 )
             experiment = ExperimentConfig.from_json(json.dumps(values.pop("experiment")))
             return cls(experiment=experiment, **values)
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        except InputError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"{INFO_FILE} is not what perfnet export writes: {error!r}. Export the run again."
             ) from error

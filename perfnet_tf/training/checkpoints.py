@@ -58,7 +58,7 @@ class Checkpoints:
             return lambda: None
         try:
             self._checkpoint.restore(latest).assert_existing_objects_matched()
-        except (AssertionError, ValueError, tf.errors.OpError) as error:
+        except (AssertionError, ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
             raise InputError(
                 f"The checkpoint {latest} cannot be read: {str(error).splitlines()[0]} "
                 f"Delete it, and its line in {self._folder / 'checkpoint'}, to go on from the one "

@@ -44,6 +44,7 @@ def train(
     initial: Run | str | pathlib.Path | None = None,
     strategy: tf.distribute.Strategy | None = None,
     jit_compile: bool = False,
+    deterministic: bool = False,
     progress: bool = True,
 ) -> Run:
     """Trains, distils or fine-tunes a network.
@@ -62,6 +63,9 @@ def train(
             classes are the same.
         strategy: the devices; None takes all GPUs, or the CPU.
         jit_compile: compile the step by XLA. On CPUs that makes 3-D convolutions slower.
+        deterministic: use those of TensorFlow's operations only that give the same bits each time:
+            two runs of one configuration on one kind of device then end with the same weights. It
+            holds for all that this process does from then on, and costs some speed.
         progress: report on standard error.
 
     Returns:
@@ -71,6 +75,8 @@ def train(
         InputError: data, teachers or initial weights that do not fit; an `output` of another run;
             a damaged record; a loss that is no longer finite.
     """
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
     info = read_dataset_info(data)
     teachers = dict(teachers or {})
     distill = (config.distill or DistillConfig()) if teachers else None

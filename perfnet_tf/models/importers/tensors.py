@@ -51,7 +51,12 @@ class Tensors(Mapping[str, np.ndarray]):
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self.shapes:
             raise KeyError(name)
-        return np.asarray(self._read(name))
+        try:
+            return np.asarray(self._read(name))
+        except (OSError, ValueError, LookupError, RuntimeError, tf.errors.OpError) as error:
+            raise InputError(
+                f"{self.path} is damaged at {name}: {str(error).splitlines()[0]} Fetch it again."
+            ) from error
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.shapes)
@@ -86,7 +91,7 @@ def read_checkpoint(path: str | pathlib.Path) -> Tensors:
     try:
         reader = tf.train.load_checkpoint(str(prefix))
         shapes = reader.get_variable_to_shape_map()
-    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+    except (ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
         raise InputError(
             f"A TensorFlow checkpoint was expected, such as model.ckpt beside model.ckpt.index. "
             f"Received: {path} ({str(error).splitlines()[0]})."
@@ -202,7 +207,15 @@ def read_safetensors(path: str | pathlib.Path) -> Tensors:
             size = np.dtype(_SAFETENSORS_DTYPES[entry["dtype"]]).itemsize
             if not 0 <= begin <= end <= len(data) or end - begin != size * np.prod(shapes[name]):
                 raise ValueError(f"{name} is not where the table says")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise InputError(f"{file} is not a whole .safetensors file: {error}.") from error
     return _without_module(Tensors(file, shapes, read))
 
@@ -232,7 +245,9 @@ def read_keras_h5(path: str | pathlib.Path) -> Tensors:
                     "list of layers. Write them by model.save_weights('NAME.h5')."
                 )
             values = _layers_of(group)
-    except OSError as error:
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
         raise InputError(
             f"An HDF5 file was expected. Received: {file} ({str(error).splitlines()[0]})."
         ) from error
