@@ -2,38 +2,64 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from absl import flags
 
 from perfnet_tf.cli.command import Command, tell_of_code
 from perfnet_tf.cli.experiment_flags import (
     apply_flags,
     define_experiment_flags,
+    devices,
     load_initial,
     preset_of,
     run_training,
 )
 from perfnet_tf.config import DistillConfig, ExperimentConfig
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.features import STREAMS
 
 
 def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     """Trains an RGB student that also matches the logits of flow and pose teachers.
 
-    Teachers are runs, SavedModels of perfnet export, or TF Hub handles, of the student's classes.
-    Loading a SavedModel runs code from it: name only those you trust. Stopped and given again, the
-    command goes on where it stopped.
+    Teachers are runs, SavedModels, or TF Hub handles, of the student's classes in any order. A
+    SavedModel that is not of perfnet export is named by the stream that it sees, and needs
+    --teacher_labels. Loading a SavedModel runs code from it: name only those you trust. Stopped and
+    given again, the command goes on where it stopped.
     """
-    teachers = _pairs("teachers", arguments.teachers)
+    sources = _pairs("teachers", arguments.teachers)
+    teachers = _named(sources, _pairs("teacher_labels", arguments.teacher_labels))
     config = apply_flags(arguments, preset_of(arguments) or ExperimentConfig())
-    config = config.replace(distill=DistillConfig(arguments.loss, _weights(arguments, teachers)))
+    config = config.replace(distill=DistillConfig(arguments.loss, _weights(arguments, sources)))
     from perfnet_tf.training.run_directory import is_run
 
     for source in teachers.values():
         if not is_run(source):
             tell_of_code(source)
     start = arguments["from"].value
-    initial = load_initial(start) if start else None
-    return run_training(arguments, config, teachers=teachers, initial=initial)
+    if not start:
+        return run_training(arguments, config, teachers=teachers)
+    strategy = devices(arguments)
+    initial = load_initial(start)
+    return run_training(arguments, config, teachers=teachers, initial=initial, strategy=strategy)
+
+
+def _named(sources: dict[str, str], labels: dict[str, str]) -> dict[str, Any]:
+    """Each teacher to load, with its label map where it has one."""
+    from perfnet_tf.distill.class_names import read_class_names
+    from perfnet_tf.distill.teachers import NamedTeacher
+
+    for name in labels:
+        check_choice("A teacher of --teacher_labels", name, sources)
+    return {
+        name: NamedTeacher(
+            source, read_class_names(labels[name]), name if name in STREAMS else None
+        )
+        if name in labels
+        else source
+        for name, source in sources.items()
+    }
 
 
 def _pairs(flag: str, words: list[str]) -> dict[str, str]:
@@ -72,6 +98,13 @@ flags.DEFINE_list(
     "teachers",
     [],
     "NAME=SOURCE, comma separated; a source is a run, a SavedModel or a TF Hub handle.",
+    flag_values=COMMAND.flags,
+)
+flags.DEFINE_list(
+    "teacher_labels",
+    [],
+    "NAME=FILE: names of a teacher's classes in the order of its logits, one a line or JSON; for a "
+    "SavedModel that does not say them, or a run whose classes have no names.",
     flag_values=COMMAND.flags,
 )
 flags.DEFINE_string(

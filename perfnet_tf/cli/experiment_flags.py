@@ -225,7 +225,7 @@ def run_training(
     arguments: flags.FlagValues,
     config: ExperimentConfig,
     *,
-    teachers: Mapping[str, str] | None = None,
+    teachers: Mapping[str, Any] | None = None,
     initial: Run | None = None,
     strategy: tf.distribute.Strategy | None = None,
 ) -> int:

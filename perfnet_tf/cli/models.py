@@ -20,62 +20,121 @@ PUBLISHED = {
     "s3d": "8.32 M parameters with 400 classes (torchvision's variant: see `S3D`'s options)",
 }
 
+#: Other networks under the same names: what differs -> backbone and options. The paper's figure
+#: decides which reading of Table 1 is the default.
+READINGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "caption of Table 1 to the letter": ("r3d50_g", {"temporal_kernels": "caption"}),
+    "every cell gated": ("r3d50_g", {"gating": "cell"}),
+    "gates before the addition": ("r3d50_g", {"gating": "block_residual"}),
+    "conv1 of 3 frames": ("r3d50_g", {"stem_temporal_kernel": 3}),
+    "conv1 of 7 frames": ("r3d50_g", {"stem_temporal_kernel": 7}),
+    "all first kernels of 3 frames": (
+        "r3d50_g",
+        {"temporal_kernels": [[3] * cells for cells in (3, 4, 6, 3)]},
+    ),
+    "stride on the first convolution": ("r3d50_g", {"stride_on": "temporal"}),
+    "Model Garden's strides over time": ("r3d50_g", {"stem_temporal_strides": [2, 2]}),
+    "temporal downsampling": ("r3d50_g", {"temporal_downsampling": True}),
+    "first kernel of 7 frames": ("s3d_g", {"stem_temporal_kernel": 7}),
+    "gates on cells, temporal batch norm": (
+        "s3d_g",
+        {"gating": "cell", "temporal_batch_norm": True, "batch_norm_scale": True},
+    ),
+    "torchvision's": (
+        "s3d",
+        {
+            "stem_temporal_kernel": 7,
+            "separable_stem": True,
+            "temporal_batch_norm": True,
+            "batch_norm_scale": True,
+            "padding": "symmetric",
+        },
+    ),
+}
+
 
 def _run(arguments: flags.FlagValues, positional: list[str]) -> None:
     """Lists the architectures with their options, parameters and arithmetic.
 
     Counted from the graph that runs: convolutions and matrix products, a multiply-add (MAC) being
     two floating-point operations, of one RGB clip. What others published stands beside, marked.
+    --readings counts other readings of the papers, and others' variants, too.
     """
     from tqdm import tqdm
 
     from perfnet_tf.config import BACKBONES, ClipConfig
 
     clips = [ClipConfig.parse(text) for text in arguments.clips]
-    progress = tqdm(BACKBONES, desc="counting", unit="network", leave=False)
-    networks = [_measure(name, arguments.num_classes, clips) for name in progress]
+    wanted: list[tuple[str | None, str, dict[str, Any]]] = [(None, name, {}) for name in BACKBONES]
+    if arguments.readings:
+        wanted += [(reading, *network) for reading, network in READINGS.items()]
+    networks = [
+        _measure(backbone, options, reading, arguments.num_classes, clips)
+        for reading, backbone, options in tqdm(wanted, desc="counting", unit="network", leave=False)
+    ]
     print(json.dumps(networks, indent=2) if arguments.json else _table(networks))
 
 
-def _measure(backbone: str, num_classes: int, clips: list[Any]) -> dict[str, Any]:
+def _measure(
+    backbone: str,
+    options: dict[str, Any],
+    reading: str | None,
+    num_classes: int,
+    clips: list[Any],
+) -> dict[str, Any]:
     from perfnet_tf.models.complexity import count_multiply_adds, count_parameters
     from perfnet_tf.models.factory import build_model, list_options
 
-    model = build_model(backbone, num_classes)
+    model = build_model(backbone, num_classes, **options)
     multiply_adds = {str(clip): count_multiply_adds(model, clip) for clip in clips}
     return {
         "backbone": backbone,
+        "reading": reading,
         "num_classes": num_classes,
         "trainable_parameters": count_parameters(model),
         "gmacs": {clip: round(count / 1e9, 3) for clip, count in multiply_adds.items()},
         "gflops": {clip: round(2 * count / 1e9, 3) for clip, count in multiply_adds.items()},
-        "published": PUBLISHED.get(backbone),
-        "options": list_options(backbone),
+        "published": None if reading else PUBLISHED.get(backbone),
+        "options": {**list_options(backbone), **options},
     }
 
 
 def _table(networks: list[dict[str, Any]]) -> str:
     clips = list(networks[0]["gflops"])
+    labels = [network["reading"] or network["backbone"] for network in networks]
+    width = max(map(len, labels)) + 2
     lines = [
         f"{networks[0]['num_classes']} classes; GFLOPs (GMACs) of one RGB clip",
         "",
-        f"{'backbone':<10}{'parameters':>12}" + "".join(f"{clip:>20}" for clip in clips),
+        f"{'':<{width}}{'parameters':>12}" + "".join(f"{clip:>20}" for clip in clips),
     ]
-    for network in networks:
+    main = [network for network in networks if network["reading"] is None]
+    for network, label in zip(networks, labels, strict=True):
+        if network["reading"] is not None and network is networks[len(main)]:
+            lines += ["", "other readings and variants:"]
         costs = [f"{network['gflops'][c]:.1f} ({network['gmacs'][c]:.1f})" for c in clips]
         parameters = f"{network['trainable_parameters'] / 1e6:.2f} M"
         cells = "".join(f"{cost:>20}" for cost in costs)
-        lines.append(f"{network['backbone']:<10}{parameters:>12}{cells}")
+        lines.append(f"{label:<{width}}{parameters:>12}{cells}")
     lines += ["", "published:"]
-    lines += [f"  {n['backbone']:<10}{n['published']}" for n in networks if n["published"]]
+    lines += [f"  {n['backbone']:<10}{n['published']}" for n in main if n["published"]]
     lines += ["", "options, with defaults:"]
-    for network in networks:
+    for network in main:
         options = " ".join(f"{name}={value}" for name, value in network["options"].items())
         lines.append(f"  {network['backbone']:<10}{options}")
+    if len(main) < len(networks):
+        lines += ["", "options of the others:"]
+    for network in networks[len(main) :]:
+        _, changed = READINGS[network["reading"]]
+        options = " ".join(f"{name}={value}" for name, value in changed.items())
+        lines.append(f"  {network['reading']:<{width}}{network['backbone']} {options}")
     return "\n".join(lines)
 
 
-COMMAND = Command("models", "[--json]", _run)
+COMMAND = Command("models", "[--json] [--readings]", _run)
+flags.DEFINE_bool(
+    "readings", False, "Count other readings and variants, too.", flag_values=COMMAND.flags
+)
 flags.DEFINE_bool("json", False, "Print JSON rather than a table.", flag_values=COMMAND.flags)
 flags.DEFINE_integer(
     "num_classes", 600, "Classes of the head.", lower_bound=1, flag_values=COMMAND.flags

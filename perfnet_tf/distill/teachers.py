@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import tensorflow as tf
@@ -39,6 +39,19 @@ class Teacher:
 
     def __post_init__(self) -> None:
         check_choice("A teacher's stream", self.stream, STREAMS)
+
+    def renamed(self, classes: Sequence[str]) -> Teacher:
+        """This teacher with other names for its logits, in their order.
+
+        Raises:
+            InputError: not as many.
+        """
+        if self.classes is not None and len(classes) != len(self.classes):
+            raise InputError(
+                "A label map has one name for each logit. "
+                f"Received: {len(classes)} names for the {len(self.classes)} of {self.source}."
+            )
+        return replace(self, classes=tuple(classes))
 
     def for_classes(self, name: str, classes: Sequence[str]) -> Teacher:
         """This teacher with its logits in the order of `classes`.
@@ -92,13 +105,44 @@ def as_teacher(name: str, teacher: Any) -> Teacher:
     return Teacher(teacher, stream)
 
 
-def load_saved_teacher(handle: str | pathlib.Path) -> Teacher:
-    """A teacher from an exported SavedModel: a folder, or a TF Hub or Kaggle handle.
+@dataclass(frozen=True)
+class NamedTeacher:
+    """A teacher to load, with what it does not say of itself.
+
+    Attributes:
+        handle: a run, a SavedModel, or a TF Hub or Kaggle handle.
+        classes: names in the order of its logits, in place of what it says.
+        stream: what it sees, if it does not say so.
+    """
+
+    handle: str
+    classes: tuple[str, ...] | None = None
+    stream: str | None = None
+
+
+def load_saved_teacher(
+    handle: str | pathlib.Path,
+    *,
+    classes: Sequence[str] | None = None,
+    stream: str | None = None,
+) -> Teacher:
+    """A teacher from a SavedModel: a folder, or a TF Hub or Kaggle handle.
+
+    One of `perfnet export` says what it sees and predicts. Any other is asked with float32 frames
+    in [0, 1], or flow in pixels per frame, `[batch, frames, height, width, channels]`; it is an
+    object to call or a signature, and returns logits `[batch, classes]`, or a dict that holds them
+    as `logits` or alone.
 
     Loading a SavedModel runs code from it: load only files you trust.
 
+    Args:
+        handle: of the SavedModel.
+        classes: names in the order of the logits; of a model that says them, in their place.
+        stream: what a model that does not say so sees.
+
     Raises:
-        InputError: there is no SavedModel, or it is not one of this package's exports.
+        InputError: there is no SavedModel, or one that neither says what it sees and predicts nor
+            was told here.
     """
     import tensorflow_hub as hub  # costs a second, and only this needs it
 
@@ -111,18 +155,62 @@ def load_saved_teacher(handle: str | pathlib.Path) -> Teacher:
     try:
         info = json.loads(_asset(module.info_file))
         experiment = ExperimentConfig.from_json(json.dumps(info["experiment"]))
-        classes = tuple(_asset(module.labels_file).splitlines())
+        own_classes = tuple(_asset(module.labels_file).splitlines())
     except (AttributeError, KeyError, json.JSONDecodeError) as error:
-        raise InputError(
-            f"{handle} is a SavedModel, but not one of perfnet export: it does not say what it "
-            "sees. From Python, pass Teacher(module, stream=...)."
-        ) from error
-    return Teacher(
+        if classes is None or stream is None:
+            raise InputError(
+                f"{handle} is a SavedModel, but not one of perfnet export: it does not say what it "
+                "sees. Name it by its stream (--teachers=flow=...) and give its label map "
+                "(--teacher_labels=flow=FILE)."
+            ) from error
+        return _foreign_teacher(module, tuple(classes), stream, str(handle))
+    teacher = Teacher(
         lambda inputs: module(inputs, training=False),
         experiment.stream,
-        classes,
+        own_classes,
         experiment.pose_render,
         str(handle),
+    )
+    return teacher if classes is None else teacher.renamed(classes)
+
+
+def _foreign_teacher(module: Any, classes: tuple[str, ...], stream: str, handle: str) -> Teacher:
+    call = _callable_of(module, handle)
+
+    def predict(inputs: tf.Tensor) -> tf.Tensor:
+        if inputs.dtype == tf.uint8:
+            inputs = tf.cast(inputs, tf.float32) / 255.0
+        outputs = call(tf.cast(inputs, tf.float32))
+        if isinstance(outputs, Mapping):
+            alone = len(outputs) == 1
+            outputs = next(iter(outputs.values())) if alone else outputs.get("logits")
+        shape = getattr(outputs, "shape", None)
+        if shape is None or shape.rank not in (None, 2) or shape[-1] not in (None, len(classes)):
+            raise InputError(
+                f"A teacher gives logits [batch, {len(classes)}], one for each name of its label "
+                f"map. Received from {handle}: {shape if shape is not None else 'no logits'}."
+            )
+        return tf.cast(outputs, tf.float32)
+
+    return Teacher(predict, stream, classes, source=handle)
+
+
+def _callable_of(module: Any, handle: str) -> Callable[[tf.Tensor], Any]:
+    """What to call with one tensor."""
+    if callable(module):
+        function = module.__call__
+        signatures = [c.structured_input_signature for c in function.concrete_functions]
+        if any("training" in named or bool in map(type, plain) for plain, named in signatures):
+            return lambda inputs: module(inputs, training=False)
+        return module
+    signatures = getattr(module, "signatures", {})
+    for name in ("serving_default", "default"):
+        if name in signatures:
+            signature = signatures[name]
+            argument = next(iter(signature.structured_input_signature[1]))
+            return lambda inputs: signature(**{argument: inputs})
+    raise InputError(
+        f"{handle} is a SavedModel that can neither be called nor has a signature serving_default."
     )
 
 

@@ -184,7 +184,8 @@ class ResNet3D50(VideoModel):
                 that the paper starts from does (Wang et al. 2018, arXiv:1711.07971, Table 1); the
                 paper finds that this costs accuracy.
             stem_temporal_strides: of conv1 and pool1 over frames, without `temporal_downsampling`.
-                Model Garden's `ResNet3D` has (2, 2) unless told otherwise.
+                Model Garden's `ResNet3D` has (2, 2) unless told otherwise. A pooling with a stride
+                sees 3 frames.
             stride_on: the convolution of a block's first cell that halves height and width:
                 `spatial`, the 1x3x3 (Model Garden), or `temporal`, the first (He et al. 2015,
                 Keras' ResNet50).
@@ -227,7 +228,7 @@ class ResNet3D50(VideoModel):
         )  # fmt: skip
         symmetric = self.padding == "symmetric"
         self.pool1 = VideoMaxPool(
-            (3 if temporal_downsampling else 1, 3, 3),
+            (1 if pool_stride == 1 else 3, 3, 3),
             (pool_stride, 2, 2),
             pad_symmetrically=symmetric,
             name="pool1",

@@ -5,19 +5,20 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Sequence
 
-from perfnet_tf.distill.teachers import Teacher, load_saved_teacher
+from perfnet_tf.distill.teachers import NamedTeacher, Teacher, load_saved_teacher
 from perfnet_tf.errors import InputError
 from perfnet_tf.models.video_model import VideoModel
 from perfnet_tf.training.run_directory import Run, is_run, load_run
 
 
 def load_teacher(
-    source: Teacher | Run | str | pathlib.Path, *, precision: str = "float32"
+    source: Teacher | NamedTeacher | Run | str | pathlib.Path, *, precision: str = "float32"
 ) -> Teacher:
-    """A teacher from a run, a SavedModel of `perfnet export`, or a TF Hub handle.
+    """A teacher from a run, a SavedModel, or a TF Hub handle.
 
     Args:
-        source: a folder or handle, or what was loaded from one.
+        source: a folder or handle, or what was loaded from one. A SavedModel that is not of
+            `perfnet export` is a `NamedTeacher`.
         precision: a run's network computes in.
 
     Raises:
@@ -25,6 +26,11 @@ def load_teacher(
     """
     if isinstance(source, Teacher):
         return source
+    if isinstance(source, NamedTeacher):
+        if not is_run(source.handle):
+            return load_saved_teacher(source.handle, classes=source.classes, stream=source.stream)
+        teacher = load_teacher(source.handle, precision=precision)
+        return teacher if source.classes is None else teacher.renamed(source.classes)
     if not isinstance(source, Run):
         if not is_run(source):
             return load_saved_teacher(source)
@@ -39,8 +45,10 @@ def load_teacher(
     )
 
 
-def describe(source: Teacher | Run | str | pathlib.Path) -> str:
+def describe(source: Teacher | NamedTeacher | Run | str | pathlib.Path) -> str:
     """What `run.json` says of a source."""
+    if isinstance(source, NamedTeacher):
+        return source.handle
     if isinstance(source, Teacher):
         return source.source or "a function"
     return str(source.path if isinstance(source, Run) else source)

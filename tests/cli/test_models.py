@@ -4,6 +4,7 @@ import pytest
 
 from perfnet_tf.cli import models
 from perfnet_tf.cli.main import main
+from perfnet_tf.models.factory import build_model
 
 
 def test_json_counts_every_backbone(capsys):
@@ -23,6 +24,7 @@ def test_json_counts_every_backbone(capsys):
 def test_table_marks_what_others_published():
     network = {
         "backbone": "r3d50_g",
+        "reading": None,
         "num_classes": 600,
         "trainable_parameters": 34_027_672,
         "gmacs": {"250x256x256": 1832.656},
@@ -30,11 +32,25 @@ def test_table_marks_what_others_published():
         "published": models.PUBLISHED["r3d50_g"],
         "options": {"gating": "block"},
     }
-    table = models._table([network])
+    other = {
+        **network,
+        "reading": "caption of Table 1 to the letter",
+        "gflops": {"250x256x256": 3799.5},
+        "published": None,
+    }
+    table = models._table([network, other])
+    assert "3799.5" in table.split("other readings and variants:")[1]
+    assert "r3d50_g temporal_kernels=caption" in table
     assert "34.03 M" in table
     assert "3665.3 (1832.7)" in table
     assert table.index("published:") < table.index("3666 GFLOPs")
     assert "gating=block" in table
+
+
+def test_every_reading_is_a_network():
+    for backbone, options in models.READINGS.values():
+        network = build_model(backbone, 3, width_multiplier=0.1, **options)
+        assert network.backbone == backbone
 
 
 def test_bad_clip_is_refused_in_one_line(capsys):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from perfnet_tf.distill.class_names import read_class_names
 from perfnet_tf.distill.teachers import Teacher, as_teacher, load_saved_teacher
 from perfnet_tf.errors import InputError
 
@@ -56,3 +57,96 @@ def test_a_foreign_saved_model_is_told_apart(tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path / "foreign"))
     with pytest.raises(InputError, match="not one of perfnet export"):
         load_saved_teacher(tmp_path / "foreign")
+
+
+class Foreign(tf.Module):
+    """Someone's network: two classes, the mean of either flow channel; doubled in training."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, None, 2])])
+    def plain(self, clip):
+        return tf.reduce_mean(clip, axis=[1, 2, 3])
+
+    @tf.function
+    def __call__(self, inputs, training=False):
+        return self.plain(inputs) * (2.0 if training else 1.0)
+
+
+def save_foreign(path, **options):
+    module = Foreign()
+    for training in (False, True):
+        spec = tf.TensorSpec([None, None, None, None, 2])
+        module.__call__.get_concrete_function(spec, training=training)
+    tf.saved_model.save(module, str(path), **options)
+    return path
+
+
+def test_a_foreign_saved_model_teaches_with_a_label_map(tmp_path):
+    path = save_foreign(tmp_path / "foreign")
+    with pytest.raises(InputError, match="--teacher_labels=flow=FILE"):
+        load_saved_teacher(path)
+    teacher = load_saved_teacher(path, classes=["run", "sit"], stream="flow")
+    clip = np.broadcast_to(np.float32([3, -1]), (4, 2, 5, 6, 2))
+    np.testing.assert_allclose(teacher.predict(tf.constant(clip)), [[3, -1]] * 4)
+    turned = teacher.for_classes("flow", ["sit", "run"])
+    np.testing.assert_allclose(turned.predict(tf.constant(clip)), [[-1, 3]] * 4)
+    with pytest.raises(InputError, match="lacks jump and has run"):
+        teacher.for_classes("flow", ["sit", "jump"])
+
+
+def test_a_label_map_of_another_length_is_refused_when_the_logits_are_seen(tmp_path):
+    teacher = load_saved_teacher(
+        save_foreign(tmp_path / "foreign"), classes=["run", "sit", "jump"], stream="flow"
+    )
+    with pytest.raises(InputError, match=r"logits \[batch, 3\].*\(4, 2\)"):
+        teacher.predict(tf.zeros([4, 2, 5, 6, 2]))
+
+
+def test_a_signature_teaches_and_bytes_become_fractions(tmp_path):
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, None, 3], name="video")])
+    def serve(video):
+        return {"logits": tf.reduce_mean(video, axis=[1, 2, 3]), "features": video}
+
+    tf.saved_model.save(module, str(tmp_path / "served"), signatures=serve)
+    teacher = load_saved_teacher(tmp_path / "served", classes=["r", "g", "b"], stream="rgb")
+    clip = tf.constant(np.broadcast_to(np.uint8([0, 51, 255]), (2, 1, 4, 5, 3)))
+    np.testing.assert_allclose(teacher.predict(clip), [[0, 0.2, 1]] * 2, rtol=1e-6)
+
+
+def test_other_names_must_be_as_many():
+    teacher = Teacher(identity, "rgb", ("class_0", "class_1"))
+    assert teacher.renamed(["run", "sit"]).classes == ("run", "sit")
+    with pytest.raises(InputError, match="3 names for the 2"):
+        teacher.renamed(["run", "sit", "jump"])
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.txt", "run\nsit\n"),
+        ("a.json", '["run", "sit"]'),
+        ("a.json", '{"sit": 1, "run": 0}'),
+        ("a.json", '{"1": "sit", "0": "run"}'),
+    ],
+)
+def test_label_maps_are_read_in_the_order_of_the_logits(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    assert read_class_names(tmp_path / name) == ("run", "sit")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.txt", "run\nrun\n", "'run' twice"),
+        ("a.txt", "run\n\nsit\n", "Received: ''"),
+        ("a.txt", "", "no name"),
+        ("a.json", '{"run": 0, "sit": 2}', "0, 1, 2"),
+        ("a.json", "{", "could not be read"),
+        ("a.json", "3", "list of names"),
+    ],
+)
+def test_other_label_maps_are_refused(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_class_names(tmp_path / name)

@@ -24,6 +24,23 @@ def video(shape=SHAPE, seed=0):
 
 
 class TestInputNormalization:
+    @pytest.mark.parametrize("scaling", INPUT_SCALINGS)
+    def test_every_scaling_takes_bytes_and_fractions_alike(self, scaling):
+        layer = InputNormalization("rgb", scaling)
+        levels = np.array([0, 51, 255], np.uint8)
+        clip = np.broadcast_to(levels, (2, 1, 4, 5, 3))
+        mean, deviation = INPUT_SCALINGS[scaling]
+        expected = (clip / 255 - mean) / deviation
+        np.testing.assert_allclose(layer(clip), expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(layer(np.float32(clip / 255)), expected, rtol=1e-4, atol=1e-4)
+
+    def test_caffe_scaling_is_what_keras_resnet50_is_fed(self):
+        levels = np.array([0, 51, 255], np.float32)
+        clip = np.broadcast_to(levels, (1, 1, 2, 3, 3))
+        blue_first = tf_keras.applications.resnet50.preprocess_input(clip.copy())
+        ours = InputNormalization("rgb", "caffe")(clip / 255)
+        np.testing.assert_allclose(ours[..., ::-1], blue_first, rtol=1e-4, atol=1e-3)
+
     @pytest.mark.parametrize("stream", ["rgb", "pose"])
     def test_frames_come_to_minus_one_to_one_from_either_dtype(self, stream):
         layer = InputNormalization(stream)
@@ -265,6 +282,58 @@ class TestFactorizedConv3D:
         scale = tf.reduce_max(tf.abs(exact))
         np.testing.assert_allclose(rough / scale, exact / scale, atol=0.02)
 
+    @pytest.mark.parametrize(
+        ("kernel", "strides"),
+        [((1, 7, 7), (1, 2, 2)), ((7, 1, 1), (2, 1, 1)), ((3, 5, 3), (2, 2, 2)), (3, 1)],
+    )
+    @pytest.mark.parametrize("known", [True, False])
+    def test_pads_half_a_kernel_on_both_sides(self, kernel, strides, known):
+        inputs = video((2, 6, 8, 10, 3))
+        layer = FactorizedConv3D(4, kernel, strides, pad_symmetrically=True)
+        layer.build(inputs.shape)
+        half = [(size - 1) // 2 for size in layer.kernel_size]
+        padded = np.pad(inputs, [(0, 0), *[(h, h) for h in half], (0, 0)])
+        expected = tf.nn.conv3d(padded, layer.kernel, [1, *layer.strides, 1], "VALID")
+        shape = inputs.shape if known else [None] * 4 + [3]
+        outputs = tf.function(layer, input_signature=[tf.TensorSpec(shape)])(inputs)
+        np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-4)
+
     def test_other_padding_is_refused(self):
         with pytest.raises(InputError, match="SAME"):
             FactorizedConv3D(4, 3, padding="valid")
+
+
+class TestVideoMaxPool:
+    @pytest.mark.parametrize("known", [True, False])
+    @pytest.mark.parametrize(
+        ("window", "strides", "size"),
+        [((1, 3, 3), (1, 2, 2), (3, 4, 5)), ((3, 3, 3), (2, 2, 2), (4, 5, 4))],
+    )
+    def test_symmetric_windows_start_half_a_window_before_the_video(
+        self, window, strides, size, known
+    ):
+        inputs = -np.abs(video((2, *size, 3)))  # padding with zeros would win
+        half = [(length - 1) // 2 for length in window]
+        padded = np.pad(inputs, [(0, 0), *[(h, h) for h in half], (0, 0)], constant_values=-np.inf)
+        expected = tf.nn.max_pool3d(padded, window, strides, "VALID")
+        layer = VideoMaxPool(window, strides, pad_symmetrically=True)
+        shape = inputs.shape if known else [None] * 4 + [3]
+        outputs = tf.function(layer, input_signature=[tf.TensorSpec(shape)])(inputs)
+        np.testing.assert_array_equal(outputs, expected)
+
+    @pytest.mark.parametrize(("frames", "expected"), [(1, 1), (2, 1), (3, 1), (4, 2)])
+    @pytest.mark.parametrize("known", [True, False])
+    def test_a_last_lone_frame_is_left_out_but_never_the_only_one(self, frames, expected, known):
+        inputs = video((1, frames, 2, 4, 3))
+        layer = VideoMaxPool(2, 2, pad_symmetrically=True)
+        shape = inputs.shape if known else [None] * 4 + [3]
+        outputs = tf.function(layer, input_signature=[tf.TensorSpec(shape)])(inputs)
+        assert outputs.shape == (1, expected, 1, 2, 3)
+        np.testing.assert_array_equal(
+            outputs[:, 0, 0, 0], inputs[:, :2, :2, :2].max(axis=(1, 2, 3))
+        )
+
+    def test_same_padding_is_keras(self):
+        inputs = video((2, 5, 6, 7, 3))
+        expected = tf_keras.layers.MaxPool3D((2, 3, 3), 2, padding="same")(inputs)
+        np.testing.assert_array_equal(VideoMaxPool((2, 3, 3), 2)(inputs), expected)

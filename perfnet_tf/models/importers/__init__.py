@@ -12,9 +12,11 @@ from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.features import RGB, STREAMS
 from perfnet_tf.models.factory import build_model, list_options
+from perfnet_tf.models.importers.inception import read_inception_v1
+from perfnet_tf.models.importers.keras_resnet import read_keras_resnet50
+from perfnet_tf.models.importers.model_garden import read_model_garden
 from perfnet_tf.models.importers.reading import Reading
-from perfnet_tf.models.importers.resnet import read_keras_resnet50, read_model_garden
-from perfnet_tf.models.importers.slim import read_inception_v1, read_s3dg
+from perfnet_tf.models.importers.slim import read_s3dg
 from perfnet_tf.models.importers.torchvision import read_s3d
 from perfnet_tf.models.importers.transfer import ImportReport, transfer
 from perfnet_tf.models.input_normalization import INPUT_SCALINGS

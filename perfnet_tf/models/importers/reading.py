@@ -9,7 +9,6 @@ from typing import Any
 
 from perfnet_tf.models.importers.tensors import Tensors
 from perfnet_tf.models.importers.transfer import Slot
-from perfnet_tf.models.video_model import VideoModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +37,9 @@ class Reading:
     inferred: dict[str, Any]
     stream: str | None
     num_classes: int | None
-    slots: Callable[[VideoModel], list[Slot]]
+    slots: Callable[[Any], list[Slot]]
     ignorable: Callable[[str], str | None]
-    complete: Callable[[VideoModel], dict[str, str]] = lambda model: {}
+    complete: Callable[[Any], dict[str, str]] = lambda model: {}
     clip: str = "64x224x224"
     classes_without_head: int = 400
     notes: list[str] = field(default_factory=list)

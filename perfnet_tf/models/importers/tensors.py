@@ -192,7 +192,7 @@ def read_safetensors(path: str | pathlib.Path) -> Tensors:
     try:
         with open(file, "rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
-            table = json.loads(stream.read(length)) if length < file.stat().st_size else None
+            table: Any = json.loads(stream.read(length)) if length < file.stat().st_size else None
         entries = {name: value for name, value in table.items() if name != "__metadata__"}
         shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
         data = np.memmap(file, np.uint8, "r", offset=8 + length)

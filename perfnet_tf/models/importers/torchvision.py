@@ -11,12 +11,10 @@ import numpy as np
 from perfnet_tf.errors import InputError
 from perfnet_tf.models.importers.reading import Reading, infer_width, stream_of
 from perfnet_tf.models.importers.s3d_layers import layers_of
-from perfnet_tf.models.importers.slim import fresh_classifier
 from perfnet_tf.models.importers.tensors import read_torch
-from perfnet_tf.models.importers.transfer import Slot, unit_slots
+from perfnet_tf.models.importers.transfer import Slot, fresh_classifier, unit_slots
 from perfnet_tf.models.layers import FeatureGating
 from perfnet_tf.models.s3d import S3D, STAGES
-from perfnet_tf.models.video_model import VideoModel
 
 _HEAD = "classifier.1"
 #: The stages by torchvision's number: `features.N`.
@@ -74,8 +72,7 @@ def read_s3d(
     }
     head = f"{_HEAD}.weight" in tensors
 
-    def slots(model: VideoModel) -> list[Slot]:
-        assert isinstance(model, S3D)
+    def slots(model: S3D) -> list[Slot]:
         result = []
         for place, layer in layers_of(model).items():
             name = _name_of(place)

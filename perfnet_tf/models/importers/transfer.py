@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.models.importers.tensors import Tensors
-from perfnet_tf.models.layers import ConvUnit
+from perfnet_tf.models.layers import ConvUnit, FeatureGating
 from perfnet_tf.models.video_model import VideoModel
 
 
@@ -108,6 +108,22 @@ def unit_slots(
         if variable is not None:
             slots.append(Slot(f"{target}.{name}", variable, (norm[name],)))
     return slots
+
+
+def fresh_classifier() -> dict[str, str]:
+    """What the report says of a classifier that the file does not hold."""
+    reason = "the classifier, at its initial value: the file has none that fits"
+    return {"classifier.kernel": reason, "classifier.bias": reason}
+
+
+def close_gate(place: str, gate: FeatureGating) -> dict[str, str]:
+    """Sets a gate to 1/2 for every channel; returns what the report says of it."""
+    initial = {}
+    for variable in gate.gate.variables:
+        variable.assign(np.zeros(variable.shape))
+        kind = variable.name.split("/")[-1].split(":")[0]
+        initial[f"{place}.{kind}"] = "gates, zero: 1/2, which the layer before makes up for"
+    return initial
 
 
 def transfer(
