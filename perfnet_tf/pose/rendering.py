@@ -49,8 +49,7 @@ def render_pose(
 
     Args:
         frames: uint8 RGB `[..., frames, height, width, 3]`.
-        keypoints: float32 `[..., frames, people, 17, 3]`: x, y in [0, 1] of the frame, score. The
-            number of people is static.
+        keypoints: float32 `[..., frames, people, 17, 3]`: x, y in [0, 1] of the frame, score.
         boxes: float32 `[..., frames, people, 4]`: x_min, y_min, x_max, y_max in [0, 1] of the
             frame; read only when `config.ratio_aware`.
         config: what to draw and how; None takes the defaults.
@@ -66,13 +65,14 @@ def render_pose(
     keypoints = tf.convert_to_tensor(keypoints, tf.float32)
     boxes = tf.convert_to_tensor(boxes, tf.float32)
     _check(frames, keypoints, boxes)
-    num_people = keypoints.shape[-3]
+    num_people = tf.shape(keypoints)[-3]
     shape = tf.shape(frames)
     height, width = shape[-3], shape[-2]
     size = tf.cast(tf.stack([width, height]), tf.float32)
     # [frames, people, 17, 3] and [frames, people, 4]: leading dimensions folded into frames.
-    keypoints = tf.reshape(keypoints, [-1, num_people, NUM_KEYPOINTS, 3])
-    boxes = tf.reshape(boxes, [-1, num_people, 4])
+    num_frames = tf.reduce_prod(shape[:-3])
+    keypoints = tf.reshape(keypoints, [num_frames, num_people, NUM_KEYPOINTS, 3])
+    boxes = tf.reshape(boxes, [num_frames, num_people, 4])
 
     points = keypoints[..., :2] * size - 0.5
     scores = keypoints[..., 2]
@@ -98,21 +98,18 @@ def render_pose(
 
 def _check(frames: tf.Tensor, keypoints: tf.Tensor, boxes: tf.Tensor) -> None:
     leading = frames.shape[:-3]
-    people = keypoints.shape[-3] if keypoints.shape.rank and keypoints.shape.rank > 2 else None
     if (
         frames.dtype != tf.uint8
         or frames.shape.rank is None
         or frames.shape.rank < 4
         or frames.shape[-1] != 3
-        or people is None
-        or not keypoints.shape.is_compatible_with([*leading, people, NUM_KEYPOINTS, 3])
-        or not boxes.shape.is_compatible_with([*leading, people, 4])
+        or not keypoints.shape.is_compatible_with([*leading, None, NUM_KEYPOINTS, 3])
+        or not boxes.shape.is_compatible_with([*keypoints.shape[:-2], 4])
     ):
         raise ValueError(
             "render_pose takes uint8 frames [..., frames, height, width, 3], keypoints "
-            "[..., frames, people, 17, 3] with a static number of people and boxes "
-            f"[..., frames, people, 4]. Received: {frames.dtype.name} {frames.shape}, "
-            f"{keypoints.shape} and {boxes.shape}."
+            "[..., frames, people, 17, 3] and boxes [..., frames, people, 4]. Received: "
+            f"{frames.dtype.name} {frames.shape}, {keypoints.shape} and {boxes.shape}."
         )
 
 
@@ -176,7 +173,7 @@ def _paint(
     """
     # The narrower the numbers, the more pixels a processor paints at once.
     dtype = tf.uint8 if static_width is not None and static_width < 256 else tf.uint16
-    num_people = first.shape[1]
+    num_people = tf.shape(first)[1]
     anyone = tf.reduce_any(count > 0, axis=[0, 2, 3])  # [people]
     used = tf.reduce_max(tf.where(anyone, tf.range(1, num_people + 1), 0))
     columns = tf.cast(tf.range(width), dtype)

@@ -246,10 +246,17 @@ def test_batches_graphs_and_xla_draw_what_eager_draws():
         tf.TensorSpec([None, None, 2, 17, 3], tf.float32),
         tf.TensorSpec([None, None, 2, 4], tf.float32),
     ]
-    for options in ({"input_signature": spec}, {"jit_compile": True}):
+    any_people = [spec[0]] + [tf.TensorSpec([None, None, None, *s.shape[3:]]) for s in spec[1:]]
+    for options in (
+        {"input_signature": spec},
+        {"input_signature": any_people},
+        {"jit_compile": True},
+    ):
         drawn = tf.function(render_pose, **options)(*map(tf.constant, batch))
         assert drawn.shape == (2, 3, 24, 36, 3)
         np.testing.assert_array_equal(tf.reshape(drawn, expected.shape), expected)
+    nobody = keypoints[:, :0], boxes[:, :0]
+    np.testing.assert_array_equal(render_pose(frames, *nobody), frames)
     data = tf.data.Dataset.from_tensors(tuple(batch)).map(render_pose)
     np.testing.assert_array_equal(next(iter(data)).numpy().reshape(expected.shape), expected)
 
