@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Sequence
 
 from absl import flags
 
@@ -60,9 +61,11 @@ def _verify(data: str) -> int:
 
     from perfnet_tf.records.verification import verify_dataset
 
-    result = verify_dataset(
-        data, progress=lambda shards: tqdm(shards, desc="verify", unit="shard", leave=False)
-    )
+    def shown(shards: Sequence[tuple[str, str]]) -> Iterable[tuple[str, str]]:
+        # Only on a terminal: in a log every line of standard error is a damage.
+        return tqdm(shards, desc="verify", unit="shard", leave=False, disable=None)
+
+    result = verify_dataset(data, progress=shown)
     for damage in result.damages:
         print(f"perfnet inspect: {' '.join(str(damage).split())}", file=sys.stderr)
     print(
