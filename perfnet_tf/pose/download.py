@@ -248,6 +248,8 @@ def _copy_local(source: Path, folder: Path) -> Path:
     elif source.is_file() and source.name.endswith((".tar.gz", ".tgz", ".tar")):
         try:
             with tarfile.open(source) as archive:
+                if sum(member.size for member in archive) > _MAX_BYTES:
+                    raise InputError(f"{source} holds over 1 GiB: that is not a pose network.")
                 archive.extractall(folder, filter="data")
         except tarfile.TarError as error:
             raise InputError(f"{source} is not a whole tar archive: {error}.") from error

@@ -13,7 +13,7 @@ import tensorflow as tf
 from perfnet_tf import features
 from perfnet_tf.errors import InputError
 from perfnet_tf.records import schema
-from perfnet_tf.records.reader import parse_clip
+from perfnet_tf.records.reader import check_record, parse_clip
 from perfnet_tf.records.schema import DatasetInfo, IndexEntry
 
 
@@ -46,13 +46,23 @@ class StoredClip:
         return tuple(stream for stream, source in there.items() if source)
 
     def decode(self, indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
-        """The frames at `indices`, as `records.reader.parse_clip` gives them."""
-        parsed = parse_clip(
-            tf.constant(self.serialized),
-            indices=tf.constant(np.asarray(indices, np.int32)),
-            streams=self.streams,
-            info=self.info,
-        )
+        """The frames at `indices`, as `records.reader.parse_clip` gives them.
+
+        Raises:
+            InputError: the record is damaged.
+        """
+        try:
+            parsed = parse_clip(
+                tf.constant(self.serialized),
+                indices=tf.constant(np.asarray(indices, np.int32)),
+                streams=self.streams,
+                info=self.info,
+            )
+        except tf.errors.OpError as error:
+            raise InputError(
+                f"The record of {self.entry.clip_id} is damaged: {str(error).splitlines()[0]} "
+                "perfnet inspect --verify tells what else is."
+            ) from error
         return {name: value.numpy() for name, value in parsed.items()}
 
 
@@ -117,6 +127,7 @@ def _open(
     data_dir: str | pathlib.Path, info: DatasetInfo, split: str, entry: IndexEntry
 ) -> StoredClip:
     serialized = read_serialized(data_dir, info, split, entry)
+    check_record(serialized, info, complete=False)
     example = tf.train.SequenceExample.FromString(serialized)
     context = example.context.feature
     timestamps = example.feature_lists.feature_list[schema.TIMESTAMP_KEY].feature

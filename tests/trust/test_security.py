@@ -175,6 +175,18 @@ def test_a_pickle_as_pytorch_weights_is_not_opened(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+class _Zeros(io.RawIOBase):
+    """So many zero bytes."""
+
+    def __init__(self, size):
+        self._left = size
+
+    def read(self, size=-1):
+        size = self._left if size < 0 else min(size, self._left)
+        self._left -= size
+        return bytes(size)
+
+
 class TestArchives:
     @pytest.fixture
     def cache(self, tmp_path, monkeypatch):
@@ -210,6 +222,16 @@ class TestArchives:
             fetch_weights("posenet_mobilenet", source=archive)
         assert not outside.exists()
         assert cached_model("posenet_mobilenet") is None
+
+    def test_an_archive_that_would_fill_the_disk_is_refused(self, tmp_path, cache):
+        archive = tmp_path / "weights.tar.gz"
+        member = tarfile.TarInfo("weights.bin")
+        member.size = (1 << 30) + 1
+        with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
+            tar.addfile(member, _Zeros(member.size))
+        assert archive.stat().st_size < 20 << 20
+        with pytest.raises(InputError, match="over 1 GiB"):
+            fetch_weights("posenet_mobilenet", source=archive)
 
     def test_a_graph_that_names_files_elsewhere_is_refused(self, tmp_path, cache):
         folder = tmp_path / "graph"
