@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from perfnet_tf.cli.command import Command
-from perfnet_tf.config import BACKBONES, ClipConfig, ExperimentConfig
+from perfnet_tf.config import BACKBONES, ClipConfig, ExperimentConfig, PoseRenderConfig
 from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.pose.variants import POSE_VARIANTS
 from perfnet_tf.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ def define_setting_flags(values: flags.FlagValues, *, network: bool) -> None:
     whole("checkpoint_every_steps", "Save at least this often.")
     whole("steps_per_execution", "Steps run as one call of the graph.")
     whole("validate_every_epochs", "Measure on the val or test split this often.")
-    text("pose_marker", "bar or dot (the pose stream; PERF-Net Table 2).")
+    text("pose_variant", f"A row of PERF-Net Table 2 (pose): {', '.join(POSE_VARIANTS)}.")
+    text("pose_marker", "bar or dot (the pose stream).")
     whole("pose_colors", "13 or 6.")
     switch("pose_ratio_aware", "Thickness in proportion to the person.")
     text("pose_background", "rgb or black.")
@@ -180,7 +182,7 @@ def apply_flags(arguments: flags.FlagValues, base: ExperimentConfig) -> Experime
         clip=_clip(arguments, base.clip, arguments.clip),
         eval_clip=_eval_clip(arguments, base),
         train=dataclasses.replace(base.train, **_given(arguments, _TRAIN)),
-        pose_render=dataclasses.replace(base.pose_render, **_given(arguments, _POSE)),
+        pose_render=_pose_render(arguments, base.pose_render),
     )
 
 
@@ -265,6 +267,16 @@ def _eval_clip(arguments: flags.FlagValues, base: ExperimentConfig) -> ClipConfi
     if arguments.clip is not None or base.eval_clip is None:
         return None
     return _clip(arguments, base.eval_clip, None)
+
+
+def _pose_render(arguments: flags.FlagValues, base: PoseRenderConfig) -> PoseRenderConfig:
+    variant = _value(arguments, "pose_variant")
+    if variant is not None:
+        check_choice("--pose_variant", variant, POSE_VARIANTS)
+        # The table says nothing of these two.
+        kept = {"min_score": base.min_score, "thickness": base.thickness}
+        base = dataclasses.replace(POSE_VARIANTS[variant], **kept)
+    return dataclasses.replace(base, **_given(arguments, _POSE))
 
 
 def _given(arguments: flags.FlagValues, names: Mapping[str, str]) -> dict[str, Any]:
