@@ -58,15 +58,16 @@ def _finetune_splits(
 ) -> int:
     from perfnet_tf.datasets.official_splits import choose_splits
     from perfnet_tf.reproduction.finetuning import finetune_splits, write_split_metrics
+    from perfnet_tf.reproduction.runner import Execution
 
     accuracies = finetune_splits(
         config,
         choose_splits(arguments.data, arguments.splits),
         arguments.output,
         initial,
-        strategy=strategy,
-        jit_compile=arguments.jit_compile,
-        progress=arguments.progress,
+        execution=Execution(
+            strategy, arguments.jit_compile, arguments.deterministic, arguments.progress
+        ),
     )
     path = write_split_metrics(accuracies, arguments.output)
     for number, split in accuracies.splits.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -19,6 +20,11 @@ from perfnet_tf.config import DistillConfig, ExperimentConfig
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.reproduction.settings import REPRODUCTION_PRESETS, Settings, choose_settings
 from perfnet_tf.reproduction.tables import KINDS, TABLE_NAMES, TABLES
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from perfnet_tf.reproduction.runner import Execution
 
 
 def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
@@ -67,9 +73,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         arguments.data,
         arguments.output,
         command=_command_line(arguments, name),
-        strategy=strategy,
-        jit_compile=arguments.jit_compile,
-        progress=arguments.progress,
+        execution=_execution(arguments, strategy),
     )
     print(format_results(reproduction))
     for note in reproduction.notes:
@@ -97,9 +101,7 @@ def _run_table7(arguments: flags.FlagValues) -> int:
         seeds=_numbers("seeds", arguments.seeds),
         change=lambda config: apply_flags(arguments, config),
         command=_command_line(arguments, "table7"),
-        strategy=strategy,
-        jit_compile=arguments.jit_compile,
-        progress=arguments.progress,
+        execution=_execution(arguments, strategy),
     )
     table = results_table(rows)
     print(format_table(table))
@@ -107,6 +109,12 @@ def _run_table7(arguments: flags.FlagValues) -> int:
         print(f"note: {note}")
     print(f"report: {report}")
     return 0
+
+
+def _execution(arguments: flags.FlagValues, strategy: tf.distribute.Strategy) -> Execution:
+    from perfnet_tf.reproduction.runner import Execution
+
+    return Execution(strategy, arguments.jit_compile, arguments.deterministic, arguments.progress)
 
 
 #: Flags that table 7 has no use for; it alone has `--from`.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from perfnet_tf.config import ExperimentConfig
+from perfnet_tf.config import ClipConfig, ExperimentConfig
 from perfnet_tf.evaluation import metrics
 from perfnet_tf.evaluation.report import Chart, Table, wilson_interval
 from perfnet_tf.reproduction.formatting import (
@@ -60,9 +60,9 @@ def results_table(reproduction: Reproduction) -> Table:
     compared = any(reproduction.baseline_of(result) for result in reproduction.results)
     columns = [
         "",
-        *(f"paper, {BACKBONE_TITLES[backbone]}: top-1, top-5" for backbone in stated),
-        "ours: top-1",
-        "top-5",
+        *(f"paper, {BACKBONE_TITLES[backbone]}" for backbone in stated),
+        "our top-1",
+        "our top-5",
         *(["over RGB"] if compared else []),
         "seeds",
         "clips",
@@ -87,8 +87,8 @@ def results_table(reproduction: Reproduction) -> Table:
     clips = reproduction.results[0].num_clips
     low, high = wilson_interval(0.5, clips)
     notes = [
-        "Ours: mean and standard deviation over the seeds (of the sample; none for one seed), in "
-        "percent; over RGB: the difference in points, seed by seed.",
+        "In percent. Paper: top-1, top-5. Ours: mean and standard deviation over the seeds (of the "
+        "sample; none for one seed). Over RGB: the difference of top-1 in points, seed by seed.",
         f"The deviation says how much the training's chance moves the figure. That of choosing "
         f"these {clips} clips comes on top: a share of 50{SPACE}% of them has a 95{SPACE}% "
         f"interval of {format_percent(low)} to {format_percent(high)} (Wilson).",
@@ -99,9 +99,10 @@ def results_table(reproduction: Reproduction) -> Table:
 def class_tables(reproduction: Reproduction) -> list[Table]:
     """For each backbone: every class's accuracy of the baseline, and the others' gain over it."""
     tables = []
+    table = reproduction.table
     for backbone in reproduction.backbones:
         results = [r for r in reproduction.results if r.backbone == backbone]
-        baseline = next((r for r in results if r.row.name == reproduction.table.baseline), None)
+        baseline = next((r for r in results if r.row.name == table.baseline), None)
         others = [r for r in results if r is not baseline]
         # Fusions last: what one reads first is what each network adds.
         others.sort(key=lambda r: r.is_fusion)
@@ -110,7 +111,9 @@ def class_tables(reproduction: Reproduction) -> list[Table]:
         right = metrics.per_class_accuracy(baseline.confusion)
         gains = [metrics.per_class_accuracy(r.confusion) - right for r in others]
         clips = baseline.confusion.sum(axis=1) // len(baseline.seeds)
-        order = [i for i in np.argsort(-gains[-1], kind="stable") if clips[i]]
+        names = [r.row.name for r in others]
+        sorted_by = names.index(table.climax) if table.climax in names else len(names) - 1
+        order = [i for i in np.argsort(-gains[sorted_by], kind="stable") if clips[i]]
         shown = order
         if len(order) > _MOST_CLASSES:
             half = _MOST_CLASSES // 2
@@ -127,7 +130,8 @@ def class_tables(reproduction: Reproduction) -> list[Table]:
         name = BACKBONE_TITLES.get(backbone, backbone)
         suffix = f", {name}" if len(reproduction.backbones) > 1 else ""
         notes = [
-            "Means over the seeds; gains in points. The classes are ordered by the last column."
+            "Means over the seeds; gains in points. The classes are ordered by the gain of "
+            f"{others[sorted_by].row.title}."
         ]
         if len(order) > len(shown):
             notes.append(f"{len(order)} classes; all are in per_class.csv.")
@@ -206,10 +210,8 @@ def settings(reproduction: Reproduction) -> dict[str, str]:
 def _flat_settings(config: ExperimentConfig) -> dict[str, Any]:
     train, model = config.train, config.model
     values = {
-        "training clip": f"{config.clip}, every {config.clip.frame_stride}. frame, short side "
-        f"{config.clip.resized_short_side}",
-        "evaluation clip": f"{config.resolved_eval_clip}, every "
-        f"{config.resolved_eval_clip.frame_stride}. frame",
+        "training clip": _clip(config.clip),
+        "evaluation clip": _clip(config.resolved_eval_clip),
         "width multiplier": model.width_multiplier,
         "dropout": model.dropout_rate,
         "weight decay": model.weight_decay,
@@ -226,3 +228,7 @@ def _flat_settings(config: ExperimentConfig) -> dict[str, Any]:
         weights = config.distill.teacher_weights
         values["teacher weights"] = ", ".join(f"{k}={v:g}" for k, v in weights.items()) or "1"
     return values
+
+
+def _clip(clip: ClipConfig) -> str:
+    return f"{clip}, frame stride {clip.frame_stride}, short side {clip.resized_short_side}"

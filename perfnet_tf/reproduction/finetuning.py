@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from perfnet_tf.config import ExperimentConfig
 from perfnet_tf.datasets.official_counts import data_notes
@@ -20,7 +19,7 @@ from perfnet_tf.records.reader import check_streams
 from perfnet_tf.records.schema import read_dataset_info
 from perfnet_tf.reproduction.plan import PlannedRun, Workspace, missing_runs
 from perfnet_tf.reproduction.results import Spread
-from perfnet_tf.reproduction.runner import load_scores, run_plan
+from perfnet_tf.reproduction.runner import Execution, load_scores, run_plan
 from perfnet_tf.reproduction.tables import Network
 from perfnet_tf.training.run_directory import Run
 from perfnet_tf.version import __version__
@@ -75,9 +74,7 @@ def finetune_splits(
     initial: Run,
     *,
     prefix: str = "",
-    strategy: tf.distribute.Strategy | None = None,
-    jit_compile: bool = False,
-    progress: bool = True,
+    execution: Execution | None = None,
 ) -> SplitAccuracies:
     """Fine-tunes from the same weights on each split, and measures each on its own test clips.
 
@@ -90,7 +87,7 @@ def finetune_splits(
         output: folder.
         initial: whose weights are the first; fine-tuning has no teachers (PERF-Net Sec. 4.4).
         prefix: of the names of runs.
-        strategy, jit_compile, progress: as in `train`.
+        execution: where and how to train.
 
     Raises:
         InputError: a folder holds another run, or as in `train`.
@@ -122,9 +119,7 @@ def finetune_splits(
             workspace,
             folder,
             split=TEST_SPLIT,
-            strategy=strategy,
-            jit_compile=jit_compile,
-            progress=progress,
+            execution=execution or Execution(),
         ):
             scores = load_scores(workspace, run.name)
         summary = metrics.accuracy_summary(scores.logits, scores.labels)

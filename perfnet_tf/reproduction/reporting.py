@@ -10,6 +10,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from perfnet_tf.evaluation import metrics
 from perfnet_tf.evaluation.confusion_plot import save_confusion
@@ -38,15 +39,13 @@ def write_table_report(reproduction: Reproduction, workspace: Workspace) -> path
         figures[chart.title] = path.relative_to(folder).as_posix()
     pictures = []
     for result in reproduction.results:
-        if len(result.classes) > _MOST_CONFUSED:
+        if result.is_fusion or len(result.classes) > _MOST_CONFUSED:
             continue
         path = folder / "figures" / f"confusion_{result.backbone}_{result.row.name}.png"
         save_confusion(path, result.confusion, result.classes)
         caption = f"{_title(result)}: clips of {_seeds(result)}"
         figures[caption] = path.relative_to(folder).as_posix()
-        if not result.is_fusion:
-            image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-            pictures.append(Picture(image.astype(np.uint8), caption))
+        pictures.append(Picture(_read_picture(path), caption))
     _write_per_class(folder / "per_class.csv", reproduction)
     numbers = json.dumps(as_json(reproduction), indent=2) + "\n"
     (folder / "results.json").write_text(numbers)
@@ -136,3 +135,11 @@ def _spread_json(spread: Spread | None) -> Mapping[str, Any] | None:
     if spread is None:
         return None
     return {"mean": spread.mean, "std": spread.deviation, "values": list(spread.values)}
+
+
+def _read_picture(path: pathlib.Path) -> npt.NDArray[np.uint8]:
+    """uint8 RGB `[height, width, 3]`."""
+    image = cv2.imread(str(path))
+    if image is None:
+        raise OSError(f"{path} was written just now, and cannot be read.")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8)

@@ -7,8 +7,6 @@ import pathlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import tensorflow as tf
-
 from perfnet_tf.datasets.groups import write_validation_subset
 from perfnet_tf.datasets.official_counts import data_notes
 from perfnet_tf.errors import InputError
@@ -17,7 +15,7 @@ from perfnet_tf.records.schema import read_dataset_info
 from perfnet_tf.reproduction.plan import Workspace, plan_runs, row_runs, rows_by_backbone
 from perfnet_tf.reproduction.reporting import write_table_report
 from perfnet_tf.reproduction.results import Reproduction, collect_results
-from perfnet_tf.reproduction.runner import run_plan
+from perfnet_tf.reproduction.runner import Execution, run_plan
 from perfnet_tf.reproduction.settings import Settings
 from perfnet_tf.reproduction.tables import Table
 
@@ -74,9 +72,7 @@ def reproduce_table(
     output: str | os.PathLike[str],
     *,
     command: str = "",
-    strategy: tf.distribute.Strategy | None = None,
-    jit_compile: bool = False,
-    progress: bool = True,
+    execution: Execution | None = None,
 ) -> tuple[Reproduction, pathlib.Path]:
     """Reproduces a table; called again, it goes on where it stopped.
 
@@ -89,7 +85,7 @@ def reproduce_table(
         data: a prepared dataset.
         output: made if missing.
         command: shell command that does the same, for the report.
-        strategy, jit_compile, progress: as in `train`.
+        execution: where and how to train.
 
     Returns:
         What came out, and the path of `report.html`.
@@ -126,17 +122,18 @@ def reproduce_table(
     done: list[str] = []
     last_of_seed = _last_runs(config.seeds, plan_names=[run.name for run in plan], rows=rows)
     reproduction, report = None, None
-    for run in run_plan(
+    news = False
+    for run, is_new in run_plan(
         plan,
         workspace,
         data,
         split=split,
-        strategy=strategy,
-        jit_compile=jit_compile,
-        progress=progress,
+        execution=execution or Execution(),
     ):
         done.append(run.name)
-        if run.name in last_of_seed:
+        news = news or is_new
+        if run is plan[-1] or (news and run.name in last_of_seed):
+            news = False
             reproduction = Reproduction(
                 table=config.table,
                 preset=config.preset,

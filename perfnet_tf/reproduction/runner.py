@@ -11,6 +11,7 @@ import pathlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import tensorflow as tf
 import tf_keras
@@ -30,17 +31,37 @@ from perfnet_tf.training.trainer import train
 IDENTITY_FILE = "evaluation.json"
 
 
+@dataclass(frozen=True)
+class Execution:
+    """Where and how networks are trained, which decides nothing of them: arguments of `train`.
+
+    Raises:
+        InputError: a strategy of several workers.
+    """
+
+    strategy: tf.distribute.Strategy | None = None
+    jit_compile: bool = False
+    deterministic: bool = False
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            # Each would plan, measure and report, and wait for the others' locks.
+            raise InputError(
+                "Tables are made by one process. Received: a strategy of several workers. Train "
+                "with them by perfnet train and distill, into OUTPUT/runs, and reproduce then."
+            )
+
+
 def run_plan(
     plan: Sequence[PlannedRun],
     workspace: Workspace,
     data: str,
     *,
     split: str,
-    strategy: tf.distribute.Strategy | None = None,
-    jit_compile: bool = False,
-    progress: bool = True,
-) -> Iterator[PlannedRun]:
-    """Trains and evaluates what is missing; yields each run when it is both.
+    execution: Execution,
+) -> Iterator[tuple[PlannedRun, bool]]:
+    """Trains and evaluates what is missing; yields each run when it is both, and if it was not.
 
     Another process may work in the same workspace: whoever comes second to a run waits for it.
 
@@ -49,7 +70,7 @@ def run_plan(
         workspace: folders.
         data: prepared dataset.
         split: evaluated on.
-        strategy, jit_compile, progress: as in `train`.
+        execution: where and how.
 
     Raises:
         InputError: a folder holds another run, or as in `train`.
@@ -57,17 +78,21 @@ def run_plan(
     info = read_dataset_info(data)
     info.split(split)
     missing = {run.name for run in missing_runs(plan, workspace, info)}
+    progress = execution.progress
     tell = _Teller(plan, missing, info, show=progress)
     for run in plan:
-        if run.name in missing:
-            tell.begin(run)
-            _train(run, workspace, data, info, strategy, jit_compile, progress)
-            tell.end(run)
         clip = run.config.resolved_eval_clip
+        train_it = run.name in missing
+        if train_it:
+            tell.begin(run)
+            _train(run, workspace, data, info, execution)
         with _alone(workspace.path / "evaluation" / f".{run.name}.lock", progress):
-            if not _is_evaluated(run.name, workspace, info, split, clip):
+            measure_it = not _is_evaluated(run.name, workspace, info, split, clip)
+            if measure_it:
                 _evaluate(run.name, workspace, data, info, split, clip, progress)
-        yield run
+        if train_it:
+            tell.end(run)
+        yield run, train_it or measure_it
 
 
 def load_scores(workspace: Workspace, name: str) -> ClipScores:
@@ -80,15 +105,13 @@ def _train(
     workspace: Workspace,
     data: str,
     info: DatasetInfo,
-    strategy: tf.distribute.Strategy | None,
-    jit_compile: bool,
-    progress: bool,
+    execution: Execution,
 ) -> None:
     # Absolute, so that a run is the same from wherever the command is given.
     root = Workspace(workspace.path.resolve())
     folder = root.run(run.name)
     teachers = {stream: root.run(name) for stream, name in run.teachers.items()}
-    with _alone(folder.with_name(f".{run.name}.lock"), progress):
+    with _alone(folder.with_name(f".{run.name}.lock"), execution.progress):
         if not missing_runs([run], root, info):
             return  # the process that was waited for has trained it
         train(
@@ -97,9 +120,10 @@ def _train(
             folder,
             teachers=teachers,
             initial=run.initial,
-            strategy=strategy,
-            jit_compile=jit_compile,
-            progress=progress,
+            strategy=execution.strategy,
+            jit_compile=execution.jit_compile,
+            deterministic=execution.deterministic,
+            progress=execution.progress,
         )
         if teachers:
             digests = {stream: weights_digest(path) for stream, path in teachers.items()}
@@ -182,7 +206,6 @@ class _Teller:
         num_clips = info.split("train")["num_clips"]
         self._work = {run.name: _work(run, num_clips) for run in plan if run.name in missing}
         self._left = sum(self._work.values())
-        self._rate: float | None = None  # seconds for a unit of work
         self._seconds = self._done = 0.0
         self._number, self._total = 0, len(self._work)
         self._say(f"{len(plan)} runs, {len(plan) - self._total} of them there already")

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import tensorflow as tf
-
 from perfnet_tf.config import ExperimentConfig
 from perfnet_tf.datasets.official_counts import base_name
 from perfnet_tf.datasets.official_splits import official_split_folders
@@ -28,6 +26,7 @@ from perfnet_tf.reproduction.finetuning import (
 from perfnet_tf.reproduction.formatting import format_figure, format_spread
 from perfnet_tf.reproduction.markdown import write_markdown
 from perfnet_tf.reproduction.results import Spread
+from perfnet_tf.reproduction.runner import Execution
 from perfnet_tf.reproduction.tables import TABLE7, Figure
 from perfnet_tf.training.run_directory import Run
 from perfnet_tf.version import __version__
@@ -100,9 +99,7 @@ def reproduce_table7(
     seeds: Sequence[int] = (0,),
     change: Callable[[ExperimentConfig], ExperimentConfig] | None = None,
     command: str = "",
-    strategy: tf.distribute.Strategy | None = None,
-    jit_compile: bool = False,
-    progress: bool = True,
+    execution: Execution | None = None,
 ) -> tuple[tuple[FinetunedRow, ...], pathlib.Path]:
     """Fine-tunes every start on every dataset's splits; called again, it goes on.
 
@@ -114,7 +111,7 @@ def reproduce_table7(
         seeds: each fine-tunes every start on every split.
         change: of the configuration.
         command: shell command that does the same, for the report.
-        strategy, jit_compile, progress: as in `train`.
+        execution: where and how to train.
 
     Returns:
         The rows, and the path of `report.html`.
@@ -145,9 +142,7 @@ def reproduce_table7(
                     output,
                     initial,
                     prefix=f"finetuned-{start}-{info.name}-seed{seed}-",
-                    strategy=strategy,
-                    jit_compile=jit_compile,
-                    progress=progress,
+                    execution=execution,
                 )
             paper = TABLE7.get(start, {}).get(dataset)
             rows.append(FinetunedRow(start, info.name, accuracies, paper))
@@ -181,7 +176,7 @@ def results_table(rows: Sequence[FinetunedRow]) -> TextTable:
             f"One split only: {', '.join(dict.fromkeys(alone))}. The paper's figure is a mean of "
             "three; prepare with --split=all."
         )
-    columns = ["", "paper: top-1", "ours: top-1", "each split", "seeds", "clips"]
+    columns = ["", "paper", "ours", "each split", "seeds", "clips"]
     return TextTable("Results", columns, lines, notes)
 
 
