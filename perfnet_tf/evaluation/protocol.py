@@ -75,7 +75,7 @@ def evaluate_runs(
         raise InputError("Evaluation needs at least one run. Received: none.")
     if batch_size < 1:
         raise InputError(f"batch_size must be 1 or greater. Received: {batch_size}.")
-    data = pathlib.Path(data)
+    data = os.fspath(data)  # may be remote, which a pathlib.Path is not
     info = read_dataset_info(data)
     info.split(split)
     loaded = [run if isinstance(run, Run) else load_run(pathlib.Path(run)) for run in runs]
@@ -115,7 +115,7 @@ def evaluate_runs(
 def _score(
     runs: Sequence[Run],
     clips: Sequence[ClipConfig],
-    data: pathlib.Path,
+    data: str,
     info: DatasetInfo,
     split: str,
     batch_size: int,
@@ -153,7 +153,7 @@ def _score(
 
 def _logits(
     members: Mapping[int, Run],
-    data: pathlib.Path,
+    data: str,
     split: str,
     cut: ClipConfig,
     batch_size: int,

@@ -14,6 +14,7 @@ import tf_keras
 from perfnet_tf.distill.distiller import Distiller
 from perfnet_tf.errors import InputError
 from perfnet_tf.training.run_directory import CHECKPOINTS_FOLDER
+from perfnet_tf.training.workers import Workers
 
 
 class Checkpoints:
@@ -22,9 +23,16 @@ class Checkpoints:
     The place in the data needs no state: it follows from the number of steps done.
     """
 
-    def __init__(self, folder: pathlib.Path, distiller: Distiller) -> None:
-        """Checkpoints in the run `folder`; `distiller` is compiled and its optimizer built."""
+    def __init__(self, folder: pathlib.Path, distiller: Distiller, workers: Workers) -> None:
+        """Checkpoints of a run.
+
+        Args:
+            folder: of the run, which all workers see.
+            distiller: compiled, its optimizer built.
+            workers: all restore what the chief has saved.
+        """
         self._folder = folder / CHECKPOINTS_FOLDER
+        self._workers = workers
         self._step = distiller.optimizer.iterations
         self._metrics = list(distiller.metrics)
         self._checkpoint = tf.train.Checkpoint(
@@ -33,9 +41,12 @@ class Checkpoints:
             metrics=self._metrics,
             dropout=_dropout_generators(distiller.student),
         )
+        self._own_folder = workers.own_folder(self._folder)
         self._manager = tf.train.CheckpointManager(
-            self._checkpoint, str(self._folder), max_to_keep=2, step_counter=self._step
+            self._checkpoint, str(self._own_folder), max_to_keep=2, step_counter=self._step
         )
+        if workers.is_chief:
+            self._sweep()
         self.saved_at = time.monotonic()
 
     @property
@@ -53,7 +64,13 @@ class Checkpoints:
         Raises:
             InputError: the checkpoint cannot be read, or is of another network.
         """
-        latest = self._manager.latest_checkpoint
+        latest = self.latest
+        number = int(latest.rpartition("-")[2]) if latest else -1
+        if len(set(self._workers.gather(number)[:, 0])) > 1:
+            raise InputError(
+                "The workers see different checkpoints. The output must be a folder that all "
+                f"workers share. Received: {self._folder}."
+            )
         if latest is None:
             return lambda: None
         try:
@@ -72,14 +89,32 @@ class Checkpoints:
 
         return restore_metrics
 
+    @property
+    def latest(self) -> str | None:
+        """The last checkpoint that is whole, or None."""
+        return tf.train.latest_checkpoint(str(self._folder))
+
     def save(self) -> None:
-        """Saves now."""
-        self._manager.save(checkpoint_number=self.step)
+        """Saves now. All workers must, at the same step."""
+        try:
+            self._manager.save(checkpoint_number=self.step)
+        except (OSError, tf.errors.OpError):
+            self._sweep()
+            raise
         self.saved_at = time.monotonic()
 
     def delete(self) -> None:
         """Removes all of them: a finished run needs its weights only."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self._own_folder, ignore_errors=True)
+
+    def _sweep(self) -> None:
+        """Removes what was being written when a process was killed, or a disk full."""
+        whole = {pathlib.PurePath(checkpoint).name for checkpoint in self._manager.checkpoints}
+        for path in self._own_folder.glob("ckpt-*"):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name.partition(".")[0] not in whole:
+                path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

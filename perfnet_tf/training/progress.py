@@ -1,4 +1,4 @@
-"""Tells people how far a training is: a bar on a terminal, else a line an epoch."""
+"""Tells people how far a training is: a bar on a terminal, else a line an epoch or a minute."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import time
 from collections.abc import Mapping
 
 import tqdm
+
+#: Without a terminal, nobody waits longer than this for a line.
+LONGEST_SILENCE = 60.0
 
 
 class Progress:
@@ -17,7 +20,7 @@ class Progress:
         self._show = show
         self._total, self._done, self._first = total, done, done
         self._batch_size = batch_size
-        self._began = time.monotonic()
+        self._began = self._said = time.monotonic()
         self._bar = None
         if show and sys.stderr.isatty():
             self._bar = tqdm.tqdm(
@@ -30,6 +33,12 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
             self._bar.update(steps * self._batch_size)
+        elif time.monotonic() - self._said >= LONGEST_SILENCE:
+            rate = (self._done - self._first) * self._batch_size / (time.monotonic() - self._began)
+            self.say(
+                f"step {self._done}/{self._total}: loss {loss:.4g}, {rate:.1f} clips/s, "
+                f"{self._remaining()} left"
+            )
 
     def epoch(self, number: int, epochs: int, values: Mapping[str, float]) -> None:
         """Reports the end of an epoch."""
@@ -41,6 +50,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """One line."""
+        self._said = time.monotonic()
         if self._bar is not None:
             self._bar.write(line, file=sys.stderr)
         elif self._show:

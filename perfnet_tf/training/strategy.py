@@ -2,39 +2,116 @@
 
 from __future__ import annotations
 
+import json
+import os
+from typing import Any
+
 import tensorflow as tf
 from official.common import distribute_utils
 
 from perfnet_tf.errors import InputError, check_choice
 
-STRATEGIES = ("auto", "one_device", "mirrored", "tpu")
+STRATEGIES = ("auto", "one_device", "mirrored", "multiworker", "tpu")
 
 
 def make_strategy(name: str = "auto", *, tpu: str = "local") -> tf.distribute.Strategy:
-    """A distribution strategy by name.
+    """A distribution strategy by name. TensorFlow wants several workers or a TPU made first of all.
 
     Args:
-        name: `auto`: mirrored over all GPUs if there are several, else one device; `one_device`:
-            the first GPU, or the CPU; `mirrored`: all GPUs of this machine; `tpu`.
-        tpu: name or address of the TPU.
+        name: `auto`: several workers if `TF_CONFIG` names them, else all GPUs if there are
+            several, else one device; `one_device`: the first GPU, or the CPU; `mirrored`: all GPUs
+            of this machine; `multiworker`: the machines that `TF_CONFIG` names, with all GPUs of
+            each, or the CPU; `tpu`.
+        tpu: name or address of the TPU; `local` is that of this machine.
 
     Raises:
         InputError: an unknown name, or devices that are not there.
     """
     check_choice("strategy", name, STRATEGIES)
     if name == "tpu":
-        try:
-            return distribute_utils.get_distribution_strategy("tpu", tpu_address=tpu)
-        except (ValueError, RuntimeError, tf.errors.OpError) as error:
-            raise InputError(f"No TPU at {tpu!r}: {str(error).splitlines()[0]}") from error
+        return _tpu(tpu)
+    workers = _num_workers()
+    if name == "multiworker" or (name == "auto" and workers > 1):
+        return _multiworker(workers)
     gpus = len(tf.config.list_physical_devices("GPU"))
     if name == "auto":
         name = "mirrored" if gpus > 1 else "one_device"
     if name == "one_device":
         # The default strategy: OneDeviceStrategy adds nothing but indirection.
         return tf.distribute.get_strategy()
-    if name == "mirrored" and gpus < 1:
+    if gpus < 1:
         raise InputError(
             "strategy=mirrored needs GPUs, and TensorFlow sees none. Take --strategy=one_device."
         )
     return distribute_utils.get_distribution_strategy(name, num_gpus=gpus)
+
+
+def describe_batch(strategy: tf.distribute.Strategy, batch_size: int) -> str:
+    """Which devices share a batch, in words.
+
+    Args:
+        strategy: the devices.
+        batch_size: clips, over all replicas.
+
+    Raises:
+        InputError: the replicas cannot share the batch evenly.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if batch_size % replicas:
+        raise InputError(
+            f"The replicas share a batch evenly. Received: batch_size={batch_size} for "
+            f"{replicas} replicas. Take a multiple of {replicas}."
+        )
+    devices = "1 device" if replicas == 1 else f"{replicas} devices ({_kind(strategy)})"
+    return f"{devices}, {batch_size // replicas} clips each: a global batch of {batch_size} clips"
+
+
+def _kind(strategy: tf.distribute.Strategy) -> str:
+    if isinstance(strategy, tf.distribute.TPUStrategy):
+        return "tpu"
+    several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    return "multiworker" if several else "mirrored"
+
+
+def _tpu(address: str) -> tf.distribute.Strategy:
+    try:
+        return distribute_utils.get_distribution_strategy("tpu", tpu_address=address)
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise InputError(f"No TPU at {address!r}: {str(error).splitlines()[0]}") from error
+
+
+def _multiworker(workers: int) -> tf.distribute.Strategy:
+    if not workers:
+        raise InputError(
+            "strategy=multiworker needs the environment variable TF_CONFIG on every worker: "
+            '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, '
+            '"task": {"type": "worker", "index": 0}}. It is not set.'
+        )
+    try:
+        return distribute_utils.get_distribution_strategy("multi_worker_mirrored")
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise InputError(
+            f"The workers of TF_CONFIG did not meet: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _num_workers() -> int:
+    """Machines that `TF_CONFIG` names; 0 without one.
+
+    Raises:
+        InputError: it is not what TensorFlow reads.
+    """
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        return 0
+    try:
+        values: Any = json.loads(text)
+        cluster, task = values["cluster"], values["task"]
+        workers = [*cluster.get("chief", []), *cluster["worker"]]
+        if not 0 <= int(task["index"]) < len(cluster[task["type"]]):
+            raise KeyError(f"no {task['type']} {task['index']}")
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"TF_CONFIG names a cluster with its workers and this task: {error}. Received: {text}."
+        ) from error
+    return len(workers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,23 +14,26 @@ import tf_keras
 from perfnet_tf.config import DistillConfig, ExperimentConfig
 from perfnet_tf.datasets.pipeline import damaged_shard_named
 from perfnet_tf.distill.distiller import Distiller
-from perfnet_tf.distill.teachers import Teacher
+from perfnet_tf.distill.teachers import NamedTeacher, Teacher
 from perfnet_tf.errors import InputError
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.records.reader import check_streams
 from perfnet_tf.records.schema import DatasetInfo, read_dataset_info
 from perfnet_tf.training import run_directory
 from perfnet_tf.training.checkpoints import Checkpoints, resumable_dropout
+from perfnet_tf.training.disk import full_disk_named
 from perfnet_tf.training.fitting import TRAIN_SPLIT, fit
 from perfnet_tf.training.precision import precision_policy
 from perfnet_tf.training.run_directory import Run, load_run
 from perfnet_tf.training.schedules import build_optimizer, steps_per_epoch
 from perfnet_tf.training.sources import copy_weights, describe, load_teacher
-from perfnet_tf.training.strategy import make_strategy
+from perfnet_tf.training.strategy import describe_batch, make_strategy
+from perfnet_tf.training.workers import Workers
 
 #: What may differ when a run goes on: it decides nothing of where the run arrives.
 _FREE = {
     "train.checkpoint_every_steps",
+    "train.rematerialize",
     "train.steps_per_execution",
     "train.validate_every_epochs",
 }
@@ -40,7 +44,7 @@ def train(
     data: str | pathlib.Path,
     output: str | pathlib.Path,
     *,
-    teachers: Mapping[str, Teacher | Run | str | pathlib.Path] | None = None,
+    teachers: Mapping[str, Teacher | NamedTeacher | Run | str | pathlib.Path] | None = None,
     initial: Run | str | pathlib.Path | None = None,
     strategy: tf.distribute.Strategy | None = None,
     jit_compile: bool = False,
@@ -61,7 +65,8 @@ def train(
             matches; `config.distill` says how.
         initial: a run of the same network to start from; its classifier is taken over if the
             classes are the same.
-        strategy: the devices; None takes all GPUs, or the CPU.
+        strategy: the devices; None is `make_strategy()`'s choice. With several workers all call
+            this with the same arguments, and `output` is a folder that all of them share.
         jit_compile: compile the step by XLA. On CPUs that makes 3-D convolutions slower.
         deterministic: use those of TensorFlow's operations only that give the same bits each time:
             two runs of one configuration on one kind of device then end with the same weights. It
@@ -73,7 +78,8 @@ def train(
 
     Raises:
         InputError: data, teachers or initial weights that do not fit; an `output` of another run;
-            a damaged record; a loss that is no longer finite.
+            a damaged record; a loss that is no longer finite; a full disk; devices that cannot
+            share a batch evenly.
     """
     if deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -95,12 +101,15 @@ def train(
         "steps": config.train.epochs * steps_per_epoch(num_clips, config.train.batch_size),
     }
     precision = config.train.precision
-    if _is_finished(pathlib.Path(output), config, info, record):
-        if progress:
+    folder = pathlib.Path(output)
+    strategy = strategy or make_strategy()
+    workers = Workers(strategy)
+    if workers.ask_chief(lambda: _is_finished(folder, config, info, record)):
+        if progress and workers.is_chief:
             print(f"{output} is finished: nothing is left to train.")
         return load_run(output, precision=precision)
+    _check_devices(config, strategy)
 
-    strategy = strategy or make_strategy()
     with precision_policy(precision), resumable_dropout(), strategy.scope():
         tf_keras.utils.set_random_seed(config.train.seed)
         student = build_from_config(config.model, info.num_classes, config.stream)
@@ -111,6 +120,8 @@ def train(
             distill.teacher_weights if distill else None,
             classes=info.classes,
             render=config.pose_render,
+            rematerialize=config.train.rematerialize,
+            synchronize_batch_norm=config.train.synchronize_batch_norm,
         )
         check_streams(distiller.streams, info)
         if initial is not None:
@@ -123,15 +134,38 @@ def train(
         )
         distiller.optimizer.build(student.trainable_variables)
 
-    folder = pathlib.Path(output)
-    if not run_directory.is_run(folder):
+    if workers.is_chief and not run_directory.is_run(folder):
         run_directory.create_run(folder, config, info.classes, **record)
-    checkpoints = Checkpoints(folder, distiller)
-    with damaged_shard_named(data, TRAIN_SPLIT):
-        fit(distiller, config, data, folder, checkpoints, strategy, show_progress=progress)
-    run_directory.save_weights(folder, student)
+    workers.wait()
+    checkpoints = Checkpoints(folder, distiller, workers)
+    with (
+        damaged_shard_named(data, TRAIN_SPLIT),
+        full_disk_named(folder, lambda: checkpoints.latest),
+    ):
+        fit(distiller, config, data, folder, checkpoints, strategy, workers, show_progress=progress)
+        _save_weights(folder, student, workers)
     checkpoints.delete()
     return Run(folder, config, info.classes, student, run_directory.read_run(folder)[2])
+
+
+def _check_devices(config: ExperimentConfig, strategy: tf.distribute.Strategy) -> None:
+    describe_batch(strategy, config.train.batch_size)
+    if config.train.validate_every_epochs and isinstance(strategy, tf.distribute.TPUStrategy):
+        raise InputError(
+            "A TPU cannot take the smaller last batch of a validation. Received: "
+            f"validate_every_epochs={config.train.validate_every_epochs}. Leave it out, and run "
+            "perfnet evaluate afterwards."
+        )
+
+
+def _save_weights(folder: pathlib.Path, student: tf_keras.Model, workers: Workers) -> None:
+    if workers.is_chief:
+        run_directory.save_weights(folder, student)
+    else:
+        own = workers.own_folder(folder)
+        tf.train.Checkpoint(model=student).write(str(own / run_directory.WEIGHTS_PREFIX))
+        shutil.rmtree(own, ignore_errors=True)
+    workers.wait()
 
 
 def _is_finished(

@@ -1,78 +1,180 @@
+import json
 import os
+import pathlib
+import signal
+import socket
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from perfnet_tf.errors import InputError
-from perfnet_tf.training.strategy import make_strategy
+from perfnet_tf.training.strategy import describe_batch, make_strategy
 
-#: Two replicas need two devices, which a process must ask for before TensorFlow starts.
-SCRIPT = """
-import pathlib, sys
-import numpy as np
-import tensorflow as tf
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-folder = pathlib.Path(sys.argv[1])
-sys.path.insert(0, sys.argv[2])
-from prepared_clips import write_tiny_dataset
-from tiny_network import build_tiny
-from perfnet_tf.config import *
-from perfnet_tf.training import run_directory, trainer
-from perfnet_tf.training.fitting import RunKeeper
-trainer.build_from_config = run_directory.build_from_config = build_tiny
-data = write_tiny_dataset(folder / "data")
-config = ExperimentConfig(
-    clip=ClipConfig(6, 24, 32, short_side=28),
-    model=ModelConfig(dropout_rate=0.0, weight_decay=0.01, options={"batch_norm": False}),
-    train=TrainConfig(epochs=2, batch_size=4, learning_rate=0.2, checkpoint_every_steps=3))
+REFERENCE = pathlib.Path(__file__).parent.parent / "reference"
 
-def train(name, replicas):
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]) if replicas == 2 else None
-    teachers = {"flow": folder / "teacher"} if (folder / "teacher/weights.index").exists() else {}
-    run = trainer.train(config.replace(stream="rgb" if teachers else "flow"), data, folder / name,
-                        teachers=teachers, strategy=strategy, progress=False)
-    history = (folder / name / "history.csv").read_text().splitlines()
-    values = np.array([[float(x) for x in row.split(",")[:-1]] for row in history[1:]])
-    return [v.numpy() for v in run.model.variables], values
 
-train("teacher", 1)
-one, one_history = train("one", 1)
-def kill(self, batch, logs=None):
-    if self.model.optimizer.iterations.numpy() >= 7:
-        raise KeyError("killed")
-RunKeeper.on_train_batch_begin = kill
-try:
-    train("two", 2)
-    raise SystemExit("was not killed")
-except KeyError:
-    del RunKeeper.on_train_batch_begin
-two, two_history = train("two", 2)
-for a, b in zip(one, two, strict=True):
-    np.testing.assert_allclose(a, b, atol=1e-5)
-np.testing.assert_allclose(one_history, two_history, rtol=1e-4)
-print("equal after", int(two_history[-1, 1]), "steps")
-"""
+def start(folder, name, devices, *options, tf_config=None):
+    """Begins a training of `distributed_training`; its devices last as long as its process."""
+    environment = {**os.environ, "PYTHONPATH": str(REFERENCE)}
+    environment.pop("TF_CONFIG", None)
+    if tf_config:
+        environment["TF_CONFIG"] = json.dumps(tf_config)
+    return subprocess.Popen(
+        [sys.executable, str(REFERENCE / "distributed_training.py"), str(folder), name, devices]
+        + list(options),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(processes, status=0):
+    """The output of each process."""
+    outputs = [process.communicate(timeout=900)[0] for process in processes]
+    for process, output in zip(processes, outputs, strict=True):
+        assert process.returncode == status, output[-3000:]
+    return outputs
+
+
+def start_workers(folder, name, *options, count=2):
+    """Workers on the loopback; `options` go to the last."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("localhost", 0))
+    cluster = {"worker": [f"localhost:{one.getsockname()[1]}" for one in sockets]}
+    for one in sockets:
+        one.close()
+    return [
+        start(
+            folder,
+            name,
+            "multiworker",
+            *(options if index == count - 1 else ()),
+            tf_config={"cluster": cluster, "task": {"type": "worker", "index": index}},
+        )
+        for index in range(count)
+    ]
+
+
+def results(folder, name):
+    """Weights by name, and the losses of each epoch."""
+    run = folder / name
+    reader = tf.train.load_checkpoint(str(run / "weights"))
+    weights = {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map()}
+    weights = {key: value for key, value in weights.items() if value.dtype == np.float32}
+    lines = [line.split(",") for line in (run / "history.csv").read_text().splitlines()]
+    columns = [lines[0].index(f) for f in ("loss", "cross_entropy", "mse_flow", "mse_pose")]
+    return weights, np.array([[float(line[c]) for c in columns] for line in lines[1:]])
+
+
+def assert_equal_runs(folder, one, other):
+    (weights, losses), (theirs, their_losses) = results(folder, one), results(folder, other)
+    assert weights.keys() == theirs.keys() and len(weights) > 5
+    for key, value in weights.items():
+        np.testing.assert_allclose(theirs[key], value, atol=1e-5, err_msg=f"{other}: {key}")
+    np.testing.assert_allclose(their_losses, losses, atol=1e-5, err_msg=other)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    from prepared_clips import write_tiny_dataset
+
+    folder = tmp_path_factory.mktemp("runs")
+    write_tiny_dataset(folder / "data")
+    finish([start(folder, "one", "1")])
+    return folder
 
 
 @pytest.mark.slow
-def test_two_replicas_killed_and_resumed_arrive_where_one_device_arrives(tmp_path):
-    reference = os.path.join(os.path.dirname(__file__), os.pardir, "reference")
-    result = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path), reference],
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert "equal after 8 steps" in result.stdout
+@pytest.mark.parametrize("devices", ["2", "4"])
+def test_several_devices_train_as_one_does(folder, devices):
+    """20 steps of distillation from two teachers, with synchronised batch norm."""
+    output = finish([start(folder, devices, devices)])[0]
+    each = 8 // int(devices)
+    assert f"{devices} devices (mirrored), {each} clips each: a global batch of 8 clips" in output
+    assert_equal_runs(folder, "one", devices)
+
+
+@pytest.mark.slow
+def test_two_workers_train_as_one_device_does(folder):
+    chief, other = finish(start_workers(folder, "workers"))
+    assert "2 devices (multiworker), 4 clips each: a global batch of 8 clips" in chief
+    assert "epoch" not in other
+    assert_equal_runs(folder, "one", "workers")
+    assert not (folder / "workers" / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_worker_saves_and_stops_all_and_they_go_on(folder):
+    outputs = finish(start_workers(folder, "stopped", "--term_at=7"), status=143)
+    assert "stopped after step 8 of 20" in outputs[0]
+    assert (folder / "stopped" / "checkpoints" / "ckpt-8.index").exists()
+    finish(start_workers(folder, "stopped"))
+    assert_equal_runs(folder, "one", "stopped")
+
+
+@pytest.mark.slow
+def test_two_devices_killed_and_resumed_arrive_where_one_arrives(folder):
+    finish([start(folder, "killed", "2", "--kill_at=8")], status=-signal.SIGKILL)
+    assert "going on after step 6 of 20" in finish([start(folder, "killed", "2")])[0]
+    assert_equal_runs(folder, "one", "killed")
+
+
+@pytest.mark.slow
+def test_each_device_normalising_by_its_own_clips_is_something_else(folder):
+    finish([start(folder, "alone", "2", "--sync=0")])
+    weights, theirs = results(folder, "one")[0], results(folder, "alone")[0]
+    assert max(np.abs(theirs[key] - value).max() for key, value in weights.items()) > 1e-3
+
+
+@pytest.mark.slow
+def test_recomputing_changes_nothing_on_several_devices(folder):
+    finish([start(folder, "remat", "2", "--remat=1")])
+    assert_equal_runs(folder, "one", "remat")
 
 
 def test_an_unknown_strategy_or_devices_that_are_not_there_are_refused(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(InputError, match="Did you mean 'mirrored'"):
         make_strategy("mirored")
     monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda kind: [])
     with pytest.raises(InputError, match="needs GPUs"):
         make_strategy("mirrored")
+    with pytest.raises(InputError, match="needs the environment variable TF_CONFIG"):
+        make_strategy("multiworker")
     assert make_strategy("auto").num_replicas_in_sync == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "host0:2222",
+        "{}",
+        '{"cluster": {"worker": ["a:1"]}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}',
+    ],
+)
+def test_a_cluster_that_cannot_be_read_is_refused(monkeypatch, text):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(InputError, match="TF_CONFIG names a cluster"):
+        make_strategy("auto")
+
+
+def test_the_shares_of_a_batch_are_told_and_must_be_even():
+    class Two(tf.distribute.MirroredStrategy):
+        num_replicas_in_sync = 2
+
+    assert describe_batch(tf.distribute.get_strategy(), 7) == (
+        "1 device, 7 clips each: a global batch of 7 clips"
+    )
+    two = Two(["CPU:0"])
+    assert describe_batch(two, 6) == (
+        "2 devices (mirrored), 3 clips each: a global batch of 6 clips"
+    )
+    with pytest.raises(InputError, match="batch_size=7 for 2 replicas. Take a multiple of 2"):
+        describe_batch(two, 7)
