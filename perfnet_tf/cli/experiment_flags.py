@@ -274,8 +274,9 @@ def _pose_render(arguments: flags.FlagValues, base: PoseRenderConfig) -> PoseRen
     if variant is not None:
         check_choice("--pose_variant", variant, POSE_VARIANTS)
         # The table says nothing of these two.
-        kept = {"min_score": base.min_score, "thickness": base.thickness}
-        base = dataclasses.replace(POSE_VARIANTS[variant], **kept)
+        base = dataclasses.replace(
+            POSE_VARIANTS[variant], min_score=base.min_score, thickness=base.thickness
+        )
     return dataclasses.replace(base, **_given(arguments, _POSE))
 
 

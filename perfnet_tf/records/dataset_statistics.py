@@ -154,7 +154,7 @@ def _pose_coverage(
             counts[name] = counts.get(name, np.zeros(3)) + entry.num_frames * shares
     if not counts:
         return None
-    num_frames, person, keypoints = sum(counts.values())
+    num_frames, person, keypoints = np.sum(list(counts.values()), axis=0)
     return PoseCoverage(
         person=float(person / num_frames),
         keypoints=float(keypoints / num_frames),

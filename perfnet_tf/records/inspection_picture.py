@@ -160,9 +160,9 @@ def _write_picture(
     for clip in clips:
         max_speed = choose_max_speed(clip)
         indices = spread_indices(clip.entry.num_frames, num_columns)
-        pictures = draw_streams(clip, indices, max_speed, render, streams)
-        drawn.append((clip, indices, max_speed, pictures))
-    shapes = [next(iter(pictures.values())).shape for *_, pictures in drawn]
+        rows = draw_streams(clip, indices, max_speed, render, streams)
+        drawn.append((clip, indices, max_speed, rows))
+    shapes = [next(iter(rows.values())).shape for *_, rows in drawn]
     row_heights = [_TILE * height / width for _, height, width, _ in shapes]
     lefts = [_MARGIN + column * (_TILE + _GAP) for column in range(num_columns + 1)]
     sheet = _Sheet(
