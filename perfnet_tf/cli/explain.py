@@ -1,0 +1,121 @@
+"""`perfnet explain`: where networks look, by Grad-CAM."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from perfnet_tf.cli.command import Command
+from perfnet_tf.config import ClipConfig
+from perfnet_tf.errors import InputError
+from perfnet_tf.pose.estimator import POSE_ESTIMATORS
+
+if TYPE_CHECKING:
+    from perfnet_tf.evaluation.explanation import Footage
+    from perfnet_tf.training.run_directory import Run
+
+
+def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
+    """Shows what networks see in a clip and, by Grad-CAM, where they find their answer.
+
+    The clip is the middle of the video, as evaluation cuts it: of videos, or with --data and --clip
+    of prepared records. --output=FILE.png shows some of its frames, FILE.mp4 all. Several runs,
+    such as the RGB, pose and flow networks or a student and its teachers, are shown beside each
+    other; with --frames=1 as in the paper's Figure 5. A run may be a SavedModel of perfnet export;
+    only its numbers are read.
+    """
+    from perfnet_tf.evaluation.explanation_picture import check_explanation_output
+
+    check_explanation_output(arguments.output)
+    if bool(videos) == bool(arguments.data):
+        raise InputError(f"Name videos, or --data and --clip. Usage: {COMMAND.usage()}")
+    if arguments.data and not arguments.clip:
+        raise InputError("--data needs --clip, ids of its clips. See its .index.jsonl files.")
+    if videos and arguments.clip:
+        raise InputError("--clip names clips of --data. Received: --clip and videos.")
+    from perfnet_tf.cli.experiment_flags import load_initial
+    from perfnet_tf.evaluation.explanation import Explainer
+    from perfnet_tf.evaluation.explanation_picture import write_explanation
+
+    runs = [load_initial(path) for path in arguments.run]
+    cut = None
+    if arguments.clip_size is not None:
+        own = runs[0].config.resolved_eval_clip
+        cut = ClipConfig.parse(arguments.clip_size, frame_stride=own.frame_stride)
+    explain = Explainer(runs, endpoint=arguments.endpoint, label=arguments.label, clip=cut)
+    clips = []
+    for footage in _footage(arguments, videos, runs):
+        clips.append(explain(footage))
+        answers = "; ".join(
+            f"{stream.stream}: {stream.predicted}"
+            + (f" (shown: {stream.explained})" if stream.explained != stream.predicted else "")
+            + f" {stream.probability:.0%}"
+            for stream in clips[-1].streams
+        )
+        print(f"{clips[-1].name}: {answers}", flush=True)
+    write_explanation(clips, arguments.output, num_frames=arguments.frames)
+    print(f"{arguments.output}: {', '.join(dict.fromkeys(explain.endpoints))}")
+    return 0
+
+
+def _footage(arguments: flags.FlagValues, videos: list[str], runs: list[Run]) -> list[Footage]:
+    """The videos, or the clips of the records, in the order they were named."""
+    from perfnet_tf.evaluation.explanation import RecordFootage, VideoFootage
+    from perfnet_tf.records.inspection import open_clip
+
+    if arguments.data:
+        return [
+            RecordFootage(open_clip(pathlib.Path(arguments.data), name, split=arguments.split))
+            for name in arguments.clip
+        ]
+    datasets = [run.record.get("dataset") or {} for run in runs]
+    rates = {(known.get("fps"), known.get("short_side")) for known in datasets if known}
+    if len(rates) > 1:
+        raise InputError(
+            "Networks side by side must know records of one rate and size. Received (fps, short "
+            f"side): {', '.join(map(str, sorted(rates, key=str)))}. Explain them one by one."
+        )
+    dataset = next((known for known in datasets if known), {})
+    return [
+        VideoFootage(path, dataset, pose=arguments.pose, pose_weights=arguments.pose_weights)
+        for path in videos
+    ]
+
+
+COMMAND = Command(
+    "explain", "VIDEO... --run=RUN[,RUN...] --output=FILE.png|.mp4", _run, positional="VIDEO"
+)
+_FLAGS = COMMAND.flags
+flags.DEFINE_list("run", [], "Runs or SavedModels, separated by commas.", flag_values=_FLAGS)
+flags.DEFINE_string("output", None, "Picture (.png) or video (.mp4) to write.", flag_values=_FLAGS)
+flags.DEFINE_string("data", None, "Prepared dataset, in place of videos.", flag_values=_FLAGS)
+flags.DEFINE_list("clip", [], "With --data: ids of clips.", flag_values=_FLAGS)
+flags.DEFINE_string("split", None, "With --data: look in this split only.", flag_values=_FLAGS)
+flags.DEFINE_string(
+    "endpoint",
+    None,
+    "Feature map to explain; without it, the last: res5, or Mixed_5c of S3D-G.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_string(
+    "label", None, "Class to explain; without it, each network's own answer.", flag_values=_FLAGS
+)
+flags.DEFINE_string(
+    "clip_size",
+    None,
+    "FRAMESxHEIGHTxWIDTH that the networks see; without it, the evaluation clip of each. Larger "
+    "frames give finer maps.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_integer("frames", 6, "Frames of each clip in a picture.", flag_values=_FLAGS)
+flags.DEFINE_string(
+    "pose",
+    "posenet",
+    f"For a pose network and videos: {', '.join(POSE_ESTIMATORS)}, or keypoints for files beside "
+    "the videos.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_string("pose_weights", None, "Folder of --pose's weights.", flag_values=_FLAGS)
+COMMAND.require("run", "output")

@@ -1,0 +1,63 @@
+import cv2
+import pytest
+from small_clips import write_video
+
+from perfnet_tf.cli.main import main
+from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig
+from perfnet_tf.models.factory import build_from_config
+from perfnet_tf.saved_model import export_saved_model
+from perfnet_tf.training.run_directory import load_run, save_run
+
+CLASSES = ("Clapping", "Jumping", "Waving")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A run, its SavedModel, and a.mp4."""
+    folder = tmp_path_factory.mktemp("explain")
+    network = ModelConfig("s3d_g", width_multiplier=0.0625)
+    config = ExperimentConfig(clip=ClipConfig(6, 32, 40, short_side=36), model=network)
+    model = build_from_config(config.model, len(CLASSES))
+    dataset = {"name": "toy", "num_clips": 9, "fps": 12.5, "short_side": 40}
+    save_run(folder / "run", config, CLASSES, model, dataset=dataset)
+    export_saved_model(load_run(folder / "run"), folder / "model")
+    write_video(folder / "a.mp4", frames=40)
+    return folder
+
+
+def test_a_run_and_its_saved_model_are_explained_alike(folder, tmp_path, capsys):
+    runs = f"--run={folder / 'run'},{folder / 'model'}"
+    arguments = [str(folder / "a.mp4"), runs, "--endpoint=Mixed_3c", "--label=Waving"]
+    assert main(["explain", *arguments, f"--output={tmp_path / 'a.mp4'}"]) == 0
+    line, written = capsys.readouterr().out.splitlines()
+    first, second = line.removeprefix("a.mp4: ").split("; ")
+    assert first == second
+    assert first.endswith("%")
+    assert written == f"{tmp_path / 'a.mp4'}: Mixed_3c"
+    capture = cv2.VideoCapture(str(tmp_path / "a.mp4"))
+    _, frame = capture.read()
+    capture.release()
+    left, right = frame[30:, : frame.shape[1] // 2], frame[30:, frame.shape[1] // 2 :]
+    assert abs(left.astype(int) - right).mean() < 6  # of the encoder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a.mp4", "--output=a.gif"], "FILE.png or FILE.mp4"),
+        (["--output=a.png"], "Name videos"),
+        (["a.mp4", "--data=d", "--output=a.png"], "Name videos"),
+        (["--data=d", "--output=a.png"], "needs --clip"),
+        (["a.mp4", "--clip=b", "--output=a.png"], "clips of --data"),
+        (["a.mp4", "--run=nowhere", "--output=a.png"], "which is neither"),
+        (["a.mp4", "--endpoint=res5", "--output=a.png"], "endpoint must be one of"),
+        (["a.mp4", "--label=Sleeping", "--output=a.png"], "label must be a class"),
+        (["missing.mp4", "--output=a.png"], "does not exist"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(folder, capsys, arguments, message):
+    arguments = [f"--run={folder / 'run'}", *arguments]
+    assert main(["explain", *arguments]) == 2
+    captured = capsys.readouterr().err
+    assert message in captured
+    assert captured.count("\n") == 1
