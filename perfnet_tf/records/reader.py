@@ -96,6 +96,7 @@ def parse_clip(
 
     Raises:
         InputError: the records do not hold one of `streams`.
+        tf.errors.InvalidArgumentError: when it runs, of a record that is damaged.
     """
     check_streams(streams, info)
     sources = {s for stream in streams for s in features.STREAM_SOURCES.get(stream, (stream,))}
@@ -121,7 +122,14 @@ def parse_clip(
         },
     )
     if callable(indices):
-        indices = indices(tf.cast(context[schema.NUM_FRAMES_KEY], tf.int32))
+        lengths = tf.stack([tf.shape(frames, tf.int64)[0] for frames in lists.values()])
+        stated = context[schema.NUM_FRAMES_KEY]
+        whole = tf.debugging.Assert(
+            tf.reduce_all(lengths == stated),
+            ["A record must hold as many frames as it says:", stated, "not", lengths],
+        )
+        with tf.control_dependencies([whole]):
+            indices = indices(tf.cast(stated, tf.int32))
     result = {
         features.LABEL: tf.cast(context[schema.LABEL_KEY], tf.int32),
         features.CLIP_ID: context[schema.MEDIA_ID_KEY],
