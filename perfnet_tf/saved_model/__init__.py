@@ -14,6 +14,9 @@ it as it is:
 | `labels_file`, `info_file`      | assets: class names one a line; `ModelInfo` as JSON            |
 | signature `serving_default`     | `frames` -> `logits`, `probabilities`, `features`              |
 
+An export for inference only has no `variables`, `regularization_losses`, `endpoints` and
+`feature_extractor`: its weights are constants, with batch norm folded into them.
+
 `inputs` is `[batch, frames, height, width, 3]`, RGB, with any number of clips and frames and any
 size: float32 in [0, 1] or uint8. A pose model takes RGB with the limbs drawn in; a flow model takes
 float32 `[..., 2]` in pixels a frame. `training` is a Python bool. Beside the graph,
@@ -25,6 +28,18 @@ it reads numbers only.
 
 from perfnet_tf.saved_model.export import export_saved_model
 from perfnet_tf.saved_model.info import ModelInfo
-from perfnet_tf.saved_model.loading import LoadedModel, load_saved_model, restore_model
+from perfnet_tf.saved_model.loading import (
+    LoadedModel,
+    load_for_inference,
+    load_saved_model,
+    restore_model,
+)
 
-__all__ = ["LoadedModel", "ModelInfo", "export_saved_model", "load_saved_model", "restore_model"]
+__all__ = [
+    "LoadedModel",
+    "ModelInfo",
+    "export_saved_model",
+    "load_for_inference",
+    "load_saved_model",
+    "restore_model",
+]

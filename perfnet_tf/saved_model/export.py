@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -15,7 +16,18 @@ import tf_keras
 
 from perfnet_tf import features
 from perfnet_tf.config import ExperimentConfig
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.models.folding import PRECISIONS, fold_batch_norm
+from perfnet_tf.models.video_model import VideoModel
+from perfnet_tf.saved_model.formats import (
+    TFLITE_WEIGHTS,
+    convert_to_onnx,
+    convert_to_tflite,
+    require_onnx,
+    run_onnx,
+    run_tflite,
+)
+from perfnet_tf.saved_model.inference import InferenceModule, freeze
 from perfnet_tf.saved_model.info import GOLDEN_FILE, INFO_FILE, LABELS_FILE, ModelInfo
 from perfnet_tf.saved_model.module import (
     MODES,
@@ -37,8 +49,12 @@ def export_saved_model(
     dataset: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
     license: str = "Apache-2.0",
+    inference_only: bool = False,
+    precision: str = "float32",
+    tflite: bool = False,
+    onnx: bool = False,
 ) -> pathlib.Path:
-    """Writes a run, or a model of `build_model`, as a SavedModel.
+    """Writes a run, or a model of `build_model`, as a SavedModel, and in other runtimes' formats.
 
     Args:
         source: a run of `load_run`, which knows its classes and configuration, or a model.
@@ -48,12 +64,18 @@ def export_saved_model(
         dataset: `name`, `fps` and `short_side` of the records; None takes what a run says.
         metrics: such as `evaluate_runs` returns; written to `model.json`.
         license: SPDX name of the weights' licence.
+        inference_only: freeze the SavedModel, batch norm folded: faster, and never to be trained.
+        precision: what a frozen one computes in, `float32` or `bfloat16`.
+        tflite: write `model_float32.tflite`, `model_float16.tflite` and `model_int8.tflite` too,
+            for one clip of the configuration's evaluation size.
+        onnx: write `model.onnx` too, for clips of any number and size; needs the extra `onnx`.
 
     Returns:
-        `output`.
+        `output`. How far each format's logits are from the model's is in its `model.json`.
 
     Raises:
-        InputError: `output` is in use, or the classes are missing or not as many as the logits.
+        InputError: `output` is in use, the classes are missing or not as many as the logits, or
+            what ONNX needs is not installed.
     """
     output = pathlib.Path(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
@@ -82,11 +104,20 @@ def export_saved_model(
             "config must be that of the model. "
             f"Received: stream {config.stream!r}, model's {model.stream!r}."
         )
+    check_choice("precision", precision, PRECISIONS)
+    if precision != "float32" and not inference_only:
+        raise InputError(
+            "Only networks frozen for inference are exported in another precision than float32. "
+            f"Received: precision={precision!r}. Pass inference_only=True (--inference_only) too."
+        )
+    if onnx:
+        require_onnx()
     info = ModelInfo(
         experiment=config,
         dataset=dict(dataset or {}),
         metrics=dict(metrics or {}),
         license=license,
+        inference_precision=precision if inference_only else None,
         versions={
             "perfnet_tf": __version__,
             "tensorflow": tf.__version__,
@@ -99,17 +130,62 @@ def export_saved_model(
         folder.chmod(0o755)  # mkdtemp makes it private, and shutil.move keeps that
         (folder / LABELS_FILE).write_text("".join(f"{name}\n" for name in classes))
         (folder / INFO_FILE).write_text(info.to_json())
-        _save(model, folder / "model", folder)
+        path = folder / "model"
+        parity = _save(model, path, folder, precision if inference_only else None)
+        if tflite or onnx:
+            clip = config.resolved_eval_clip
+            channels = features.STREAM_CHANNELS[model.stream]
+            shape = (1, clip.num_frames, clip.height, clip.width, channels)
+            parity |= write_formats(model, path, shape, tflite=tflite, onnx=onnx)
+        info = dataclasses.replace(info, parity=parity)
+        (path / "assets" / INFO_FILE).write_text(info.to_json())
         if output.exists():
             output.rmdir()
-        shutil.move(folder / "model", output)
+        shutil.move(path, output)
     return output
 
 
-def _save(model: tf_keras.Model, path: pathlib.Path, assets: pathlib.Path) -> None:
+def _save(
+    model: VideoModel, path: pathlib.Path, assets: pathlib.Path, frozen: str | None
+) -> dict[str, float]:
+    """Writes the SavedModel and its golden clip; returns its parity."""
     golden = golden_clip(model.stream)
     expected = model.endpoints(tf.constant(golden), training=False)
+    module: Any
+    if frozen is None:
+        module, serve = _trainable_module(model)
+    else:
+        module = InferenceModule(model, precision=frozen)
+        serve = module.named
+    module.labels_file = tf.saved_model.Asset(str(assets / LABELS_FILE))
+    module.info_file = tf.saved_model.Asset(str(assets / INFO_FILE))
 
+    @tf.function(autograph=False)
+    def serve_frames(frames: tf.Tensor) -> dict[str, tf.Tensor]:
+        named = serve(frames, training=False)
+        return {
+            "logits": named[features.LOGITS],
+            "probabilities": tf.nn.softmax(named[features.LOGITS]),
+            "features": named[features.FEATURES],
+        }
+
+    spec = input_specs(model.stream)[0]
+    frames_spec = tf.TensorSpec(spec.shape, spec.dtype, name="frames")
+    signature = serve_frames.get_concrete_function(frames_spec)
+    tf.saved_model.save(module, str(path), {"serving_default": signature})
+
+    (path / GOLDEN_FILE).parent.mkdir()
+    np.savez_compressed(
+        path / GOLDEN_FILE,
+        frames=golden,
+        logits=expected[features.LOGITS].numpy(),
+        features=expected[features.FEATURES].numpy(),
+    )
+    logits = module(tf.constant(golden)).numpy()
+    return {"saved_model": relative_difference(logits, expected[features.LOGITS].numpy())}
+
+
+def _trainable_module(model: VideoModel) -> tuple[RecognizerModule, Network]:
     network = Network(model)
     module = RecognizerModule(network, features.LOGITS)
     if len(module.variables) != len(model.variables):
@@ -124,40 +200,55 @@ def _save(model: tf_keras.Model, path: pathlib.Path, assets: pathlib.Path) -> No
     def endpoints(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         return network(as_float(inputs), training=False)
 
-    @tf.function(autograph=False)
-    def serve(frames: tf.Tensor) -> dict[str, tf.Tensor]:
-        named = network(frames, training=False)
-        return {
-            "logits": named[features.LOGITS],
-            "probabilities": tf.nn.softmax(named[features.LOGITS]),
-            "features": named[features.FEATURES],
-        }
-
-    specs = input_specs(model.stream)
-    for spec in specs:
+    for spec in input_specs(model.stream):
         endpoints.get_concrete_function(spec)
         for training in MODES:
             extract.get_concrete_function(spec, training=training)
     module.feature_extractor, module.features, module.endpoints = extractor, extract, endpoints
-    module.labels_file = tf.saved_model.Asset(str(assets / LABELS_FILE))
-    module.info_file = tf.saved_model.Asset(str(assets / INFO_FILE))
-    frames_spec = tf.TensorSpec(specs[0].shape, specs[0].dtype, name="frames")
-    tf.saved_model.save(
-        module, str(path), {"serving_default": serve.get_concrete_function(frames_spec)}
-    )
-
-    (path / GOLDEN_FILE).parent.mkdir()
-    np.savez_compressed(
-        path / GOLDEN_FILE,
-        frames=golden,
-        logits=expected[features.LOGITS].numpy(),
-        features=expected[features.FEATURES].numpy(),
-    )
+    return module, network
 
 
-def golden_clip(stream: str) -> np.ndarray:
-    """A small moving pattern: uint8 [2, 9, 64, 80, 3], or float32 [2, 9, 64, 80, 2] for flow."""
-    shape = (2, 9, 64, 80, features.STREAM_CHANNELS[stream])
+def write_formats(
+    model: VideoModel, folder: pathlib.Path, shape: Sequence[int], *, tflite: bool, onnx: bool
+) -> dict[str, float]:
+    """Writes a built model's TFLite and ONNX files into `folder`.
+
+    Args:
+        model: not changed.
+        folder: exists.
+        shape: `[batch, frames, height, width, channels]` of TFLite's input, and of the clip that
+            parity is measured on.
+        tflite, onnx: what to write.
+
+    Returns:
+        File name -> parity; see `ModelInfo`.
+    """
+    network = freeze(fold_batch_norm(model), input_specs(model.stream)[0])
+    frames = golden_clip(model.stream, shape)
+    if frames.dtype == np.uint8:
+        frames = frames / np.float32(255)
+    expected = model(frames, training=False).numpy()
+    parity = {}
+    for weights in TFLITE_WEIGHTS if tflite else ():
+        converted = convert_to_tflite(network, shape, weights)
+        name = f"model_{weights}.tflite"
+        (folder / name).write_bytes(converted)
+        parity[name] = relative_difference(run_tflite(converted, frames), expected)
+    if onnx:
+        converted = convert_to_onnx(network)
+        (folder / "model.onnx").write_bytes(converted)
+        parity["model.onnx"] = relative_difference(run_onnx(converted, frames), expected)
+    return parity
+
+
+def relative_difference(values: np.ndarray, reference: np.ndarray) -> float:
+    """The largest difference, as a share of the reference's largest absolute value (or of 1e-6)."""
+    return float(np.abs(values - reference).max() / max(np.abs(reference).max(), 1e-6))
+
+
+def golden_clip(stream: str, shape: Sequence[int] | None = None) -> np.ndarray:
+    """A moving pattern: uint8, or float32 in +-20 for flow; [2, 9, 64, 80, channels] by itself."""
+    shape = shape or (2, 9, 64, 80, features.STREAM_CHANNELS[stream])
     clip, frame, y, x, channel = np.meshgrid(*map(np.arange, shape), indexing="ij")
     phase = (x * (2 + clip) + y * (3 - channel)) / 16 - frame * (1 + clip) / 3 + channel
     pattern = np.sin(phase)  # in [-1, 1]

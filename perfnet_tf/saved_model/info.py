@@ -34,6 +34,9 @@ class ModelInfo:
         dataset: `name`, `fps` and `short_side` of the records it was trained on; empty if unknown.
         metrics: such as `top1`, `top5`, `num_clips`; empty if it was not evaluated.
         license: SPDX name of the weights' licence.
+        inference_precision: what a frozen network computes in; None for one that can be trained.
+        parity: what was exported -> largest difference of its logits from the trained network's,
+            as a share of the largest logit; measured at export.
         versions: of perfnet_tf, tensorflow and tf_keras at export.
         format: of this file.
     """
@@ -42,6 +45,8 @@ class ModelInfo:
     dataset: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     license: str = "Apache-2.0"
+    inference_precision: str | None = None
+    parity: Mapping[str, float] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     format: int = FORMAT
 
@@ -73,6 +78,11 @@ class ModelInfo:
             raise InputError(
                 f"{INFO_FILE} is not what perfnet export writes: {error!r}. Export the run again."
             ) from error
+
+
+def read_info(path: str | os.PathLike[str]) -> ModelInfo:
+    """What travels with the export in folder `path`; raises as `ModelInfo.from_json`."""
+    return ModelInfo.from_json((pathlib.Path(path) / "assets" / INFO_FILE).read_text())
 
 
 def read_metrics(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import tf_keras
+from trained_looking import give_statistics
 
 from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig
 from perfnet_tf.models.layers import kernel_decay
@@ -26,7 +26,12 @@ class SmallVideoModel(VideoModel):
         super().__init__(len(CLASSES), stream=stream, weight_decay=0.01)
         self.stages = [
             tf_keras.layers.Conv3D(
-                channels, (3, 3, 5), 2, "same", kernel_regularizer=kernel_decay(0.01)
+                channels,
+                (3, 3, 5),
+                2,
+                "same",
+                use_bias=channels < 7,
+                kernel_regularizer=kernel_decay(0.01),
             )
             for channels in (5, 6, 7)
         ]
@@ -38,16 +43,6 @@ class SmallVideoModel(VideoModel):
             net = maps[f"stage{index}"] = stage(net)
         maps["norm"] = self.norm(net, training=training)
         return maps
-
-
-def give_statistics(model, seed=0):
-    """Weights and batch-norm statistics as if the model had been trained."""
-    rng = np.random.default_rng(seed)
-    for variable in model.non_trainable_variables:
-        variable.assign(rng.uniform(0.5, 1.5, variable.shape).astype(np.float32))
-    kernel = model.classifier.kernel
-    kernel.assign(rng.normal(size=kernel.shape).astype(np.float32))
-    return model
 
 
 @pytest.fixture(scope="session")

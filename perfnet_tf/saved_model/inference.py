@@ -1,0 +1,78 @@
+"""A network frozen for inference: folded, its weights constants of the graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from perfnet_tf import features
+from perfnet_tf.errors import InputError
+from perfnet_tf.models.folding import fold_batch_norm
+from perfnet_tf.models.video_model import VideoModel
+from perfnet_tf.saved_model.module import as_float, input_specs
+
+#: What a frozen network returns, in this order.
+OUTPUTS = (features.FEATURES, features.LOGITS)
+
+
+class InferenceModule(tf.Module):
+    """The interface of an export less what trains: no variables, no decay, no `endpoints`.
+
+    `__call__(inputs)` gives logits float32 `[batch, classes]` and `features(inputs)` what was
+    pooled, float32 `[batch, channels]`, of clips of any number, length and size. Batch norm is
+    folded (`fold_batch_norm`) and every weight is a constant, so that oneDNN lays it out once.
+    """
+
+    # Properties of tf.Module, which are not saved; lists are.
+    variables: Any = ()
+    trainable_variables: Any = ()
+
+    def __init__(self, model: VideoModel, *, precision: str = "float32") -> None:
+        """Folds and traces a built model, which is not changed.
+
+        Args:
+            model: to freeze.
+            precision: `float32` or `bfloat16`; inputs and outputs are float32 in either.
+        """
+        super().__init__(name="recognizer")
+        # Empty, for `hub.KerasLayer` to find.
+        self.variables: list[Any] = []
+        self.trainable_variables: list[Any] = []
+        self.regularization_losses: list[Any] = []
+        specs = input_specs(model.stream)
+        self._network = freeze(fold_batch_norm(model, precision=precision), specs[0])
+        for spec in specs:
+            self.__call__.get_concrete_function(spec)
+            self.features.get_concrete_function(spec)
+
+    def named(self, inputs: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        """`features` and `logits` of float32 `inputs`."""
+        if training:
+            raise InputError(
+                "A network frozen for inference cannot train. Received: training=True. "
+                "Use an export without --inference_only."
+            )
+        return dict(zip(OUTPUTS, self._network(inputs), strict=True))
+
+    @tf.function(autograph=False)
+    def __call__(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Logits, for `inputs` as the package says; `training` can be False only."""
+        return self.named(as_float(inputs), training)[features.LOGITS]
+
+    @tf.function(autograph=False)
+    def features(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Pooled features, for `inputs` as the package says."""
+        return self.named(as_float(inputs), training)[features.FEATURES]
+
+
+def freeze(model: VideoModel, spec: tf.TensorSpec) -> Any:
+    """A concrete function from `spec` to pooled features and logits, its weights constants."""
+
+    @tf.function(autograph=False)
+    def network(inputs: tf.Tensor) -> list[tf.Tensor]:
+        named = model.endpoints(inputs, training=False)
+        return [named[name] for name in OUTPUTS]
+
+    return convert_variables_to_constants_v2(network.get_concrete_function(spec))
