@@ -22,6 +22,7 @@ from perfnet_tf.video.sampling import spread_indices
 _CHUNK = 16
 _STREAM_TITLES = {features.RGB: "RGB", features.POSE: "pose", features.FLOW: "flow"}
 _BAND = 28  # pixels of text above a video frame
+_FONT, _LETTERS = cv2.FONT_HERSHEY_SIMPLEX, 0.38  # of OpenCV, and their scale: 8 pixels high
 _DPI = 120
 # Inches in a picture: a frame's width, the space between frames, a clip's title, the names of the
 # streams on the left, the wheel of colours on the right.
@@ -234,34 +235,38 @@ def _video_frames(
             for column, (stream, pictures) in enumerate(tiles.items()):
                 picture = pictures[position]
                 if stream == features.FLOW:
-                    picture = _with_legend(picture, legend)
+                    picture = _with_legend(picture, legend, f"{max_speed:.1f} px")
                 left = column * tile[0]
                 canvas[_BAND : _BAND + picture.shape[0], left : left + picture.shape[1]] = picture
-            text = f"{clip.timestamps[index]:.2f} s  {_title(clip)}"
-            if features.FLOW in tiles:
-                text += f" (rim of the wheel: {max_speed:.1f} px a frame)"
-            _write_text(canvas, text)
+            _write_text(canvas, f"{clip.timestamps[index]:.2f} s  {_title(clip)}")
             yield canvas
 
 
-def _with_legend(picture: np.ndarray, legend: np.ndarray) -> np.ndarray:
+def _with_legend(picture: np.ndarray, legend: np.ndarray, rim: str) -> np.ndarray:
+    """The wheel of colours in the lower right corner, with the speed at its rim on its left."""
     picture = picture.copy()
     side = min(len(legend), *picture.shape[:2])
     axis = np.linspace(-1, 1, side)
     disc = np.hypot(axis[:, None], axis[None, :]) <= 1
     picture[-side:, -side:][disc] = legend[:side, :side][disc]
+    (wide, _), _ = cv2.getTextSize(rim, _FONT, _LETTERS, 1)
+    left = picture.shape[1] - side - wide - 2
+    if left > picture.shape[1] // 3:  # else it would hide the flow
+        place = left, picture.shape[0] - 4
+        cv2.putText(picture, rim, place, _FONT, _LETTERS, (0, 0, 0), 1, cv2.LINE_AA)
     return picture
 
 
 def _write_text(canvas: np.ndarray, text: str) -> None:
-    """One line in the upper band, shrunk to its width."""
+    """Up to two lines in the upper band; what does not fit is left out."""
     # OpenCV's own letters are ASCII only.
     text = text.encode("ascii", "replace").decode()
-    (wide, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1.0, 1)
-    scale = min(0.5, (canvas.shape[1] - 12) / max(1, wide))
-    cv2.putText(
-        canvas, text, (6, 19), cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA
-    )
+    for bottom in (11, 24):
+        line = text
+        while line and cv2.getTextSize(line, _FONT, _LETTERS, 1)[0][0] > canvas.shape[1] - 8:
+            line = line[:-1]
+        cv2.putText(canvas, line, (4, bottom), _FONT, _LETTERS, (255, 255, 255), 1, cv2.LINE_AA)
+        text = text[len(line) :].lstrip(" |")
 
 
 def _title(clip: StoredClip) -> str:

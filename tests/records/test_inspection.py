@@ -8,12 +8,18 @@ import tensorflow as tf
 
 from perfnet_tf.cli.inspect import COMMAND
 from perfnet_tf.errors import InputError
+from perfnet_tf.flow.encoding import flow_legend
 from perfnet_tf.pose.variants import POSE_VARIANTS
 from perfnet_tf.records import schema
 from perfnet_tf.records.dataset_statistics import compute_statistics, format_statistics
 from perfnet_tf.records.encoding import encode_clip
 from perfnet_tf.records.inspection import open_clip, open_examples
-from perfnet_tf.records.inspection_picture import choose_max_speed, draw_streams, write_inspection
+from perfnet_tf.records.inspection_picture import (
+    _with_legend,
+    choose_max_speed,
+    draw_streams,
+    write_inspection,
+)
 from perfnet_tf.records.schema import ClipFailure, ClipRecord, DatasetInfo, IndexEntry
 
 HEIGHT, WIDTH, PEOPLE = 32, 48, 2
@@ -291,6 +297,18 @@ class TestPictures:
         assert frame[28 + 8, 16:32].max(axis=-1).min() > 90  # the shoulders' line
         with pytest.raises(InputError, match="some of rgb, pose, flow .*Received: depth"):
             write_inspection([clip], path, streams=["depth"])
+
+    def test_the_wheel_says_which_speed_its_rim_is(self):
+        plain = np.full((90, 160, 3), 200, np.uint8)
+        drawn = _with_legend(plain, flow_legend(20), "3.5 px")
+        assert (drawn[-20:, -20:] != 200).any()
+        text = (drawn[:, :-20] != 200).any(axis=-1)
+        assert text[-16:, 90:].sum() > 30 and not text[:-20].any()
+        np.testing.assert_array_equal(
+            drawn[-20:, -20:], _with_legend(plain, flow_legend(20), "")[-20:, -20:]
+        )
+        small = _with_legend(plain[:40, :50], flow_legend(16), "3.5 px")
+        assert (small[:, :-16] == 200).all()  # no room
 
     def test_mp4_of_clips_with_other_streams_and_sizes(self, data, tmp_path):
         wide = make_record("wave/wide", "wave", 5)
