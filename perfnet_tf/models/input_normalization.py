@@ -9,7 +9,7 @@ import tf_keras
 
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.features import FLOW, STREAM_CHANNELS, STREAMS
-from perfnet_tf.models.layers import PACKAGE
+from perfnet_tf.models import PACKAGE
 
 #: Flow beyond this many pixels per frame is clipped before it is scaled to [-1, 1]; reference
 #: code: I3D (Carreira & Zisserman 2017), whose preprocessing two-stream 3-D networks share.

@@ -3,119 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.errors import InputError
-from perfnet_tf.models.rematerialization import is_recomputing
-from perfnet_tf.models.synchronization import global_moments, is_synchronized
-
-PACKAGE = "perfnet_tf"
-
-#: How convolutions and poolings with a stride pad. `same` is TensorFlow's, which may put one
-#: more element behind than in front; `symmetric` puts half the window on both sides, as PyTorch's
-#: networks and Keras' ResNet50 do. Without a stride both are the same.
-PADDINGS = ("same", "symmetric")
-
-
-@dataclass(frozen=True)
-class BatchNormOptions:
-    """How a backbone normalises.
-
-    Attributes:
-        momentum: share of the old moving average that each step keeps.
-        epsilon: added to the variance.
-        scale: whether channels have a learned scale (gamma) besides the offset (beta).
-    """
-
-    momentum: float
-    epsilon: float
-    scale: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.momentum <= 1:
-            raise InputError(f"batch_norm_momentum must be in [0, 1]. Received: {self.momentum!r}.")
-        if not self.epsilon > 0:
-            raise InputError(
-                f"batch_norm_epsilon must be greater than 0. Received: {self.epsilon!r}."
-            )
+from perfnet_tf.models import PACKAGE
+from perfnet_tf.models.batch_norm import BatchNormOptions, VideoBatchNormalization
+from perfnet_tf.models.video_shapes import merged_frames, pad_symmetrically, sizes_of
 
 
 def kernel_decay(weight_decay: float) -> tf_keras.regularizers.Regularizer | None:
     """The regulariser whose gradient is `weight_decay * kernel`: half the decayed square sum."""
     return tf_keras.regularizers.L2(weight_decay / 2) if weight_decay else None
-
-
-@tf_keras.utils.register_keras_serializable(package=PACKAGE)
-class VideoBatchNormalization(tf_keras.layers.BatchNormalization):
-    """Batch normalisation of video over batch, frames, height and width.
-
-    The same moments, results and weights as `BatchNormalization` on 5-D input, but computed on
-    `[batch * frames, height, width, channels]`: the fused kernel of CPUs takes 4-D input in a
-    half (float32) to a third (bfloat16) of the time of a training step on 5-D.
-
-    As in every fused batch norm of TensorFlow, the moving variance averages the unbiased one.
-    """
-
-    def __init__(self, **kwargs: Any) -> None:
-        if kwargs.setdefault("axis", -1) != -1:
-            raise InputError(f"Channels are the last axis. Received: axis={kwargs['axis']!r}.")
-        super().__init__(**kwargs)
-
-    def build(self, input_shape: Any) -> None:
-        """Creates the weights, of shape `[channels]`."""
-        channels = tf.TensorShape(input_shape)[-1]
-        super().build(tf.TensorShape([None, None, None, channels]))
-        self.input_spec = tf_keras.layers.InputSpec(ndim=5, axes={4: channels})
-
-    def call(self, inputs: tf.Tensor, training: Any = None) -> tf.Tensor:
-        """Normalises `[batch, frames, height, width, channels]`; with batch moments in training."""
-        frames = tf.reshape(inputs, _merged_frames(inputs))
-        if training and is_synchronized():
-            normalized = self._normalize_over_replicas(frames)
-        else:
-            normalized = super().call(frames, training=training)
-        outputs = tf.reshape(normalized, _static_or_dynamic_shape(inputs))
-        outputs.set_shape(inputs.shape)
-        return outputs
-
-    def add_update(self, updates: Any) -> None:
-        """Changes the moving moments, once a step."""
-        if not is_recomputing():
-            super().add_update(updates)
-
-    def _normalize_over_replicas(self, frames: tf.Tensor) -> tf.Tensor:
-        mean, variance, count = global_moments(frames)
-        unbiased = variance * count / tf.maximum(count - 1.0, 1.0)
-        if not is_recomputing():
-            for moving, value in ((self.moving_mean, mean), (self.moving_variance, unbiased)):
-                moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
-        scale = tf.math.rsqrt(variance + self.epsilon)
-        if self.scale:
-            scale = scale * self.gamma
-        outputs = (tf.cast(frames, tf.float32) - mean) * scale
-        if self.center:
-            outputs = outputs + self.beta
-        return tf.cast(outputs, frames.dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return {**super().get_config(), "axis": -1}
-
-
-def _merged_frames(video: tf.Tensor) -> Any:
-    """The shape `[batch * frames, height, width, channels]`."""
-    if video.shape[2:].is_fully_defined():
-        return [-1, *video.shape[2:]]
-    return tf.concat([[-1], tf.shape(video)[2:]], axis=0)
-
-
-def _static_or_dynamic_shape(video: tf.Tensor) -> Any:
-    sizes = video.shape.as_list()
-    return tf.shape(video) if sizes.count(None) > 1 else [-1 if n is None else n for n in sizes]
 
 
 @tf_keras.utils.register_keras_serializable(package=PACKAGE)
@@ -196,7 +98,7 @@ class FactorizedConv3D(tf_keras.layers.Conv3D):
         Args:
             filters: output channels.
             kernel_size, strides: (frames, height, width), or one number for all three.
-            pad_symmetrically: see `PADDINGS`.
+            pad_symmetrically: see `video_shapes.PADDINGS`.
             **kwargs: of the Keras layer.
         """
         if kwargs.setdefault("padding", "same") != "same":
@@ -210,18 +112,18 @@ class FactorizedConv3D(tf_keras.layers.Conv3D):
         if self.pad_symmetrically and max(self.strides) > 1:
             inputs, padding = pad_symmetrically(inputs, self.kernel_size, 0.0), "VALID"
         if self.kernel_size[0] == 1 and self.strides[0] == 1:
-            frames = tf.reshape(inputs, _merged_frames(inputs))
+            frames = tf.reshape(inputs, merged_frames(inputs))
             outputs = tf.nn.conv2d(frames, tf.squeeze(kernel, 0), self.strides[1:], padding)
-            batch, num_frames = _sizes(inputs)[:2]
-            return tf.reshape(outputs, [batch, num_frames, *_sizes(outputs)[1:]])
+            batch, num_frames = sizes_of(inputs)[:2]
+            return tf.reshape(outputs, [batch, num_frames, *sizes_of(outputs)[1:]])
         if self.kernel_size[1:] == (1, 1):
             if max(self.strides[1:]) > 1:
                 inputs = inputs[:, :, :: self.strides[1], :: self.strides[2]]
-            batch, num_frames, height, width, channels = _sizes(inputs)
+            batch, num_frames, height, width, channels = sizes_of(inputs)
             pixels = tf.reshape(inputs, [batch, num_frames, height * width, channels])
             strides = (self.strides[0], 1)
             outputs = tf.nn.conv2d(pixels, tf.squeeze(kernel, 1), strides, padding)
-            return tf.reshape(outputs, [batch, _sizes(outputs)[1], height, width, self.filters])
+            return tf.reshape(outputs, [batch, sizes_of(outputs)[1], height, width, self.filters])
         return tf.nn.convolution(inputs, kernel, self.strides, padding, "NDHWC")
 
     def get_config(self) -> dict[str, Any]:
@@ -231,7 +133,7 @@ class FactorizedConv3D(tf_keras.layers.Conv3D):
 
 @tf_keras.utils.register_keras_serializable(package=PACKAGE)
 class VideoMaxPool(tf_keras.layers.MaxPool3D):
-    """Max pooling of `[batch, frames, height, width, channels]`, padded as `PADDINGS` says.
+    """Max pooling of `[batch, frames, height, width, channels]`, padded by `video_shapes.PADDINGS`.
 
     With `symmetric` padding a window that hangs over the end is left out, as in PyTorch; a clip
     shorter than the window is one window.
@@ -255,35 +157,6 @@ class VideoMaxPool(tf_keras.layers.MaxPool3D):
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), "pad_symmetrically": self.pad_symmetrically}
-
-
-def pad_symmetrically(
-    video: tf.Tensor, window: Sequence[int], value: float, *, fill: bool = False
-) -> tf.Tensor:
-    """Pads frames, height and width by half a window, rounded down, on both sides.
-
-    Args:
-        video: `[batch, frames, height, width, channels]`.
-        window: frames, height, width.
-        value: what is put there.
-        fill: whether an axis that is still shorter than the window is padded at its end to its
-            length.
-    """
-    widths: list[Any] = []
-    for size, length in zip(_sizes(video)[1:4], window, strict=True):
-        half = (length - 1) // 2
-        lacking: Any = 0
-        if fill and length % 2 == 0:  # an odd window reaches over two halves and one element
-            lacking = length - 2 * half - size
-            lacking = tf.maximum(lacking, 0) if tf.is_tensor(lacking) else max(lacking, 0)
-        widths.append([half, half + lacking])
-    return tf.pad(video, [[0, 0], *widths, [0, 0]], constant_values=value)
-
-
-def _sizes(tensor: tf.Tensor) -> list[Any]:
-    """Each axis's size: a number where it is known, else a scalar tensor."""
-    dynamic = tf.shape(tensor)
-    return [dynamic[i] if size is None else size for i, size in enumerate(tensor.shape)]
 
 
 @tf_keras.utils.register_keras_serializable(package=PACKAGE)
@@ -319,7 +192,7 @@ class ConvUnit(tf_keras.layers.Layer):
             activation: whether a ReLU ends the unit.
             kernel_initializer: Keras initializer.
             weight_decay: of the kernel.
-            padding: one of `PADDINGS`.
+            padding: one of `video_shapes.PADDINGS`.
             **kwargs: of the Keras layer.
         """
         super().__init__(**kwargs)

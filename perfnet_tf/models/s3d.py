@@ -10,9 +10,9 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.models import PACKAGE
+from perfnet_tf.models.batch_norm import BatchNormOptions
 from perfnet_tf.models.layers import (
-    PACKAGE,
-    BatchNormOptions,
     ConvUnit,
     FeatureGating,
     TemporalIdentity,

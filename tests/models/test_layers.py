@@ -5,14 +5,13 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.errors import InputError
+from perfnet_tf.models.batch_norm import BatchNormOptions, VideoBatchNormalization
 from perfnet_tf.models.input_normalization import INPUT_SCALINGS, InputNormalization
 from perfnet_tf.models.layers import (
-    BatchNormOptions,
     ConvUnit,
     FactorizedConv3D,
     FeatureGating,
     TemporalIdentity,
-    VideoBatchNormalization,
     VideoMaxPool,
 )
 
@@ -124,6 +123,18 @@ class TestVideoBatchNormalization:
         count = clip.size / clip.shape[-1]
         unbiased = variance * count / (count - 1)
         np.testing.assert_allclose(layer.moving_variance, 0.75 + 0.25 * unbiased, rtol=1e-4)
+
+    def test_sums_over_many_positions_keep_their_bits(self):
+        # A sum of 300,000 values, one after the other, would be off by 1e-5 and more.
+        layer = VideoBatchNormalization(momentum=0.0, epsilon=1e-3)
+        clip = video((2, 6, 150, 170, 3))
+        exact = np.float64(clip)
+        mean, variance = exact.mean(axis=(0, 1, 2, 3)), exact.var(axis=(0, 1, 2, 3))
+        outputs = layer(clip, training=True)
+        expected = (exact - mean) / np.sqrt(variance + 1e-3)
+        np.testing.assert_allclose(outputs, expected, rtol=1e-6, atol=4e-6)
+        np.testing.assert_allclose(layer.moving_mean, mean, rtol=1e-6)
+        np.testing.assert_allclose(layer.moving_variance, variance, rtol=1e-5)
 
     def test_frozen_layer_keeps_its_statistics(self):
         layer = VideoBatchNormalization()

@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from perfnet_tf.config import ModelConfig
-from perfnet_tf.models.layers import BatchNormOptions, ConvUnit
+from perfnet_tf.models.batch_norm import BatchNormOptions
+from perfnet_tf.models.layers import ConvUnit
 from perfnet_tf.models.rematerialization import call_block
 from perfnet_tf.models.video_model import VideoModel
 

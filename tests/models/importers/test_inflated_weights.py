@@ -35,19 +35,20 @@ def image():
 
 @pytest.fixture(scope="module")
 def resnet(image):
-    """Keras' ResNet50 whose batch norms have the statistics of some images."""
-    tf_keras.utils.set_random_seed(1)
+    """Keras' ResNet50 with weights and statistics that tell layers apart."""
     network = tf_keras.applications.ResNet50(weights=None, input_shape=image.shape[1:])
     rng = np.random.default_rng(2)
     for layer in network.layers:
         if isinstance(layer, tf_keras.layers.BatchNormalization):
-            layer.momentum = 0.0
-            layer.gamma.assign(rng.uniform(0.5, 1.5, layer.gamma.shape))
-            layer.beta.assign(rng.uniform(-0.3, 0.3, layer.beta.shape))
+            size = layer.gamma.shape
+            gamma, variance = (rng.uniform(0.5, 1.5, size) for _ in range(2))
+            beta, mean = (rng.uniform(-0.3, 0.3, size) for _ in range(2))
+            layer.set_weights([gamma, beta, mean, variance])
         elif isinstance(layer, tf_keras.layers.Conv2D):
-            layer.bias.assign(rng.normal(0, 0.1, layer.bias.shape))
-    images = rng.integers(0, 256, (8, *image.shape[1:]))
-    network(as_keras_sees(images), training=True)
+            kernel, bias = layer.get_weights()
+            deviation = np.sqrt(2 / np.prod(kernel.shape[:-1]))
+            kernel = rng.normal(0, deviation, kernel.shape)
+            layer.set_weights([kernel, rng.normal(0, 0.1, bias.shape)])
     return network
 
 

@@ -1,0 +1,109 @@
+"""Batch normalisation of video."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from perfnet_tf.errors import InputError
+from perfnet_tf.models import PACKAGE
+from perfnet_tf.models.batch_moments import moments, normalize, sums_lose_bits
+from perfnet_tf.models.rematerialization import is_recomputing
+from perfnet_tf.models.synchronization import global_moments, is_synchronized
+from perfnet_tf.models.video_shapes import merged_frames, static_or_dynamic_shape
+
+
+@dataclass(frozen=True)
+class BatchNormOptions:
+    """How a backbone normalises.
+
+    Attributes:
+        momentum: share of the old moving average that each step keeps.
+        epsilon: added to the variance.
+        scale: whether channels have a learned scale (gamma) besides the offset (beta).
+    """
+
+    momentum: float
+    epsilon: float
+    scale: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.momentum <= 1:
+            raise InputError(f"batch_norm_momentum must be in [0, 1]. Received: {self.momentum!r}.")
+        if not self.epsilon > 0:
+            raise InputError(
+                f"batch_norm_epsilon must be greater than 0. Received: {self.epsilon!r}."
+            )
+
+
+@tf_keras.utils.register_keras_serializable(package=PACKAGE)
+class VideoBatchNormalization(tf_keras.layers.BatchNormalization):
+    """Batch normalisation of video over batch, frames, height and width.
+
+    The same moments, results and weights as `BatchNormalization` on 5-D input, but computed on
+    `[batch * frames, height, width, channels]`: the fused kernel of CPUs takes 4-D input in a
+    half (float32) to a third (bfloat16) of the time of a training step on 5-D.
+
+    As in every fused batch norm of TensorFlow, the moving variance averages the unbiased one.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        if kwargs.setdefault("axis", -1) != -1:
+            raise InputError(f"Channels are the last axis. Received: axis={kwargs['axis']!r}.")
+        super().__init__(**kwargs)
+
+    def build(self, input_shape: Any) -> None:
+        """Creates the weights, of shape `[channels]`."""
+        channels = tf.TensorShape(input_shape)[-1]
+        super().build(tf.TensorShape([None, None, None, channels]))
+        self.input_spec = tf_keras.layers.InputSpec(ndim=5, axes={4: channels})
+
+    def call(self, inputs: tf.Tensor, training: Any = None) -> tf.Tensor:
+        """Normalises `[batch, frames, height, width, channels]`; with batch moments in training."""
+        frames = tf.reshape(inputs, merged_frames(inputs))
+        if training and is_synchronized():
+            normalized = self._normalize_over_replicas(frames)
+        elif training is True and self.trainable and sums_lose_bits(frames):
+            normalized = self._normalize_exactly(frames)
+        else:
+            normalized = super().call(frames, training=training)
+        outputs = tf.reshape(normalized, static_or_dynamic_shape(inputs))
+        outputs.set_shape(inputs.shape)
+        return outputs
+
+    def add_update(self, updates: Any) -> None:
+        """Changes the moving moments, once a step."""
+        if not is_recomputing():
+            super().add_update(updates)
+
+    def _normalize_over_replicas(self, frames: tf.Tensor) -> tf.Tensor:
+        mean, variance, count = global_moments(frames)
+        self._move(mean, variance, count)
+        scale = tf.math.rsqrt(variance + self.epsilon)
+        if self.scale:
+            scale = scale * self.gamma
+        outputs = (tf.cast(frames, tf.float32) - mean) * scale
+        if self.center:
+            outputs = outputs + self.beta
+        return tf.cast(outputs, frames.dtype)
+
+    def _normalize_exactly(self, frames: tf.Tensor) -> tf.Tensor:
+        mean, variance, count = moments(frames)
+        self._move(mean, variance, count)
+        scale = tf.identity(self.gamma) if self.scale else tf.ones_like(mean)
+        offset = tf.identity(self.beta) if self.center else tf.zeros_like(mean)
+        return normalize(frames, scale, offset, mean, variance, self.epsilon)
+
+    def _move(self, mean: tf.Tensor, variance: tf.Tensor, count: tf.Tensor) -> None:
+        if is_recomputing():
+            return
+        unbiased = variance * count / tf.maximum(count - 1.0, 1.0)
+        for moving, value in ((self.moving_mean, mean), (self.moving_variance, unbiased)):
+            moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), "axis": -1}

@@ -1,0 +1,55 @@
+"""Shapes of video tensors, whose sizes may be unknown while a network is traced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+#: How convolutions and poolings with a stride pad. `same` is TensorFlow's, which may put one
+#: more element behind than in front; `symmetric` puts half the window on both sides, as PyTorch's
+#: networks and Keras' ResNet50 do. Without a stride both are the same.
+PADDINGS = ("same", "symmetric")
+
+
+def merged_frames(video: tf.Tensor) -> Any:
+    """The shape `[batch * frames, height, width, channels]`."""
+    if video.shape[2:].is_fully_defined():
+        return [-1, *video.shape[2:]]
+    return tf.concat([[-1], tf.shape(video)[2:]], axis=0)
+
+
+def static_or_dynamic_shape(video: tf.Tensor) -> Any:
+    """The shape to give `tf.reshape` for a result like `video`."""
+    sizes = video.shape.as_list()
+    return tf.shape(video) if sizes.count(None) > 1 else [-1 if n is None else n for n in sizes]
+
+
+def pad_symmetrically(
+    video: tf.Tensor, window: Sequence[int], value: float, *, fill: bool = False
+) -> tf.Tensor:
+    """Pads frames, height and width by half a window, rounded down, on both sides.
+
+    Args:
+        video: `[batch, frames, height, width, channels]`.
+        window: frames, height, width.
+        value: what is put there.
+        fill: whether an axis that is still shorter than the window is padded at its end to its
+            length.
+    """
+    widths: list[Any] = []
+    for size, length in zip(sizes_of(video)[1:4], window, strict=True):
+        half = (length - 1) // 2
+        lacking: Any = 0
+        if fill and length % 2 == 0:  # an odd window reaches over two halves and one element
+            lacking = length - 2 * half - size
+            lacking = tf.maximum(lacking, 0) if tf.is_tensor(lacking) else max(lacking, 0)
+        widths.append([half, half + lacking])
+    return tf.pad(video, [[0, 0], *widths, [0, 0]], constant_values=value)
+
+
+def sizes_of(tensor: tf.Tensor) -> list[Any]:
+    """Each axis's size: a number where it is known, else a scalar tensor."""
+    dynamic = tf.shape(tensor)
+    return [dynamic[i] if size is None else size for i, size in enumerate(tensor.shape)]
