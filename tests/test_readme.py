@@ -1,17 +1,18 @@
 """The README's commands are ones that the program takes."""
 
-import importlib
 import pathlib
 import re
 import shlex
 
 import pytest
 
-from perfnet_tf.cli.main import COMMANDS
+from perfnet_tf.cli.main import COMMANDS, load_command
 
 README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
 SHELL = "\n".join(re.findall(r"```bash\n(.*?)```", README, re.DOTALL)).replace("\\\n", " ")
+#: Commands in shell blocks, and those in the running text that have flags.
 COMMAND_LINES = [line for line in SHELL.splitlines() if line.startswith("perfnet ")]
+COMMAND_LINES += re.findall(r"`(perfnet [^`]+ --\w+=[^`]*)`", README)
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -19,7 +20,7 @@ PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 def test_a_command_that_the_readme_shows_has_its_flags(line):
     name, *arguments = shlex.split(line)[1:]
     assert name in COMMANDS
-    command = importlib.import_module(f"perfnet_tf.cli.{name}").COMMAND
+    command = load_command(name)
     command.flags(["perfnet", *arguments])
     missing = [flag for flag in command._required if command.flags[flag].value in (None, [])]
     for flag in command.flags:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perfnet_tf.cli.command import Command
 
 #: Command -> what it does. Each is the module `perfnet_tf.cli.COMMAND` with a `COMMAND` object,
 #: but for those in `_MODULES`.
@@ -46,6 +50,12 @@ def usage() -> str:
     )
 
 
+def load_command(name: str) -> Command:
+    """The command that `COMMANDS` names."""
+    module = _MODULES.get(name, name.replace("-", "_"))
+    return importlib.import_module(f"perfnet_tf.cli.{module}").COMMAND
+
+
 def main(argv: list[str]) -> int:
     """Runs one command line, without the program's name; returns the exit status.
 
@@ -64,9 +74,7 @@ def main(argv: list[str]) -> int:
     name, arguments = argv[0], argv[1:]
     try:
         check_choice("COMMAND", name, COMMANDS)
-        module_name = _MODULES.get(name, name.replace("-", "_"))
-        module = importlib.import_module(f"perfnet_tf.cli.{module_name}")
-        return module.COMMAND(arguments)
+        return load_command(name)(arguments)
     except InputError as error:
         print(f"perfnet {name}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
