@@ -232,7 +232,7 @@ def _run_compiler(hlo: bytes, topology: str) -> dict[str, Any]:
 
 
 def _report(chip: Chip, batch: int, step: LoweredStep, result: dict[str, Any]) -> StepReport:
-    found = {
+    found: dict[str, Any] = {
         "host_ops": tuple(result.get("host_calls", ())),
         "dynamic_shapes": tuple(result.get("dynamic_shapes", ())),
         "batch_gib": step.batch_bytes / GIB,

@@ -19,6 +19,7 @@ from perfnet_tf.training.failure import stop_for_bad_step
 from perfnet_tf.training.history import History
 from perfnet_tf.training.input_wait import InputWait
 from perfnet_tf.training.interruption import Interruption
+from perfnet_tf.training.precision import precision_policy
 from perfnet_tf.training.progress import Progress
 from perfnet_tf.training.schedules import steps_per_epoch
 from perfnet_tf.training.strategy import describe_batch
@@ -195,7 +196,8 @@ class RunKeeper(tf_keras.callbacks.Callback):
         passed = every is not None and self._step // every > before // every
         passed = passed or time.monotonic() - self._checkpoints.saved_at >= seconds
         # One worker's signal, and one worker's clock, are for all.
-        asked, due = self._workers.gather(self._interruption.received is not None, passed).any(0)
+        signalled = self._interruption.received is not None
+        asked, due = (self._workers.gather(signalled, passed) > 0).any(axis=0).tolist()
         if asked or due:
             self._checkpoints.save()
         if asked:
@@ -257,7 +259,8 @@ def _validation(
     measured = student
     if workers.count > 1:
         # Moving moments are averaged over workers when they are read: all read, one computes.
-        measured = type(student).from_config(student.get_config()).build_for_stream()
+        with precision_policy(config.train.precision):
+            measured = type(student).from_config(student.get_config()).build_for_stream()
     validator = Distiller(measured, render=config.pose_render)
     validator.compile()
 

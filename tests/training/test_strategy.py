@@ -65,7 +65,7 @@ def results(folder, name):
     run = folder / name
     reader = tf.train.load_checkpoint(str(run / "weights"))
     weights = {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map()}
-    weights = {key: value for key, value in weights.items() if value.dtype == np.float32}
+    weights = {key: value for key, value in weights.items() if isinstance(value, np.ndarray)}
     lines = [line.split(",") for line in (run / "history.csv").read_text().splitlines()]
     columns = [lines[0].index(f) for f in ("loss", "cross_entropy", "mse_flow", "mse_pose")]
     return weights, np.array([[float(line[c]) for c in columns] for line in lines[1:]])
