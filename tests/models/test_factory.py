@@ -44,7 +44,7 @@ def test_first_loss_is_that_of_a_guess():
         ("s3d_g", {"gating": "block"}, "branch, cell, none"),
         ("s3d_g", {"gating": "none"}, "Take s3d"),
         ("r3d50", {"gating": "cell"}, "Take r3d50_g"),
-        ("s3d_g", {"head": "max"}, "frame_pairs, mean"),
+        ("s3d_g", {"head": "max"}, "frame_pairs, windows, mean"),
         ("s3d_g", {"stem_temporal_kernel": 4}, "odd"),
         ("r3d50_g", {"stem_temporal_kernel": 0}, "> 0"),
         ("r3d50_g", {"temporal_kernels": "paper"}, "table1, caption"),
