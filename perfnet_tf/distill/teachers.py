@@ -199,8 +199,8 @@ def _callable_of(module: Any, handle: str) -> Callable[[tf.Tensor], Any]:
     """What to call with one tensor."""
     if callable(module):
         function = module.__call__
-        signatures = [c.structured_input_signature for c in function.concrete_functions]
-        if any("training" in named or bool in map(type, plain) for plain, named in signatures):
+        traced = [trace.structured_input_signature for trace in function.concrete_functions]
+        if any("training" in named or bool in map(type, plain) for plain, named in traced):
             return lambda inputs: module(inputs, training=False)
         return module
     signatures = getattr(module, "signatures", {})

@@ -115,6 +115,7 @@ def test_gates_may_stand_where_table_1_has_them(gated, gated_file):
     np.testing.assert_array_equal(kernel, block._self_gating.get_weights()[0][0, 0, 0])
 
 
+@pytest.mark.slow
 def test_a_backbone_alone_leaves_the_classifier_fresh(gated, tmp_path):
     tf.train.Checkpoint(**gated.checkpoint_items).write(str(tmp_path / "backbone"))
     imported = import_model("model_garden_r3d50", tmp_path / "backbone", classes=["run", "sit"])
