@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from perfnet_tf import features
 from perfnet_tf.errors import InputError
 from perfnet_tf.models.folding import fold_batch_norm
 from perfnet_tf.models.video_model import VideoModel
 from perfnet_tf.saved_model.module import as_float, input_specs
+from perfnet_tf.saved_model.replay import replay
 
 #: What a frozen network returns, in this order.
 OUTPUTS = (features.FEATURES, features.LOGITS)
@@ -75,4 +75,15 @@ def freeze(model: VideoModel, spec: tf.TensorSpec) -> Any:
         named = model.endpoints(inputs, training=False)
         return [named[name] for name in OUTPUTS]
 
-    return convert_variables_to_constants_v2(network.get_concrete_function(spec))
+    traced = network.get_concrete_function(spec)
+    of_handle = {id(variable.handle): variable for variable in model.variables}
+    values = {inner.name: of_handle[id(outer)].numpy() for outer, inner in traced.graph.captures}
+
+    def read(operation: tf.Operation, _: list[Any]) -> list[tf.Tensor]:
+        return [tf.constant(values[operation.inputs[0].name], name=operation.name)]
+
+    @tf.function(autograph=False, input_signature=[spec])
+    def frozen(inputs: tf.Tensor) -> list[tf.Tensor]:
+        return replay(traced, inputs, {"ReadVariableOp": read})
+
+    return frozen.get_concrete_function()

@@ -123,6 +123,15 @@ def load_for_inference(
     return LoadedModel(folder, labels, info, module)
 
 
+def runs_code(path: str | os.PathLike[str]) -> bool:
+    """Whether `load_for_inference` runs code from this export, rather than reading its numbers.
+
+    Raises:
+        InputError: `path` is no SavedModel, or was not written by this package.
+    """
+    return _read_assets(path)[2].inference_precision is not None
+
+
 def _read_assets(path: str | os.PathLike[str]) -> tuple[pathlib.Path, tuple[str, ...], ModelInfo]:
     folder = pathlib.Path(path)
     if not (folder / "saved_model.pb").is_file():

@@ -6,6 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from perfnet_tf.saved_model.replay import replay
+
 
 def replay_planar(network: Any, inputs: tf.Tensor) -> list[tf.Tensor]:
     """Calls a frozen network with its 3-D convolutions and poolings computed as 2-D ones.
@@ -21,29 +23,17 @@ def replay_planar(network: Any, inputs: tf.Tensor) -> list[tf.Tensor]:
     Returns:
         The network's outputs.
     """
-    graph = tf.compat.v1.get_default_graph()
-    tensors = {network.inputs[0].name: inputs}
-    for operation in network.graph.get_operations():
-        if operation.type == "Placeholder":
-            continue
-        taken = [tensors[tensor.name] for tensor in operation.inputs]
-        if operation.type == "Conv3D":
-            kernel = tf.get_static_value(operation.inputs[1])
-            results = [_convolve(taken[0], kernel, *_strides_and_padding(operation))]
-        elif operation.type == "MaxPool3D":
-            window = operation.get_attr("ksize")[1:4]
-            results = [_max_pool(taken[0], window, *_strides_and_padding(operation))]
-        else:
-            copy = graph.create_op(
-                operation.type,
-                taken,
-                dtypes=[output.dtype for output in operation.outputs],
-                name=operation.name,
-                attrs=dict(operation.node_def.attr),
-            )
-            results = copy.outputs
-        tensors.update(zip([output.name for output in operation.outputs], results, strict=True))
-    return [tensors[output.name] for output in network.outputs]
+    return replay(network, inputs, {"Conv3D": _convolution, "MaxPool3D": _pooling})
+
+
+def _convolution(operation: tf.Operation, taken: list[Any]) -> list[tf.Tensor]:
+    kernel = tf.get_static_value(operation.inputs[1])
+    return [_convolve(taken[0], kernel, *_strides_and_padding(operation))]
+
+
+def _pooling(operation: tf.Operation, taken: list[Any]) -> list[tf.Tensor]:
+    window = operation.get_attr("ksize")[1:4]
+    return [_max_pool(taken[0], window, *_strides_and_padding(operation))]
 
 
 def _strides_and_padding(operation: tf.Operation) -> tuple[list[int], str]:
