@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import types
 import typing
@@ -28,14 +29,14 @@ BACKBONES = ("r3d50_g", "r3d50", "s3d_g", "s3d")
 
 def _check_positive(**values: float | None) -> None:
     for name, value in values.items():
-        if value is not None and not value > 0:
-            raise InputError(f"{name} must be greater than 0. Received: {value!r}.")
+        if value is not None and not 0 < value < math.inf:
+            raise InputError(f"{name} must be greater than 0, and finite. Received: {value!r}.")
 
 
 def _check_not_negative(**values: float) -> None:
     for name, value in values.items():
-        if not value >= 0:
-            raise InputError(f"{name} must be 0 or greater. Received: {value!r}.")
+        if not 0 <= value < math.inf:
+            raise InputError(f"{name} must be 0 or greater, and finite. Received: {value!r}.")
 
 
 @dataclass(frozen=True)

@@ -78,8 +78,18 @@ def load_run(path: str | pathlib.Path, *, precision: str = "float32") -> Run:
             f"{folder} has no weights: its training has not finished. "
             "Run the same command again: it goes on where it stopped."
         )
-    with precision_policy(precision):
-        model = build_from_config(config.model, len(classes), config.stream)
+    if not classes:
+        raise InputError(f"{folder / CLASSES_FILE} names no class: the run is damaged.")
+    try:
+        with precision_policy(precision):
+            model = build_from_config(config.model, len(classes), config.stream)
+    except (TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{folder / CONFIG_FILE} describes no network that can be built: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
     checkpoint = tf.train.Checkpoint(model=model)
     try:
         status = checkpoint.read(str(folder / WEIGHTS_PREFIX))
@@ -105,6 +115,8 @@ def read_run(
         config = ExperimentConfig.from_json((folder / CONFIG_FILE).read_text())
         classes = tuple((folder / CLASSES_FILE).read_text().splitlines())
         record = json.loads((folder / RUN_FILE).read_text())
+        if not isinstance(record, dict) or "status" not in record:
+            raise ValueError("it is no record of a run")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
             f"A run is a folder with {CONFIG_FILE}, {CLASSES_FILE} and {RUN_FILE}, as perfnet "

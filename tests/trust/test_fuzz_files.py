@@ -222,9 +222,10 @@ def test_weights_of_others(tmp_path, count):
         path = tmp_path / name
         whole = path.read_bytes()
         assert dict(read(path))
-        tally = Tally(count)
-        for _ in range(count):
-            # A new file each time: HDF5 and memory maps keep open what they read.
+        trials = count if name != "x.h5" else max(20, count // 5)  # a process each
+        tally = Tally(trials)
+        for _ in range(trials):
+            # A new file each time: memory maps keep open what they read.
             other = tmp_path / f"y{path.suffix}"
             other.unlink(missing_ok=True)
             other.write_bytes(mutate_bytes(whole, random))
