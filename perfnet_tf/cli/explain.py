@@ -66,10 +66,11 @@ def _footage(arguments: flags.FlagValues, videos: list[str], runs: list[Run]) ->
     from perfnet_tf.records.inspection import open_clip
 
     if arguments.data:
-        return [
-            RecordFootage(open_clip(pathlib.Path(arguments.data), name, split=arguments.split))
-            for name in arguments.clip
-        ]
+        data = pathlib.Path(arguments.data)
+        footage: list[Footage] = []
+        for name in arguments.clip:
+            footage.append(RecordFootage(open_clip(data, name, split=arguments.split)))
+        return footage
     datasets = [run.record.get("dataset") or {} for run in runs]
     rates = {(known.get("fps"), known.get("short_side")) for known in datasets if known}
     if len(rates) > 1:

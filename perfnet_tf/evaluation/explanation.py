@@ -192,7 +192,7 @@ class RecordFootage:
         self.name = clip.entry.clip_id
         self.fps = clip.fps
         self.num_frames = clip.entry.num_frames
-        self.label = clip.label_name
+        self.label: str | None = clip.label_name
 
     def sources(self, indices: np.ndarray, streams: Collection[str]) -> dict[str, np.ndarray]:
         """See `Footage`."""

@@ -6,7 +6,7 @@ import collections
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -64,7 +64,7 @@ def watch_camera(
     max_seconds: float | None = None,
     top: int = 3,
     clock: Callable[[], float] = time.monotonic,
-) -> Iterator[WindowPrediction]:
+) -> Generator[WindowPrediction, None, None]:
     """Classifies the last window of a camera's frames again and again, until it or you stop.
 
     Frames are taken at the rate that the model was trained with, by the clock and not by what the
@@ -110,7 +110,7 @@ def _watch(
     max_seconds: float | None,
     top: int,
     clock: Callable[[], float],
-) -> Iterator[WindowPrediction]:
+) -> Generator[WindowPrediction, None, None]:
     fps = recognizer.fps or DEFAULT_FPS
     film = _Film(recognizer.span, fps, recognizer.short_side)
     step = hop_frames(recognizer.span, fps, hop)

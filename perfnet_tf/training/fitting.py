@@ -197,7 +197,8 @@ class RunKeeper(tf_keras.callbacks.Callback):
         passed = passed or time.monotonic() - self._checkpoints.saved_at >= seconds
         # One worker's signal, and one worker's clock, are for all.
         signalled = self._interruption.received is not None
-        asked, due = (self._workers.gather(signalled, passed) > 0).any(axis=0).tolist()
+        votes = self._workers.gather(signalled, passed)  # [workers, 2]
+        asked, due = bool(votes[:, 0].any()), bool(votes[:, 1].any())
         if asked or due:
             self._checkpoints.save()
         if asked:

@@ -32,7 +32,8 @@ def main(path: str, output: str) -> None:
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
         print(json.dumps((str(error) or repr(error)).splitlines()[0]))
         return
-    np.savez(output, **{str(index): value for index, value in enumerate(values.values())})
+    arrays: dict[str, Any] = {str(index): value for index, value in enumerate(values.values())}
+    np.savez(output, **arrays)
     print(json.dumps(list(values)))
 
 
