@@ -13,6 +13,8 @@ it as it is:
 | `feature_extractor`             | the same interface over `features`, without the classifier     |
 | `labels_file`, `info_file`      | assets: class names one a line; `ModelInfo` as JSON            |
 | signature `serving_default`     | `frames` -> `logits`, `probabilities`, `features`              |
+| `from_keypoints(frames, keypoints)` | of a pose model: logits; it draws the people itself        |
+| signature `from_keypoints`      | of a pose model: both -> what `serving_default` gives          |
 
 An export for inference only has no `variables`, `regularization_losses`, `endpoints` and
 `feature_extractor`: its weights are constants, with batch norm folded into them.

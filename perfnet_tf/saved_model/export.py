@@ -15,7 +15,7 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf import features
-from perfnet_tf.config import ExperimentConfig
+from perfnet_tf.config import ExperimentConfig, PoseRenderConfig
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.models.folding import PRECISIONS, fold_batch_norm
 from perfnet_tf.models.video_model import VideoModel
@@ -36,6 +36,7 @@ from perfnet_tf.saved_model.module import (
     as_float,
     input_specs,
 )
+from perfnet_tf.saved_model.pose_input import POSE_SIGNATURE, add_pose_input
 from perfnet_tf.training.run_directory import Run
 from perfnet_tf.version import __version__
 
@@ -131,7 +132,8 @@ def export_saved_model(
         (folder / LABELS_FILE).write_text("".join(f"{name}\n" for name in classes))
         (folder / INFO_FILE).write_text(info.to_json())
         path = folder / "model"
-        parity = _save(model, path, folder, precision if inference_only else None)
+        frozen = precision if inference_only else None
+        parity = _save(model, path, folder, frozen, config.pose_render)
         if tflite or onnx:
             clip = config.resolved_eval_clip
             channels = features.STREAM_CHANNELS[model.stream]
@@ -146,7 +148,11 @@ def export_saved_model(
 
 
 def _save(
-    model: VideoModel, path: pathlib.Path, assets: pathlib.Path, frozen: str | None
+    model: VideoModel,
+    path: pathlib.Path,
+    assets: pathlib.Path,
+    frozen: str | None,
+    render: PoseRenderConfig,
 ) -> dict[str, float]:
     """Writes the SavedModel and its golden clip; returns its parity."""
     golden = golden_clip(model.stream)
@@ -172,7 +178,10 @@ def _save(
     spec = input_specs(model.stream)[0]
     frames_spec = tf.TensorSpec(spec.shape, spec.dtype, name="frames")
     signature = serve_frames.get_concrete_function(frames_spec)
-    tf.saved_model.save(module, str(path), {"serving_default": signature})
+    signatures = {"serving_default": signature}
+    if model.stream == features.POSE:
+        signatures[POSE_SIGNATURE] = add_pose_input(module, serve, render)
+    tf.saved_model.save(module, str(path), signatures)
 
     (path / GOLDEN_FILE).parent.mkdir()
     np.savez_compressed(
