@@ -40,6 +40,7 @@ def fit(
     strategy: tf.distribute.Strategy,
     workers: Workers,
     *,
+    deterministic: bool = False,
     show_progress: bool,
 ) -> None:
     """Trains from the last checkpoint to the end.
@@ -52,6 +53,7 @@ def fit(
         checkpoints: of the run.
         strategy: the devices.
         workers: of the strategy; the chief writes the run's files.
+        deterministic: TensorFlow's operations are, and nothing may look at the clock.
         show_progress: report on standard error.
 
     Raises:
@@ -71,7 +73,7 @@ def fit(
         show=show_progress and workers.is_chief,
     )
     progress.say(f"{folder}: {describe_batch(strategy, train.batch_size)}")
-    wait = InputWait()
+    wait = InputWait(enabled=not deterministic)
     if step:
         progress.say(f"{folder}: going on after step {step} of {train.epochs * epoch_steps}")
     with Interruption() as interruption, progress:
@@ -157,13 +159,14 @@ class RunKeeper(tf_keras.callbacks.Callback):
         values["learning_rate"] = float(self.model.optimizer.learning_rate.numpy())
         clips = (self._step - self._first) * self._train.batch_size
         values["clips_per_second"] = clips / seconds
-        values["input_wait"] = self._wait.seconds / seconds
+        if self._wait.enabled:
+            values["input_wait"] = self._wait.seconds / seconds
         if every and ((epoch + 1) % every == 0 or epoch + 1 == self._train.epochs):
             values.update(self._validate())
         if self._history is not None:
             self._history.add(epoch + 1, self._step, values)
         self._progress.epoch(epoch + 1, self._train.epochs, values)
-        hint = self._wait.hint(values["input_wait"])
+        hint = self._wait.hint(values.get("input_wait", 0.0))
         if hint:
             self._progress.say(hint)
         self._save_or_stop(self._step - 1, SHORTEST_SECONDS_UNSAVED)

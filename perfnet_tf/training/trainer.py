@@ -142,7 +142,17 @@ def train(
         damaged_shard_named(data, TRAIN_SPLIT),
         full_disk_named(folder, lambda: checkpoints.latest),
     ):
-        fit(distiller, config, data, folder, checkpoints, strategy, workers, show_progress=progress)
+        fit(
+            distiller,
+            config,
+            data,
+            folder,
+            checkpoints,
+            strategy,
+            workers,
+            deterministic=deterministic,
+            show_progress=progress,
+        )
         _save_weights(folder, student, workers)
     checkpoints.delete()
     return Run(folder, config, info.classes, student, run_directory.read_run(folder)[2])
