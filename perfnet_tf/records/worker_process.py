@@ -139,7 +139,8 @@ class WorkerProcess:
             if answer is not None:
                 raise InputError(answer["error"])
             raise WorkerError(
-                f"A worker did not start: {_describe_death(status)} {self._log_end()}"
+                f"A worker did not start: {_describe_death(status)} {self._log_end()} "
+                "Run the command again to go on."
             )
 
     def _make(self, clip: SourceClip) -> dict[str, Any] | None:

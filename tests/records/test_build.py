@@ -286,7 +286,7 @@ def test_worker_that_dies_over_a_clip_is_replaced_and_the_clip_counted(videos, t
         assert worker._child.pid != first.pid
 
         def start_doomed():
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
             worker._child = subprocess.Popen(["sh", "-c", "read clip; kill -KILL $$"], **pipes)
 
         worker._start = start_doomed
