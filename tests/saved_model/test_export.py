@@ -95,7 +95,7 @@ def test_hub_layer_trains_every_weight_on_the_models_loss(exported):
 
     before = {v.name: v.numpy() for v in layer.trainable_weights}
     history = model.fit(clips, labels, epochs=8, batch_size=6, verbose=0).history["loss"]
-    assert min(history[1:]) < history[0]
+    assert history[-1] < history[0]
     unchanged = [v.name for v in layer.trainable_weights if np.array_equal(v, before[v.name])]
     assert not unchanged
     assert len(before) == len(layer.resolved_object.trainable_variables)
