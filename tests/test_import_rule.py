@@ -26,6 +26,7 @@ ROWS = [
     ("evaluation",),
     ("saved_model",),
     ("prediction",),
+    ("benchmark",),
     ("demo",),
     ("reproduction",),
     ("tpu_check",),

@@ -27,6 +27,7 @@ COMMANDS = {
     "explain": "show where networks look: Grad-CAM over RGB, pose and flow",
     "reproduce": "the paper's tables: train, measure, ours beside the paper's",
     "models": "architectures with parameters and GFLOPs",
+    "bench": "speed, memory and agreement here, beside others' networks",
     "tpu-check": "whether a train step fits a TPU, without one",
 }
 #: Command -> its module, where Python keeps the name to itself.

@@ -1,0 +1,123 @@
+"""`perfnet bench`: how fast networks run here, beside others'."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from perfnet_tf.cli.command import Command
+from perfnet_tf.errors import InputError
+
+if TYPE_CHECKING:
+    from perfnet_tf.benchmark.comparison import BenchmarkConfig
+
+
+def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
+    """Measures latency, throughput, memory and agreement of networks that take turns.
+
+    R3D50-G runs beside Model Garden's ResNet3D, with its weights; S3D-G beside torchvision's S3D if
+    --torch_python names an interpreter that has torch and torchvision (python -m venv torch;
+    torch/bin/pip install torch torchvision). Ratios are medians over rounds in which every network
+    runs once, so that other work on the machine falls on all of them.
+
+    --training measures forward, backward and update. --scaling measures the folded network at
+    growing lengths and batches instead, and draws them. --output keeps tables, numbers and plot.
+    """
+    from perfnet_tf.benchmark.comparison import BenchmarkConfig, format_table, run_benchmark
+    from perfnet_tf.config import ClipConfig
+
+    if arguments.scaling and arguments.training:
+        raise InputError("--scaling is of inference. Received --training, too.")
+    tables, results = [], []
+
+    def tell(message: str) -> None:
+        if sys.stderr.isatty():  # one line that changes
+            print(f"\r\033[K{message}", end="", file=sys.stderr, flush=True)
+        elif message:
+            print(message, file=sys.stderr, flush=True)
+
+    configs = [
+        BenchmarkConfig(
+            backbone=backbone,
+            clip=ClipConfig.parse(clip),
+            batch=arguments.batch,
+            rounds=arguments.rounds,
+            precisions=tuple(arguments.precisions),
+            training=arguments.training,
+            peers=arguments.peers,
+            torch_python=arguments.torch_python,
+            threads=arguments.threads,
+        )
+        for backbone in arguments.backbones
+        for clip in arguments.clips
+    ]
+    output = None if arguments.output is None else pathlib.Path(arguments.output)
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+    for config in configs:
+        try:
+            if arguments.scaling:
+                table, measured = _scale(arguments, config, output, tell)
+            else:
+                rows = run_benchmark(config, progress=tell)
+                table = format_table(config, rows)
+                measured = {"rows": [dataclasses.asdict(row) for row in rows]}
+        finally:
+            tell("")
+        print(f"{table}\n", flush=True)
+        tables.append(table)
+        results.append({"config": dataclasses.asdict(config), **measured})
+        if output is not None:  # after each, so that a run cut short keeps what it has
+            (output / "bench.md").write_text("\n\n".join(tables) + "\n")
+            (output / "bench.json").write_text(json.dumps(results, indent=2) + "\n")
+    return 0
+
+
+def _scale(
+    arguments: flags.FlagValues,
+    config: BenchmarkConfig,
+    output: pathlib.Path | None,
+    tell: Callable[[str], None],
+) -> tuple[str, dict[str, Any]]:
+    from perfnet_tf.benchmark.scaling import format_points, growth, measure_scaling, plot_scaling
+
+    frames = [int(number) for number in arguments.frames]
+    batches = [int(number) for number in arguments.batches]
+    points = measure_scaling(config, frames=frames, batches=batches, progress=tell)
+    if output is not None:
+        plot_scaling(config, points, output / f"scaling_{config.backbone}.png")
+    lengths = [point for point in points if point.batch == config.batch]
+    values = {"points": [dataclasses.asdict(point) for point in points], "growth": growth(lengths)}
+    return format_points(config, points), values
+
+
+COMMAND = Command("bench", "[--torch_python=PATH] [--output=DIR]", _run)
+_FLAGS = COMMAND.flags
+flags.DEFINE_list("backbones", ["r3d50_g", "s3d_g"], "Of r3d50_g and s3d_g.", flag_values=_FLAGS)
+flags.DEFINE_list("clips", ["16x112x112"], "FRAMESxHEIGHTxWIDTH.", flag_values=_FLAGS)
+flags.DEFINE_integer("batch", 1, "Clips a run.", flag_values=_FLAGS)
+flags.DEFINE_integer("rounds", 5, "Runs of each network that count.", flag_values=_FLAGS)
+flags.DEFINE_list("precisions", ["float32", "bfloat16"], "Of every network.", flag_values=_FLAGS)
+flags.DEFINE_bool("training", False, "Measure a training step.", flag_values=_FLAGS)
+flags.DEFINE_bool("peers", True, "Run others' networks too.", flag_values=_FLAGS)
+flags.DEFINE_string(
+    "torch_python", None, "Interpreter of an environment with torch and torchvision.",
+    flag_values=_FLAGS,
+)  # fmt: skip
+flags.DEFINE_integer(
+    "threads", 0, "Threads of every network; 0 leaves that to its library.", flag_values=_FLAGS
+)
+flags.DEFINE_bool("scaling", False, "Latency against frames and batch.", flag_values=_FLAGS)
+flags.DEFINE_list(
+    "frames", ["8", "16", "32", "64", "128", "250"], "With --scaling.", flag_values=_FLAGS
+)
+flags.DEFINE_list("batches", ["1", "2", "4", "8"], "With --scaling.", flag_values=_FLAGS)
+flags.DEFINE_string(
+    "output", None, "Folder for bench.md, bench.json and plots.", flag_values=_FLAGS
+)
