@@ -36,10 +36,11 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         if arguments.progress:
             print(line, file=sys.stderr, flush=True)
 
-    from perfnet_tf.tpu_check.check import StepChecker, check_chips
+    from perfnet_tf.tpu_check.check import StepChecker, check_chips, require_compiler
     from perfnet_tf.tpu_check.lowering import build_distiller
 
     check_chips(arguments.tpu)
+    require_compiler()
     say(f"building {config.model.backbone} and {len(teachers)} teachers")
     distiller = build_distiller(config, arguments.num_classes, teachers)
     checker = StepChecker(distiller, config.clip, say=say)

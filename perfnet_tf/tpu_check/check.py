@@ -120,12 +120,7 @@ class StepChecker:
         Raises:
             InputError: jax or libtpu are not installed.
         """
-        missing = [name for name in ("jax", "libtpu") if importlib.util.find_spec(name) is None]
-        if missing:
-            raise InputError(
-                f"Compiling for a TPU needs jax and libtpu. Missing: {', '.join(missing)}. "
-                "pip install 'perfnet-tf[tpu-check]' brings both, on x86-64 Linux."
-            )
+        require_compiler()
         self._distiller, self._clip, self._say = distiller, clip, say
         self._lowered: dict[int, LoweredStep] = {}
         self._reports: dict[tuple[str, int], StepReport] = {}
@@ -262,6 +257,16 @@ def needed_gib(error: str) -> float | None:
     if match:
         return float(match[1]) * {"K": 2**-20, "M": 2**-10, "G": 1.0, "T": 2**10}[match[2]]
     return None
+
+
+def require_compiler() -> None:
+    """Raises `InputError` unless jax and libtpu are installed."""
+    missing = [name for name in ("jax", "libtpu") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"Compiling for a TPU needs jax and libtpu. Missing: {', '.join(missing)}. "
+            "pip install 'perfnet-tf[tpu-check]' brings both, on x86-64 Linux."
+        )
 
 
 def check_chips(names: Sequence[str]) -> None:

@@ -25,6 +25,17 @@ def test_bad_flags_are_told_in_one_line_with_status_2(capsys, flags, message):
     assert message in error and error.count("\n") == 1
 
 
+def test_a_compiler_that_is_missing_is_told_before_a_network_is_built(monkeypatch, capsys):
+    def build(*arguments):
+        raise AssertionError("built a network")
+
+    monkeypatch.setattr("perfnet_tf.tpu_check.lowering.build_distiller", build)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["tpu-check", "--tpu=v3"]) == 2
+    error = capsys.readouterr().err
+    assert "Missing: jax, libtpu" in error and error.count("\n") == 1
+
+
 def test_the_default_is_the_papers_setting():
     for name in COMMAND.flags:  # absl keeps what an earlier call was given
         COMMAND.flags[name].unparse()
