@@ -2,6 +2,8 @@
 
     python export/make_saved_model.py --run=runs/student --metrics=results/metrics.json \
         --output=student
+
+The flags are those of `perfnet export`: --inference_only, --tflite and --onnx among them.
 """
 
 from __future__ import annotations
@@ -11,32 +13,23 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags
-
-_RUN = flags.DEFINE_string("run", None, "Folder of a finished run.", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "Folder to make.", required=True)
-_METRICS = flags.DEFINE_string("metrics", None, "metrics.json of perfnet evaluate for this run.")
-_LICENSE = flags.DEFINE_string("license", "Apache-2.0", "SPDX name of the weights' licence.")
+from perfnet_tf.cli.export import COMMAND
+from perfnet_tf.cli.main import main as perfnet
 
 
-def main(argv: Sequence[str]) -> None:
-    """Exports, then runs verify_saved_model.py; exits with its status."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")
-    from perfnet_tf import InputError, export_saved_model, load_run
-    from perfnet_tf.saved_model.info import read_metrics
-
-    try:
-        metrics = read_metrics(_METRICS.value) if _METRICS.value else None
-        path = export_saved_model(
-            load_run(_RUN.value), _OUTPUT.value, metrics=metrics, license=_LICENSE.value
-        )
-    except InputError as error:
-        sys.exit(f"make_saved_model.py: {error}")
-    print(f"Exported {path}")
+def main(arguments: Sequence[str]) -> int:
+    """Exports, then runs verify_saved_model.py; returns the exit status."""
+    if any(argument in ("--help", "-h") for argument in arguments):
+        print(f"{__doc__}\n{COMMAND.help().partition(chr(10))[2].strip()}")
+        return 0
+    status = perfnet(["export", *arguments])
+    if status:
+        return status
+    print(flush=True)
     verify = pathlib.Path(__file__).with_name("verify_saved_model.py")
-    sys.exit(subprocess.run([sys.executable, str(verify), f"--model={path}"]).returncode)
+    command = [sys.executable, str(verify), f"--model={COMMAND.flags.output}"]
+    return subprocess.run(command).returncode
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(main(sys.argv[1:]))

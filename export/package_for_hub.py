@@ -8,7 +8,7 @@ It writes
     package/model-metadata.json                   the model and its card
     package/model_card.md                         the card by itself
     package/variation/model-instance-metadata.json  this variation
-    package/variation/                            the SavedModel
+    package/variation/                            the SavedModel, and keras3_layer.py
     package/model.tar.gz                          the SavedModel for a web server of your own
 
 Every number in the card comes from the SavedModel's model.json; what was not measured is said to
@@ -28,7 +28,7 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from perfnet_tf import InputError
+from perfnet_tf import InputError, features
 from perfnet_tf.saved_model.info import INFO_FILE, LABELS_FILE, PAPER, ModelInfo
 
 _MODEL = flags.DEFINE_string("model", None, "SavedModel of perfnet export.", required=True)
@@ -39,6 +39,36 @@ _VARIATION = flags.DEFINE_string("variation", None, "Its variation; default: mad
 _TITLE = flags.DEFINE_string("title", "PERF-Net", "Title of the model's page.")
 
 TEMPLATE = pathlib.Path(__file__).with_name("model_card.md.tmpl")
+KERAS3_LAYER = pathlib.Path(__file__).with_name("keras3_layer.py")
+
+FINE_TUNING = """\
+To fine-tune it on other classes, with tf_keras (`TF_USE_LEGACY_KERAS=1` makes `tf.keras` the same):
+
+```python
+import tf_keras
+
+features = hub.KerasLayer(model.feature_extractor, trainable=True)
+classifier = tf_keras.Sequential([features, tf_keras.layers.Dropout(0.5), tf_keras.layers.Dense(5)])
+```
+
+In Keras 3, which cannot train a `hub.KerasLayer`, with the `keras3_layer.py` that lies in the
+model's folder:
+
+```python
+import sys
+
+import keras
+
+folder = hub.resolve("https://www.kaggle.com/models/$handle/1")
+sys.path.append(folder)
+from keras3_layer import RecognizerLayer
+
+features = RecognizerLayer(folder, part="feature_extractor")
+classifier = keras.Sequential([features, keras.layers.Dropout(0.5), keras.layers.Dense(5)])
+```
+
+Weight decay comes with the layer's losses, and batch norm trains with it."""
+FROZEN = "Its weights are frozen, with batch norm folded into them: it cannot be fine-tuned."
 
 #: SPDX name -> Kaggle's name. Kaggle takes no others.
 LICENSES = {
@@ -63,6 +93,12 @@ INPUTS = {
         "optical flow (dx, dy) in pixels a frame: `float32` `[batch, frames, height, width, 2]`"
     ),
 }
+
+DRAWING = """\
+- Or `model.from_keypoints(frames, keypoints)`, which draws by itself: `uint8` RGB frames, and
+  `float32` `[batch, frames, people, 17, 3]` of x and y in [0, 1] of the frame and a score, in
+  COCO's order; a person with scores of 0 is absent.
+"""
 
 
 def package(
@@ -97,6 +133,8 @@ def package(
 
     target = output / "variation"
     shutil.copytree(model, target)
+    if not info.inference_precision:
+        shutil.copy(KERAS3_LAYER, target)
     _write_json(
         output / "model-metadata.json",
         {
@@ -122,7 +160,7 @@ def package(
             f"{len(labels)} classes{f' of {dataset}' if dataset else ''}.",
             "usage": card[card.index("## How to use it") :],
             "licenseName": LICENSES[info.license],
-            "fineTunable": True,
+            "fineTunable": info.inference_precision is None,
             "trainingData": [dataset] if dataset else [],
             "modelInstanceType": "Unspecified",
             "baseModelInstance": "",
@@ -144,6 +182,7 @@ def write_card(info: ModelInfo, labels: Sequence[str], *, handle: str, title: st
         backbone=experiment.model.backbone,
         stream=experiment.stream,
         input=INPUTS[experiment.stream],
+        drawing=DRAWING if experiment.stream == features.POSE else "",
         num_classes=len(labels),
         labels=", ".join(labels),
         clip=f"{clip.num_frames} frames (every {_ordinal(clip.frame_stride)}) of "
@@ -156,6 +195,8 @@ def write_card(info: ModelInfo, labels: Sequence[str], *, handle: str, title: st
         loss=_loss(info),
         versions=", ".join(f"{name} {version}" for name, version in info.versions.items()),
         license=info.license,
+        fine_tuning=FROZEN if info.inference_precision else FINE_TUNING.replace("$handle", handle),
+        formats=_formats(info),
         paper=f"[{PAPER['title']}](https://arxiv.org/abs/{PAPER['arxiv']}), {PAPER['authors']}",
     )
 
@@ -178,6 +219,16 @@ def _evaluation(info: ModelInfo) -> str:
         f" of {metrics['clip']}." if "clip" in metrics else "."
     )
     return "\n".join([heading, "", "| accuracy | |", "|---|---|", *lines])
+
+
+def _formats(info: ModelInfo) -> str:
+    """The files of other runtimes beside the SavedModel, and how well they agree with it."""
+    files = {name: share for name, share in info.parity.items() if name != "saved_model"}
+    if not files:
+        return ""
+    rows = [f"| `{name}` | {share:.1e} |" for name, share in files.items()]
+    heading = "| file beside the SavedModel | its logits differ by, of the largest |"
+    return "\n".join(["", heading, "|---|---|", *rows, ""])
 
 
 def _loss(info: ModelInfo) -> str:

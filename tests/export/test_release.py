@@ -127,6 +127,8 @@ def test_package_holds_what_kaggle_wants_and_only_measured_numbers(release, scri
     assert "separate distillation" in card
     assert "me/perf-net/tensorFlow2/r3d50-g-rgb-toy" in card
     assert "$" not in card
+    assert "RecognizerLayer" in (output / "variation" / "keras3_layer.py").read_text()
+    assert "keras3_layer" in card and "## Intended use" in card
     assert hub.load(str(output / "variation"))(tf.zeros([1, 8, 64, 64, 3])).shape == (1, 3)
 
 
@@ -153,6 +155,60 @@ def test_a_model_without_metrics_says_so(release, script):
     card = script.write_card(info, CLASSES, handle="a/b/c/d", title="T")
     assert "was not evaluated" in card
     assert "%" not in card.split("## Accuracy")[1].split("## Training")[0]
+
+
+def test_a_card_names_the_other_files_and_how_a_pose_model_is_fed(script):
+    parity = {"saved_model": 1e-7, "model_int8.tflite": 0.0312, "model.onnx": 2.5e-6}
+    info = script.ModelInfo(ExperimentConfig(stream="pose"), parity=parity)
+    card = script.write_card(info, CLASSES, handle="a/b/c/d", title="T")
+    table = card.split("## Accuracy")[0].split("|---|---|")[1].split()
+    assert table == "| `model_int8.tflite` | 3.1e-02 | | `model.onnx` | 2.5e-06 |".split()
+    assert "from_keypoints" in card
+    plain = script.write_card(
+        script.ModelInfo(ExperimentConfig()), CLASSES, handle="a/b/c/d", title="T"
+    )
+    assert "from_keypoints" not in plain and "tflite" not in plain
+    assert "$" not in card + plain
+
+
+def test_a_frozen_model_is_verified_as_such_and_not_offered_for_fine_tuning(
+    release, script, tmp_path
+):
+    done = run_script(
+        "make_saved_model.py",
+        f"--run={release[0] / 'run'}",
+        f"--output={tmp_path / 'frozen'}",
+        "--inference_only",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ok    frozen in float32: no variables" in done.stdout
+    assert "FAIL" not in done.stdout
+    output = tmp_path / "package"
+    arguments = {"owner": "me", "slug": "p", "variation": "v", "title": "T"}
+    script.package(tmp_path / "frozen", output, **arguments)
+    variation = json.loads((output / "variation" / "model-instance-metadata.json").read_text())
+    assert variation["fineTunable"] is False
+    assert "cannot be fine-tuned" in variation["usage"]
+    assert "KerasLayer" not in variation["usage"]
+    assert not (output / "variation" / "keras3_layer.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"),
+    [
+        ("make_saved_model.py", "--inference_only"),
+        ("verify_saved_model.py", "--tolerance"),
+        ("package_for_hub.py", "--variation"),
+    ],
+)
+def test_scripts_tell_their_flags(name, flag):
+    assert flag in run_script(name, "--help").stdout
+
+
+def test_a_run_that_is_none_is_told_in_one_line(tmp_path):
+    done = run_script("make_saved_model.py", "--run=nowhere", f"--output={tmp_path / 'm'}")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "A run is a folder" in done.stderr
 
 
 @pytest.mark.parametrize(
