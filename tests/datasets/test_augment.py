@@ -140,6 +140,39 @@ def test_colours_change_around_the_clips_mean_and_are_clipped():
     assert brighter.numpy().max() == 255
 
 
+def test_a_mirrored_clip_is_coloured_as_the_plain_one_is():
+    rgb = np.random.default_rng(4).integers(0, 256, (3, 11, 21, 3)).astype(np.uint8)
+    clip = clip_of(3, 11, 13, short_side=11)
+    changes = {"brightness": -20.0, "contrast": 1.4}
+
+    def cut(frames, **more):
+        return augment.cut_streams({"rgb": frames}, clip, view(**changes, **more))["rgb"]
+
+    plain, mirrored = cut(tf.constant(rgb)), cut(tf.constant(rgb), mirror=True)
+    np.testing.assert_array_equal(mirrored, plain[:, :, ::-1])
+    window = rgb[:, :, 4:17].astype(np.float64)
+    mean = window[:, ::4, ::4].mean(axis=(0, 1, 2))
+    expected = np.clip(mean + 1.4 * (window - mean) - 20, 0, 255)
+    np.testing.assert_allclose(plain, expected, atol=0.5 + 1e-3)
+    # The same inside of tf.data, where the stored size is not known beforehand.
+    dataset = tf.data.Dataset.from_generator(
+        lambda: [rgb], output_signature=tf.TensorSpec([3, None, None, 3], tf.uint8)
+    )
+    (piped,) = dataset.map(lambda frames: cut(frames, mirror=True))
+    np.testing.assert_array_equal(piped, mirrored)
+
+
+def test_without_xla_colours_change_the_same():
+    rgb = tf.random.stateless_uniform([2, 9, 10, 3], [1, 2], 0, 256, tf.int32)
+    rgb = tf.cast(rgb, tf.uint8)
+    colors = (tf.constant(7.5), tf.constant(0.6))
+    for mirror in (False, True):
+        compiled = augment._compiled_change(rgb, *colors, mirror=mirror)
+        plain = augment._compiled_change.python_function(rgb, *colors, mirror=mirror)
+        difference = np.abs(compiled.numpy().astype(int) - plain.numpy())
+        assert difference.max() <= 1  # a half, rounded after another order of the sums
+
+
 def test_views_are_stateless_and_keep_to_their_ranges():
     views = [augment.draw_view([3, k], mirror=True) for k in range(200)]
     again = augment.draw_view([3, 17], mirror=True)
