@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import pathlib
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +61,11 @@ class StepReport:
     tflop: float = 0.0
     gb_moved: float = 0.0
     compile_seconds: float = 0.0
+
+    @property
+    def used_gib(self) -> float | None:
+        """What it takes, or would take; None where something else than memory was in the way."""
+        return self.total_gib if self.fits else self.needed_gib
 
     @property
     def arithmetic_ms(self) -> float:
@@ -143,11 +149,12 @@ class StepChecker:
 
         Args:
             chip: name of the chip.
-            start: the batch to try first.
+            start: the batch to try first, unless another chip's reports tell a better one.
 
         Raises:
             InputError: as `check`, or a step that fits at no batch because of what it does.
         """
+        start = predict_largest(self._reports.values(), chip_named(chip).memory_gib) or start
         return search_largest(lambda batch: self.check(chip, batch), start)
 
     def _compile(self, chip: Chip, batch: int) -> StepReport:
@@ -187,9 +194,11 @@ def search_largest(check: Callable[[int], StepReport], start: int) -> StepReport
     Raises:
         InputError: a batch fails for another reason than memory.
     """
+    reports: list[StepReport] = []
     best, too_large, batch = None, MAX_BATCH_PER_CORE + 1, start
     for attempt in range(2 * MAX_BATCH_PER_CORE.bit_length()):
         report = check(batch)
+        reports.append(report)
         if report.fits:
             best = report
         elif report.needed_gib is None:
@@ -199,12 +208,35 @@ def search_largest(check: Callable[[int], StepReport], start: int) -> StepReport
         fitting = best.batch_per_core if best else 0
         if too_large - fitting == 1:
             return best
-        used = report.total_gib if report.fits else report.needed_gib
-        guess = int(batch * report.chip.memory_gib / used) if used else 2 * batch
+        guess = predict_largest(reports, report.chip.memory_gib) or 2 * batch
         if attempt >= 4:  # the compiler trades time for memory, which misleads the estimate
             guess = 2 * fitting if too_large > MAX_BATCH_PER_CORE else (fitting + too_large) // 2
         batch = min(max(guess, fitting + 1), too_large - 1)
     return best
+
+
+def predict_largest(reports: Iterable[StepReport], memory_gib: float) -> int | None:
+    """The largest batch that should fit into a memory: what a step takes is nearly affine in it.
+
+    Args:
+        reports: of the same step at other batches, on any chip.
+        memory_gib: of a core.
+
+    Returns:
+        1 to `MAX_BATCH_PER_CORE`, or None if the reports tell nothing.
+    """
+    known = [(report.batch_per_core, report.used_gib) for report in reports if report.used_gib]
+    if not known:
+        return None
+    batch, used = min(known, key=lambda point: abs(point[1] - memory_gib))
+    # Through the origin, until there are two points.
+    slope = used / batch
+    others = [point for point in known if (point[0] - batch) * (point[1] - used) > 0]
+    if others:
+        other, its_use = min(others, key=lambda point: abs(point[1] - memory_gib))
+        slope = (its_use - used) / (other - batch)
+    guess = math.floor(batch + (memory_gib - used) / slope)
+    return min(max(guess, 1), MAX_BATCH_PER_CORE)
 
 
 def _run_compiler(hlo: bytes, topology: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from perfnet_tf.tpu_check.check import (
     StepChecker,
     StepReport,
     needed_gib,
+    predict_largest,
     search_largest,
 )
 from perfnet_tf.tpu_check.chips import CHIPS, chip_named
@@ -51,10 +52,25 @@ def test_the_largest_batch_that_fits_is_found_in_few_compilations(needs, largest
     assert len(memory.tried) == len(set(memory.tried)) <= 16
 
 
-def test_a_plain_case_takes_three_compilations():
-    memory = Memory(lambda batch: 0.5 + 1.5 * batch)
-    search_largest(memory, 8)
+@pytest.mark.parametrize("start", [1, 8, 30])
+def test_two_compilations_predict_the_third_and_the_fourth_proves_it(start):
+    memory = Memory(lambda batch: 3.0 + 0.5 * batch)
+    assert search_largest(memory, start).batch_per_core == 26
     assert len(memory.tried) <= 4
+    assert memory.tried[-2:] in ([26, 27], [27, 26])
+
+
+def test_what_one_chip_needs_tells_where_to_begin_on_the_next():
+    def report(batch):
+        return StepReport(V3, batch, True, total_gib=3.0 + 0.5 * batch)
+
+    assert predict_largest([], 8.0) is None
+    assert predict_largest([StepReport(V3, 8, False, "No such operation")], 8.0) is None
+    assert predict_largest([report(20)], 8.0) == 12  # 13 GiB: through the origin
+    assert predict_largest([report(20), report(26)], 8.0) == 10
+    assert predict_largest([report(20), report(26)], 1.0) == 1
+    lacks = StepReport(V3, 27, False, "Ran out of memory", needed_gib=16.5)
+    assert predict_largest([lacks, report(20)], 8.0) == 10
 
 
 def test_nothing_fits_or_does_not_compile_at_all():
