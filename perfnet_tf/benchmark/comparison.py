@@ -249,7 +249,8 @@ def make_rows(
 def _difference(entry: Entry, reference: Entry) -> float | None:
     if entry.logits is None or reference.logits is None:
         return None
-    expected, ours = (np.load(one.logits, allow_pickle=False) for one in (reference, entry))
+    paths = (reference.logits, entry.logits)
+    expected, ours = (np.load(path, allow_pickle=False) for path in paths)
     return float(np.abs(ours - expected).max() / np.abs(expected).max())
 
 

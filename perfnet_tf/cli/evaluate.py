@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from absl import flags
 
 from perfnet_tf.cli.command import Command
 from perfnet_tf.config import ClipConfig
+from perfnet_tf.errors import InputError
 
 
 def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
-    """Accuracy of runs on a split of prepared data: one central crop a video.
+    """Accuracy of runs on a split of prepared data: one central crop a video, or --views of it.
 
     Several runs are evaluated each on its own stream, and fused by the sum of their logits. OUTPUT
     gets metrics.json, per_class.csv, predictions.csv, confusion.png and logits.npz.
@@ -24,9 +26,13 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
             short_side=arguments.short_side,
         )
     elif arguments.frame_stride is not None or arguments.short_side is not None:
-        from perfnet_tf.errors import InputError
-
         raise InputError("--frame_stride and --short_side belong to --clip. Give it, too.")
+    views = re.fullmatch(r"(\d+)x(\d+)", arguments.views)
+    if views is None:
+        raise InputError(
+            "--views is WINDOWSxCROPS, such as 10x3: so many windows along each video, each with "
+            f"so many crops. Received: {arguments.views!r}."
+        )
     from perfnet_tf.evaluation.protocol import evaluate_runs
 
     result = evaluate_runs(
@@ -36,6 +42,8 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         split=arguments.split,
         batch_size=arguments.batch,
         clip=clip,
+        windows=int(views[1]),
+        crops=int(views[2]),
         progress=arguments.progress,
     )
     print(_summary(result))
@@ -53,7 +61,11 @@ def _summary(result: dict[str, Any]) -> str:
         f"top-5 {values['top5']:7.2%}  per class {values['mean_class_accuracy']:7.2%}"
         for name, note, values in rows
     ]
-    lines.append(f"{result['num_clips']} clips of {result['dataset']}, split {result['split']}")
+    views = result["windows"] * result["crops"]
+    lines.append(
+        f"{result['num_clips']} clips of {result['dataset']}, split {result['split']}"
+        + (f"; means of {views} views of each" if views > 1 else "")
+    )
     if result["num_failed"]:
         lines.append(
             f"note: {result['num_failed']} clips of the dataset (all splits) could not be read "
@@ -82,6 +94,13 @@ flags.DEFINE_integer(
     "short_side",
     None,
     "With --clip: pixels of the frames' shorter side before the crop.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_string(
+    "views",
+    "1x1",
+    "WINDOWSxCROPS of each video whose logits are averaged; 1x1 is the paper's central one, 10x3 "
+    "what SlowFast and others report.",
     flag_values=_FLAGS,
 )
 flags.DEFINE_bool("progress", True, "Report progress.", flag_values=_FLAGS)

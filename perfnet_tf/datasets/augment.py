@@ -51,6 +51,28 @@ def central_view() -> ClipView:
     return ClipView(half, half, half, tf.constant(False), tf.constant(0.0), tf.constant(1.0))
 
 
+def evenly_spread_views(num_windows: int, num_crops: int) -> list[ClipView]:
+    """The views of multi-view evaluation: every window of a video with every crop.
+
+    Windows lie evenly from the first to the last place of the video, crops from the top left to the
+    bottom right: of frames resized to the crop's height, from left to right. One of either is the
+    central one. Source: SlowFast (Feichtenhofer et al. 2019) takes 10 windows and 3 crops.
+
+    Args:
+        num_windows, num_crops: 1 or greater.
+    """
+    central = central_view()
+    return [
+        central._replace(start=tf.constant(start), top=tf.constant(place), left=tf.constant(place))
+        for start in _evenly(num_windows)
+        for place in _evenly(num_crops)
+    ]
+
+
+def _evenly(count: int) -> list[float]:
+    return [0.5] if count == 1 else [i / (count - 1) for i in range(count)]
+
+
 def draw_view(seed: tf.Tensor, *, mirror: bool) -> ClipView:
     """A random view.
 
@@ -91,7 +113,7 @@ def frame_indices(num_stored: tf.Tensor, clip: ClipConfig, start: tf.Tensor) -> 
 
 
 def cut_streams(
-    sources: dict[str, tf.Tensor], clip: ClipConfig, view: ClipView
+    sources: dict[str, tf.Tensor], clip: ClipConfig, view: ClipView, *, compiled: bool = False
 ) -> dict[str, tf.Tensor]:
     """Resizes, crops, mirrors and colours everything that belongs to one clip.
 
@@ -105,6 +127,7 @@ def cut_streams(
             when the graph is made, but `rgb` or `flow` must be among them.
         clip: size of the crop.
         view: where.
+        compiled: change colours by XLA, where `processor_compiles`.
 
     Returns:
         The same keys and dtypes. `rgb` and `flow` have the crop's size; flow is in pixels of the
@@ -125,7 +148,7 @@ def cut_streams(
     result = {}
     if features.RGB in sources:
         rgb = _resize_and_crop(sources[features.RGB], scale, corner, crop_size)
-        result[features.RGB] = _mirror_and_color(rgb, view)
+        result[features.RGB] = _mirror_and_color(rgb, view, compiled=compiled)
     if features.FLOW in sources:
         flow = _resize_and_crop(sources[features.FLOW], scale, corner, crop_size)
         flow = flow * tf.reverse(scale, [0])  # dx by the width's ratio, dy by the height's
@@ -160,6 +183,20 @@ def adjust_colors(rgb: tf.Tensor, brightness: tf.Tensor, contrast: tf.Tensor) ->
     return _to_levels(tf.cast(rgb, tf.float32) * contrast + (mean * (1 - contrast) + brightness))
 
 
+def processor_compiles() -> bool:
+    """Whether XLA compiles for the processor that `tf.data` runs on; call it eagerly.
+
+    TensorFlow for TPUs compiles for the TPU only, and builds without XLA not at all.
+    """
+    tiny = tf.zeros([1, 1, 1, 3], tf.uint8)
+    try:
+        with tf.device("CPU:0"):  # of the machine that builds the dataset, or that it is built for
+            _compiled_change(tiny, tf.constant(1.0), tf.constant(1.0), mirror=False)
+    except tf.errors.OpError:
+        return False
+    return True
+
+
 def mirror_flow(flow: tf.Tensor) -> tf.Tensor:
     """Flow `[..., width, 2]` of the mirrored clip: columns reversed, dx negated."""
     return tf.reverse(flow, [-2]) * tf.constant([-1.0, 1.0])
@@ -178,28 +215,32 @@ def mirror_boxes(boxes: tf.Tensor) -> tf.Tensor:
     return tf.where(_present(boxes), mirrored, 0.0)
 
 
-def _mirror_and_color(rgb: tf.Tensor, view: ClipView) -> tf.Tensor:
-    def change(mirror: bool) -> tf.Tensor:
-        return _compiled_change(rgb, view.brightness, view.contrast, mirror=mirror)
-
+def _mirror_and_color(rgb: tf.Tensor, view: ClipView, *, compiled: bool) -> tf.Tensor:
+    change = _compiled_change if compiled else _change
+    colors = (view.brightness, view.contrast)
     unchanged = ~view.mirror & (view.brightness == 0.0) & (view.contrast == 1.0)
     # Mirroring takes as long as the rest: a branch outside of what is compiled spares it.
     return tf.cond(
         unchanged,
         lambda: rgb,
-        lambda: tf.cond(view.mirror, lambda: change(True), lambda: change(False)),
+        lambda: tf.cond(
+            view.mirror,
+            lambda: change(rgb, *colors, mirror=True),
+            lambda: change(rgb, *colors, mirror=False),
+        ),
     )
 
 
-# One pass over the frames. TensorFlow's operations one by one make eight, each into memory that
-# is fresh from the system, and take longer than decoding the JPEGs. A TensorFlow that was built
-# without XLA takes that time.
-@tf.function(jit_compile=tf.test.is_built_with_xla(), autograph=False)
-def _compiled_change(
+def _change(
     rgb: tf.Tensor, brightness: tf.Tensor, contrast: tf.Tensor, *, mirror: bool
 ) -> tf.Tensor:
     colored = adjust_colors(rgb, brightness, contrast)
     return tf.reverse(colored, [2]) if mirror else colored
+
+
+# One pass over the frames. TensorFlow's operations one by one make eight, each into memory that
+# is fresh from the system, and take longer than decoding the JPEGs.
+_compiled_change = tf.function(_change, jit_compile=True, autograph=False)
 
 
 def _place(position: tf.Tensor, last: tf.Tensor) -> tf.Tensor:

@@ -35,6 +35,7 @@ def build_dataset(
     seed: int = 0,
     start_step: int = 0,
     mirror: bool = True,
+    view: augment.ClipView | None = None,
     drop_remainder: bool | None = None,
     with_clip_ids: bool = False,
     input_context: tf.distribute.InputContext | None = None,
@@ -43,7 +44,7 @@ def build_dataset(
 
     Training: without end; every pass takes each clip once, in another order; random window, crop,
     mirroring and colours. Batches run across the ends of passes, so all have `batch_size` clips.
-    Evaluation: one pass in stored order, central window and crop, nothing changed.
+    Evaluation: one pass in stored order, all clips cut by one view.
 
     The stream `pose` puts `rgb`, `keypoints` and `boxes` into the batch: `streams_of` draws it, on
     the device that trains.
@@ -58,6 +59,7 @@ def build_dataset(
         seed: of the order and the augmentation.
         start_step: begin with this batch of the training order.
         mirror: mirror half of the training clips. Turn it off where classes tell left from right.
+        view: of evaluation; None takes the central window and crop, and changes nothing.
         drop_remainder: of evaluation; None keeps a last batch that is smaller.
         with_clip_ids: add `clip_id`.
         input_context: for `strategy.distribute_datasets_from_function`: this worker's share of each
@@ -80,6 +82,7 @@ def build_dataset(
     index = RecordIndex.read(data_dir, split)
     worker, num_workers, replica_batch = _share(batch_size, input_context)
     worker_batch = batch_size // num_workers
+    compiled = training and augment.processor_compiles()
 
     if training:
         # The worker's i-th clip is number `element` of the order of all workers.
@@ -92,18 +95,18 @@ def build_dataset(
     def read(element: tf.Tensor) -> dict[str, tf.Tensor]:
         if training:
             position = shuffled_position(element, len(index), seed)
-            view = augment.draw_view(tf.stack([tf.cast(seed, tf.int64), element]), mirror=mirror)
+            cut = augment.draw_view(tf.stack([tf.cast(seed, tf.int64), element]), mirror=mirror)
         else:
-            position, view = element, augment.central_view()
+            position, cut = element, view or augment.central_view()
         example = reader.parse_clip(
             index.load(position),
-            indices=lambda num_frames: augment.frame_indices(num_frames, clip, view.start),
+            indices=lambda num_frames: augment.frame_indices(num_frames, clip, cut.start),
             streams=streams,
             info=info,
         )
         label = example.pop(features.LABEL)
         clip_id = example.pop(features.CLIP_ID)
-        batch = augment.cut_streams(_with_known_frames(example, clip.num_frames), clip, view)
+        batch = augment.cut_streams(_with_known_frames(example, clip.num_frames), clip, cut)
         batch[features.LABEL] = label
         if with_clip_ids:
             batch[features.CLIP_ID] = clip_id

@@ -1,7 +1,8 @@
 """Accuracy of trained networks on prepared records, one by one and fused.
 
 PERF-Net Sec. 4: one central crop a video. Every network sees its own stream, cut to its own
-evaluation clip, of the same stored videos; several are fused by the sum of their logits.
+evaluation clip, of the same stored videos; several are fused by the sum of their logits. Other
+papers' protocol, several windows and crops a video, is there beside it.
 
 What `evaluate_runs` writes:
 
@@ -21,7 +22,7 @@ import json
 import os
 import pathlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from tqdm import tqdm
 
 from perfnet_tf import features
 from perfnet_tf.config import ClipConfig
+from perfnet_tf.datasets.augment import ClipView, evenly_spread_views
 from perfnet_tf.datasets.pipeline import build_dataset, damaged_shard_named, streams_of
 from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation import metrics
@@ -48,6 +50,8 @@ def evaluate_runs(
     split: str = "test",
     batch_size: int = 8,
     clip: ClipConfig | None = None,
+    windows: int = 1,
+    crops: int = 1,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Evaluates runs on a split, and their late fusion if there are several.
@@ -59,13 +63,17 @@ def evaluate_runs(
         split: of the dataset.
         batch_size: clips at once.
         clip: what every network sees; None takes each run's own evaluation clip.
+        windows, crops: clips that a network sees of each video: so many windows, evenly from the
+            first to the last place, each with so many crops along the frame. Their logits are
+            averaged. 1 and 1 is the paper's protocol, the central window and crop.
         progress: show it on standard error.
 
     Returns:
         `top1`, `top5`, `mean_class_accuracy` (in [0, 1]) and `num_clips`, of the fusion if there
         are several runs; `fusion` (`sum of logits` or None); `runs`, the same four for each with
-        its `name`, `path`, `stream`, `backbone` and `clip`; `dataset`, `split`, `num_failed` (clips
-        of the dataset, all splits, that could not be read and so are missing), `perfnet_tf`.
+        its `name`, `path`, `stream`, `backbone` and `clip`; `windows`, `crops`, `dataset`, `split`,
+        `num_failed` (clips of the dataset, all splits, that could not be read and so are missing),
+        `perfnet_tf`.
 
     Raises:
         InputError: no such split, a damaged shard, records without a run's stream, a run without
@@ -73,8 +81,9 @@ def evaluate_runs(
     """
     if not runs:
         raise InputError("Evaluation needs at least one run. Received: none.")
-    if batch_size < 1:
-        raise InputError(f"batch_size must be 1 or greater. Received: {batch_size}.")
+    for name, value in (("batch_size", batch_size), ("windows", windows), ("crops", crops)):
+        if value < 1:
+            raise InputError(f"{name} must be 1 or greater. Received: {value}.")
     data = os.fspath(data)  # may be remote, which a pathlib.Path is not
     info = read_dataset_info(data)
     info.split(split)
@@ -83,7 +92,8 @@ def evaluate_runs(
         _check_classes(run, info)
     clips = [clip or run.config.resolved_eval_clip for run in loaded]
     with damaged_shard_named(data, split):
-        scores = _score(loaded, clips, data, info, split, batch_size, progress)
+        views = evenly_spread_views(windows, crops)
+        scores = _score(loaded, clips, views, data, info, split, batch_size, progress)
     fused = fuse(scores)
     names = _unique_names(loaded)
     result = {
@@ -102,6 +112,8 @@ def evaluate_runs(
             }
             for name, run, cut, one in zip(names, loaded, clips, scores, strict=True)
         ],
+        "windows": windows,
+        "crops": crops,
         "dataset": info.name,
         "split": split,
         "num_failed": info.num_failed,
@@ -115,14 +127,15 @@ def evaluate_runs(
 def _score(
     runs: Sequence[Run],
     clips: Sequence[ClipConfig],
+    views: Sequence[ClipView],
     data: str,
     info: DatasetInfo,
     split: str,
     batch_size: int,
     progress: bool,
 ) -> list[ClipScores]:
-    """The scores of each run, in the dataset's order of clips and classes."""
-    total = info.split(split)["num_clips"] * len(set(clips))
+    """The scores of each run, means over the views, in the dataset's order of clips and classes."""
+    total = info.split(split)["num_clips"] * len(set(clips)) * len(views)
     scores: dict[int, ClipScores] = {}
     with tqdm(
         total=total,
@@ -134,31 +147,27 @@ def _score(
         # Runs with the same clip share one pass: decoding is a large part of the work.
         for cut in dict.fromkeys(clips):
             members = {i: run for i, run in enumerate(runs) if clips[i] == cut}
-            parts: dict[int, list[np.ndarray]] = {i: [] for i in members}
-            labels, clip_ids = [], []
-            for batch, logits in _logits(members, data, split, cut, batch_size):
-                labels.append(batch[features.LABEL].numpy())
-                clip_ids += [name.decode() for name in batch[features.CLIP_ID].numpy()]
-                for i, value in logits.items():
-                    parts[i].append(value.numpy())
-                bar.update(len(labels[-1]))
+            seen = [
+                _view_scores(members, cut, view, data, split, batch_size, bar) for view in views
+            ]
+            labels, clip_ids, _ = seen[0]
             for i, run in members.items():
                 columns = [run.classes.index(name) for name in info.classes]
-                values = np.concatenate(parts[i])[:, columns]
-                scores[i] = ClipScores(
-                    tuple(clip_ids), np.concatenate(labels), values, info.classes
-                )
+                logits = np.stack([logits[i] for _, _, logits in seen])[..., columns].mean(axis=0)
+                scores[i] = ClipScores(clip_ids, labels, logits, info.classes)
     return [scores[i] for i in range(len(runs))]
 
 
-def _logits(
+def _view_scores(
     members: Mapping[int, Run],
+    cut: ClipConfig,
+    view: ClipView,
     data: str,
     split: str,
-    cut: ClipConfig,
     batch_size: int,
-) -> Iterator[tuple[dict[str, tf.Tensor], dict[int, tf.Tensor]]]:
-    """Every batch with its labels, and the logits float32 [batch, classes] of each member."""
+    bar: tqdm,
+) -> tuple[np.ndarray, tuple[str, ...], dict[int, np.ndarray]]:
+    """One pass over the split: labels, clips' names, and each member's logits [clips, classes]."""
     streams = sorted({run.config.stream for run in members.values()})
     dataset = build_dataset(
         data,
@@ -167,6 +176,7 @@ def _logits(
         streams=streams,
         batch_size=batch_size,
         training=False,
+        view=view,
         with_clip_ids=True,
     )
     spec = {
@@ -185,8 +195,17 @@ def _logits(
             logits[i] = run.model(seen[stream], training=False)
         return logits
 
+    labels: list[np.ndarray] = []
+    clip_ids: list[str] = []
+    parts: dict[int, list[np.ndarray]] = {i: [] for i in members}
     for batch in dataset:
-        yield batch, predict({key: batch[key] for key in spec})
+        labels.append(batch[features.LABEL].numpy())
+        clip_ids += [name.decode() for name in batch[features.CLIP_ID].numpy()]
+        for i, value in predict({key: batch[key] for key in spec}).items():
+            parts[i].append(value.numpy())
+        bar.update(len(labels[-1]))
+    logits = {i: np.concatenate(values) for i, values in parts.items()}
+    return np.concatenate(labels), tuple(clip_ids), logits
 
 
 def _check_classes(run: Run, info: DatasetInfo) -> None:

@@ -47,6 +47,10 @@ def test_one_run_with_another_clip_and_split(data_and_runs, tmp_path, capsys):
     assert "15 clips of tiny, split train" in captured.out
     assert "clip/s" not in captured.err
     (run,) = json.loads((tmp_path / "r" / "metrics.json").read_text())["runs"]
+    assert main(["evaluate", *flags, "--views=3x2", "--noprogress"]) == 0
+    assert "split test; means of 6 views of each" in capsys.readouterr().out
+    metrics = json.loads((tmp_path / "r" / "metrics.json").read_text())
+    assert (metrics["windows"], metrics["crops"]) == (3, 2)
     assert (run["clip"], run["short_side"], run["frame_stride"]) == ("4x16x20", 18, 2)
 
 
@@ -57,6 +61,8 @@ def test_one_run_with_another_clip_and_split(data_and_runs, tmp_path, capsys):
         (["--split=dev"], "split must be one of train, test"),
         (["--short_side=20"], "belong to --clip"),
         (["--clip=8x8"], "FRAMESxHEIGHTxWIDTH"),
+        (["--views=3"], "WINDOWSxCROPS"),
+        (["--views=0x1"], "windows must be 1 or greater"),
         (["--data=nowhere"], "A prepared dataset is a folder"),
     ],
 )

@@ -59,6 +59,16 @@ def test_a_crop_of_frames_of_the_right_size_is_cut_exactly():
     np.testing.assert_array_equal(cut, rgb[:, 2:10, 5:15])
 
 
+def test_views_are_spread_evenly_and_one_is_the_central_one():
+    places = [
+        tuple(float(x) for x in (view.start, view.top, view.left))
+        for view in augment.evenly_spread_views(3, 2)
+    ]
+    assert places == [(s, p, p) for s in (0.0, 0.5, 1.0) for p in (0.0, 1.0)]
+    (only,) = augment.evenly_spread_views(1, 1)
+    assert [float(x) for x in only] == [float(x) for x in augment.central_view()]
+
+
 def test_cropping_before_resizing_gives_what_resizing_everything_and_cropping_gives():
     flow = np.random.default_rng(1).normal(0, 5, (2, 37, 52, 2)).astype(np.float32)
     clip = clip_of(2, 11, 17, short_side=20)
@@ -140,13 +150,14 @@ def test_colours_change_around_the_clips_mean_and_are_clipped():
     assert brighter.numpy().max() == 255
 
 
-def test_a_mirrored_clip_is_coloured_as_the_plain_one_is():
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_mirrored_clip_is_coloured_as_the_plain_one_is(compiled):
     rgb = np.random.default_rng(4).integers(0, 256, (3, 11, 21, 3)).astype(np.uint8)
     clip = clip_of(3, 11, 13, short_side=11)
-    changes = {"brightness": -20.0, "contrast": 1.4}
 
     def cut(frames, **more):
-        return augment.cut_streams({"rgb": frames}, clip, view(**changes, **more))["rgb"]
+        changes = view(brightness=-20.0, contrast=1.4, **more)
+        return augment.cut_streams({"rgb": frames}, clip, changes, compiled=compiled)["rgb"]
 
     plain, mirrored = cut(tf.constant(rgb)), cut(tf.constant(rgb), mirror=True)
     np.testing.assert_array_equal(mirrored, plain[:, :, ::-1])
@@ -162,15 +173,14 @@ def test_a_mirrored_clip_is_coloured_as_the_plain_one_is():
     np.testing.assert_array_equal(piped, mirrored)
 
 
-def test_without_xla_colours_change_the_same():
-    rgb = tf.random.stateless_uniform([2, 9, 10, 3], [1, 2], 0, 256, tf.int32)
-    rgb = tf.cast(rgb, tf.uint8)
-    colors = (tf.constant(7.5), tf.constant(0.6))
-    for mirror in (False, True):
-        compiled = augment._compiled_change(rgb, *colors, mirror=mirror)
-        plain = augment._compiled_change.python_function(rgb, *colors, mirror=mirror)
-        difference = np.abs(compiled.numpy().astype(int) - plain.numpy())
-        assert difference.max() <= 1  # a half, rounded after another order of the sums
+def test_a_tensorflow_that_compiles_for_no_processor_is_found_out(monkeypatch):
+    assert augment.processor_compiles()
+
+    def refuse(*arguments, mirror):
+        raise tf.errors.NotFoundError(None, None, "no transfer manager for platform Host")
+
+    monkeypatch.setattr(augment, "_compiled_change", refuse)
+    assert not augment.processor_compiles()
 
 
 def test_views_are_stateless_and_keep_to_their_ranges():

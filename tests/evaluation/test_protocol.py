@@ -9,6 +9,7 @@ import tensorflow as tf
 from prepared_clips import write_tiny_dataset
 
 from perfnet_tf.config import ClipConfig, ExperimentConfig, PoseRenderConfig
+from perfnet_tf.datasets.augment import central_view
 from perfnet_tf.datasets.pipeline import build_dataset, streams_of
 from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation.fusion import ClipScores, fuse
@@ -88,6 +89,35 @@ def test_the_batch_size_changes_nothing(data, tmp_path):
     np.testing.assert_allclose(logits[0], logits[2], rtol=1e-6)
 
 
+def test_logits_are_averaged_over_windows_and_crops(data, tmp_path):
+    def corner_model(inputs, training):
+        pixels = tf.cast(inputs, tf.float32)
+        return tf.stack([pixels[:, 0, 0, 0, i] for i in range(3)], axis=1)
+
+    run = make_run(corner_model, clip=ClipConfig(6, 28, 30, short_side=28))
+    evaluate_runs([run], data, tmp_path, windows=3, crops=2, progress=False)
+    means = ClipScores.load(tmp_path / "logits.npz")
+    expected = np.zeros_like(means.logits)
+    for start in (0.0, 0.5, 1.0):
+        for place in (0.0, 1.0):
+            view = central_view()._replace(start=start, top=place, left=place)
+            (batch,) = build_dataset(
+                data,
+                "test",
+                clip=run.config.eval_clip,
+                streams=["rgb"],
+                batch_size=NUM_CLIPS,
+                training=False,
+                view=view,
+            )
+            expected += corner_model(batch["rgb"], False).numpy() / 6
+    np.testing.assert_allclose(means.logits, expected, rtol=1e-6)
+    evaluate_runs([run], data, tmp_path / "central", progress=False)
+    central = ClipScores.load(tmp_path / "central" / "logits.npz")
+    assert np.abs(central.logits - means.logits).max() > 1
+    np.testing.assert_array_equal(central.labels, means.labels)
+
+
 def test_a_pose_network_sees_the_people_drawn_as_its_run_says(data, tmp_path):
     def mean_model(inputs, training):
         return tf.reduce_mean(tf.cast(inputs, tf.float32), [1, 2, 3])
@@ -157,8 +187,9 @@ def test_missing_split_data_and_streams_are_refused(data, tmp_path):
         evaluate_runs([run], tmp_path)
     with pytest.raises(InputError, match="at least one run"):
         evaluate_runs([], data)
-    with pytest.raises(InputError, match="batch_size"):
-        evaluate_runs([run], data, batch_size=0)
+    for name in ("batch_size", "windows", "crops"):
+        with pytest.raises(InputError, match=f"{name} must be 1 or greater. Received: 0"):
+            evaluate_runs([run], data, **{name: 0})
 
 
 def test_a_run_without_weights_is_refused(data, tmp_path):
