@@ -106,7 +106,8 @@ def build_dataset(
         )
         label = example.pop(features.LABEL)
         clip_id = example.pop(features.CLIP_ID)
-        batch = augment.cut_streams(_with_known_frames(example, clip.num_frames), clip, cut)
+        sources = _with_known_frames(example, clip.num_frames)
+        batch = augment.cut_streams(sources, clip, cut, compiled=compiled)
         batch[features.LABEL] = label
         if with_clip_ids:
             batch[features.CLIP_ID] = clip_id

@@ -95,6 +95,12 @@ def test_without_mirroring_no_clip_is_mirrored(data):
         assert (batch["rgb"][:, 0, 0, 0, 2] < batch["rgb"][:, 0, 0, -1, 2]).all()
 
 
+def test_what_is_not_compiled_gives_the_same_clips(data, monkeypatch):
+    compiled = batches(data, streams=EVERYTHING, seed=5, take=5)
+    monkeypatch.setattr("perfnet_tf.datasets.augment.processor_compiles", lambda: False)
+    assert_equal(compiled, batches(data, streams=EVERYTHING, seed=5, take=5))
+
+
 def test_evaluation_is_one_pass_in_order_central_and_unchanged(data):
     some = batches(data, "test", training=False, clip=ClipConfig(5, 48, 48, short_side=48))
     assert [len(batch["label"]) for batch in some] == [4, 3]
