@@ -72,7 +72,7 @@ class RecordIndex:
         dataset = tf.raw_ops.TFRecordDatasetV2(
             filenames=tf.gather(tf.constant(self.shards), tf.gather(self.shard, position))[None],
             compression_type="",
-            buffer_size=256 * 1024,
+            buffer_size=0,  # one record is read at once: into its place, and nothing beyond it
             byte_offsets=tf.gather(self.offset, position)[None],
         )
         return tf.raw_ops.DatasetToSingleElement(
