@@ -5,7 +5,8 @@
 `--data` is a prepared dataset. Processor time a clip, which other work on the machine disturbs
 least, is the median over rounds that alternate between the two; clips/s are for the cores that
 this process may use, were they all its own. `--needed=RATE` adds how many cores feed that many
-clips a second, such as what `perfnet tpu-check` estimates for a TPU.
+clips a second, such as what `perfnet tpu-check` estimates for a TPU; `--uncompiled` does without
+XLA, as TensorFlow on the host of a TPU must.
 """
 
 from __future__ import annotations
@@ -83,7 +84,10 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=16, help="a round")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--needed", type=float, help="clips a second to feed")
+    parser.add_argument("--uncompiled", action="store_true")
     arguments = parser.parse_args()
+    if arguments.uncompiled:
+        augment.processor_compiles = lambda: False
 
     info = schema.read_dataset_info(arguments.data)
     clip = ClipConfig.parse(arguments.clip)
@@ -114,7 +118,13 @@ def main() -> None:
     times = {name: values[1:] for name, values in times.items()}  # the first warms up
 
     cores = len(os.sched_getaffinity(0))
-    result = {"clip": str(clip), "stored": info.short_side, "cores": cores, "pipelines": {}}
+    result = {
+        "clip": str(clip),
+        "stored": info.short_side,
+        "cores": cores,
+        "compiled": augment.processor_compiles(),
+        "pipelines": {},
+    }
     medians = {name: np.median([value[0] for value in values]) for name, values in times.items()}
     result["bare_decoding"] = {
         "processor_ms_a_clip": 1e3 * medians["bare"],
