@@ -1,8 +1,9 @@
-"""The one exception for input that a user can mend."""
+"""The one exception for input that a user can mend, and checks that every room makes."""
 
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 
 
@@ -21,3 +22,12 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
     near = difflib.get_close_matches(str(value), choices, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise InputError(f"{name} must be one of {', '.join(choices)}. Received: {value!r}.{hint}")
+
+
+def is_utf8(path: str | os.PathLike[str]) -> bool:
+    """Whether a path can be written as text: on Linux any bytes may name a file."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -7,6 +7,7 @@ no TensorFlow and decodes nothing, so it takes a second where the lists are wron
 from __future__ import annotations
 
 import collections
+import contextlib
 import csv
 import importlib
 import io
@@ -15,7 +16,7 @@ import pathlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.errors import InputError, check_choice, is_utf8
 from perfnet_tf.records.schema import SourceClip
 
 StrPath = str | os.PathLike[str]
@@ -95,7 +96,7 @@ class VideoIndex:
         """Walks the folder, following links; hidden files and folders are left out.
 
         Raises:
-            InputError: no such folder, or no video in it.
+            InputError: no such folder, no video in it, or a name that is not UTF-8.
         """
         self.folder = pathlib.Path(folder)
         if not self.folder.is_dir():
@@ -107,6 +108,13 @@ class VideoIndex:
             raise InputError(
                 f"videos must hold video files ({' '.join(sorted(VIDEO_EXTENSIONS))}). "
                 f"Received: {self.folder}, in which there are none."
+            )
+        strange = [file for file in self.files if not is_utf8(file)]
+        if strange:
+            raise InputError(
+                "The names of videos and of their folders must be UTF-8. Received: "
+                f"{self.folder}, where {len(strange)} are not, the first being "
+                f"{str(strange[0])!r}. Rename them."
             )
         self._by_stem: dict[str, list[pathlib.PurePath]] = collections.defaultdict(list)
         for file in self.files:
@@ -178,20 +186,32 @@ def read_table(path: pathlib.Path) -> tuple[list[str], Iterator[tuple[str, dict[
     """The columns of a CSV file, and (where, column -> stripped text) for each line.
 
     Raises:
-        InputError: the file is not there or not text.
+        InputError: the file is not there, not text or, when that line is read, no table.
     """
     reader = csv.DictReader(io.StringIO(_read_text(path), newline=""), skipinitialspace=True)
-    columns = [name.strip() for name in reader.fieldnames or ()]
+    with _broken_table_named(path):
+        columns = [name.strip() for name in reader.fieldnames or ()]
     reader.fieldnames = columns
 
     def rows() -> Iterator[tuple[str, dict[str, str]]]:
-        for row in reader:
-            yield (
-                f"{path}, line {reader.line_num}",
-                {column: (row[column] or "").strip() for column in columns},
-            )
+        with _broken_table_named(path):
+            for row in reader:
+                yield (
+                    f"{path}, line {reader.line_num}",
+                    {column: (row[column] or "").strip() for column in columns},
+                )
 
     return columns, rows()
+
+
+@contextlib.contextmanager
+def _broken_table_named(path: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except csv.Error as error:
+        raise InputError(
+            f"{path} must be a table (CSV): {error}. A quotation mark may not be closed."
+        ) from error
 
 
 def refuse_missing(missing: Sequence[str], num_listed: int, videos: StrPath) -> None:

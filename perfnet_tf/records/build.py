@@ -29,6 +29,7 @@ from perfnet_tf.records.schema import (
     ClipFailure,
     DatasetInfo,
     SourceClip,
+    check_class_names,
     read_dataset_info,
 )
 from perfnet_tf.records.shards import (
@@ -159,6 +160,7 @@ def _check(
     workers: int | None,
     clip_time_limit: float | None,
 ) -> None:
+    check_class_names(classes)
     if not clips:
         raise InputError("There must be at least one clip to prepare. Received: none.")
     if workers is not None and workers < 0:

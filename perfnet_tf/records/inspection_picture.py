@@ -131,7 +131,14 @@ class _Sheet:
         self.figure = Figure(figsize=self._size, dpi=_DPI)
 
     def show(
-        self, picture: np.ndarray, left: float, top: float, width: float, height: float
+        self,
+        picture: np.ndarray,
+        left: float,
+        top: float,
+        width: float,
+        height: float,
+        *,
+        outlined: bool = True,
     ) -> None:
         page_width, page_height = self._size
         place = (
@@ -142,7 +149,10 @@ class _Sheet:
         )
         axes = self.figure.add_axes(place)
         axes.imshow(picture, aspect="auto", interpolation="antialiased")
-        axes.axis("off")
+        axes.set(xticks=[], yticks=[])
+        # Rest is white, as the page is: without a line nobody sees where a frame of flow ends.
+        for spine in axes.spines.values():
+            spine.set(color="0.75", linewidth=0.5, visible=outlined)
 
     def write(self, text: str, left: float, top: float, **style: Any) -> None:
         x, y = left / self._size[0], 1 - top / self._size[1]
@@ -187,7 +197,7 @@ def _write_picture(
                 sheet.show(picture, left, top, _TILE, height)
             if stream == features.FLOW:
                 left, size = lefts[-1] + 0.1, min(_LEGEND - 0.3, height * 0.75)
-                sheet.show(flow_legend(200), left, top, size, size)
+                sheet.show(flow_legend(200), left, top, size, size, outlined=False)
                 text = f"rim: {max_speed:.1f} px\na frame; centre: rest"
                 style: dict[str, Any] = {"fontsize": 7, "ha": "center", "va": "top"}
                 sheet.write(text, left + size / 2, top + size + 0.02, **style)

@@ -219,7 +219,7 @@ def decode_record(serialized: bytes, info: DatasetInfo) -> ClipRecord:
     Raises:
         InputError: the record is damaged, or not of this dataset.
     """
-    check_record(serialized, info, complete=False)
+    *_, group = check_record(serialized, info, complete=False)
     example = tf.train.SequenceExample.FromString(serialized)
     context, lists = example.context.feature, example.feature_lists.feature_list
 
@@ -233,7 +233,6 @@ def decode_record(serialized: bytes, info: DatasetInfo) -> ClipRecord:
         return tf.constant([frame.bytes_list.value[0] for frame in lists[key].feature])
 
     flow = None
-    group = context[schema.GROUP_KEY].bytes_list.value if schema.GROUP_KEY in context else ()
     timestamps = [frame.int64_list.value[0] for frame in lists[schema.TIMESTAMP_KEY].feature]
     try:
         frames = decode_frames(strings(schema.ENCODED_KEY)).numpy()
@@ -250,7 +249,7 @@ def decode_record(serialized: bytes, info: DatasetInfo) -> ClipRecord:
             keypoints=floats(schema.KEYPOINTS_KEY, info.max_people, 17, 3),
             boxes=floats(schema.BOXES_KEY, info.max_people, 4),
             flow=flow,
-            group=group[0].decode() if group else None,
+            group=group,
             truncated=bool(context[schema.TRUNCATED_KEY].int64_list.value[0]),
         )
     except (ValueError, IndexError, tf.errors.OpError) as error:
@@ -259,7 +258,7 @@ def decode_record(serialized: bytes, info: DatasetInfo) -> ClipRecord:
 
 def check_record(
     serialized: bytes, info: DatasetInfo, *, complete: bool = True
-) -> tuple[str, int, int]:
+) -> tuple[str, int, int, str | None]:
     """Checks a record against its dataset, without decoding its frames.
 
     Args:
@@ -268,11 +267,12 @@ def check_record(
         complete: refuse a record without the pose or flow that the dataset has.
 
     Returns:
-        Its clip id, label and number of frames.
+        Its clip id, label, number of frames and group.
 
     Raises:
         InputError: it cannot be parsed, lacks something, its lists have different lengths, its
-            label is not that of its class, or it has a number that is not finite.
+            label is not that of its class, its frame rate or the bound of its flow is not the
+            dataset's, or it has a number that is not finite.
     """
     try:
         example = tf.train.SequenceExample.FromString(serialized)
@@ -283,14 +283,23 @@ def check_record(
         num_frames = context[schema.NUM_FRAMES_KEY].int64_list.value[0]
         context[schema.TRUNCATED_KEY].int64_list.value[0]
         rate = context[schema.FRAME_RATE_KEY].float_list.value[0]
+        flow = schema.FLOW_ENCODED_KEY in lists
+        bound = context[schema.FLOW_BOUND_KEY].float_list.value[0] if flow else info.flow_bound
+        groups = context[schema.GROUP_KEY].bytes_list.value if schema.GROUP_KEY in context else ()
+        group = groups[0].decode() if groups else None
     except (DecodeError, IndexError, UnicodeDecodeError) as error:
         raise InputError(f"The record cannot be parsed: {error}.") from error
     if not 0 <= label < info.num_classes or info.classes[label] != label_name:
         raise InputError(
             f"Its label is {label} for {label_name!r}, which is not that class in dataset.json."
         )
-    if not np.isfinite(rate):
-        raise InputError(f"Its frame rate is {rate}.")
+    # Records hold float32.
+    if not np.isfinite(rate) or info.fps is not None and rate != np.float32(info.fps):
+        raise InputError(f"Its frame rate is {rate:g}, where dataset.json says {info.fps}.")
+    if info.flow is not None and bound != np.float32(info.flow_bound):
+        raise InputError(
+            f"Its flow is bound by {bound:g} pixels, where dataset.json says {info.flow_bound:g}."
+        )
     for key, width in _frame_lists(info).items():
         if key not in lists and key in _OPTIONAL and not complete:
             continue
@@ -302,7 +311,7 @@ def check_record(
             kinds = (len(frame.bytes_list.value), len(frame.int64_list.value), len(floats))
             if kinds != width or not np.isfinite(floats).all():
                 raise InputError(f"A frame of {key} holds what it must not.")
-    return clip_id, label, num_frames
+    return clip_id, label, num_frames, group
 
 
 def _frame_lists(info: DatasetInfo) -> dict[str, tuple[int, int, int]]:

@@ -45,13 +45,13 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 
-from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.errors import InputError, check_choice, is_utf8
 from perfnet_tf.records.validation import check_failure, check_index_entry, check_info
 
 T = TypeVar("T")
@@ -267,6 +267,16 @@ class ClipFailure:
     split: str
     cause: str
     kept: bool = False
+
+
+def check_class_names(classes: Iterable[str]) -> None:
+    """Raises `InputError` unless every class can stand in a text file, one a line."""
+    for name in classes:
+        if not name or name != name.strip() or len(name.splitlines()) != 1 or not is_utf8(name):
+            raise InputError(
+                "A class name is one line without blanks at its ends, in UTF-8. "
+                f"Received: {name!r}. Rename the class, which is often a folder's name."
+            )
 
 
 def read_dataset_info(data_dir: str | pathlib.Path) -> DatasetInfo:

@@ -91,9 +91,13 @@ def lost_clips(
     clips: Sequence[SourceClip], staging: Staging, config: PrepareConfig
 ) -> list[SourceClip]:
     """The clips whose parts are gone or cut off, though their shards are still to be written."""
+    outcomes = staging.outcomes()
+    unknown = [clip for clip in clips if clip_key(clip) not in outcomes]
+    if unknown:  # A journal was damaged, and what is in which shard follows from all outcomes.
+        return unknown
     return [
         clip
-        for shards in _plan(clips, staging.outcomes(), config).values()
+        for shards in _plan(clips, outcomes, config).values()
         for name, made in shards.items()
         if not (staging.output / name).exists()
         for clip, outcome in made
@@ -173,12 +177,9 @@ def _write_split(
 
 def _write_shard(path: pathlib.Path, made: Sequence[Made], staging: Staging) -> str:
     """Joins parts, removes them, and returns the shard's SHA-256; a shard that stands is kept."""
-    digest = hashlib.sha256()
     if path.exists():
-        with open(path, "rb") as shard:
-            while block := shard.read(1 << 24):
-                digest.update(block)
-        return digest.hexdigest()
+        return _check_shard(path, made)
+    digest = hashlib.sha256()
     partial = path.with_name(path.name + ".partial")
     try:
         with open(partial, "wb") as shard:
@@ -196,6 +197,33 @@ def _write_shard(path: pathlib.Path, made: Sequence[Made], staging: Staging) -> 
     return digest.hexdigest()
 
 
+def _check_shard(path: pathlib.Path, made: Sequence[Made]) -> str:
+    """The SHA-256 of a shard that an earlier run wrote.
+
+    Raises:
+        PreparationError: it does not hold what was written; it is removed.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as shard:
+        whole = True
+        for _, outcome in made:
+            content = shard.read(outcome.size)
+            digest.update(content)
+            whole = whole and _is_as_written(content, outcome)
+        whole = whole and not shard.read(1)
+    if not whole:
+        path.unlink()
+        raise PreparationError(
+            f"The finished shard {path} was damaged after it was written. "
+            "Run the command again: its clips are made again."
+        )
+    return digest.hexdigest()
+
+
+def _is_as_written(content: bytes, outcome: ClipOutcome) -> bool:
+    return (len(content), hashlib.sha256(content).hexdigest()) == (outcome.size, outcome.sha256)
+
+
 def _read_part(clip: SourceClip, outcome: ClipOutcome, staging: Staging) -> bytes:
     """The bytes of a part.
 
@@ -209,9 +237,7 @@ def _read_part(clip: SourceClip, outcome: ClipOutcome, staging: Staging) -> byte
             f"be made again. Prepare into another folder, or bring back {clip.path}."
         )
     content = path.read_bytes()
-    # Journals of older versions have no digest.
-    digest = outcome.sha256 and hashlib.sha256(content).hexdigest()
-    if len(content) != outcome.size or digest != outcome.sha256:
+    if not _is_as_written(content, outcome):
         path.unlink()
         raise PreparationError(
             f"The finished clip {clip.clip_id} was damaged in {staging.folder} after it was made. "

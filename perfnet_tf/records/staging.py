@@ -31,6 +31,7 @@ from typing import IO, Any
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.records.schema import DATASET_FILE, PARTS_FOLDER, SourceClip
+from perfnet_tf.records.validation import check_outcome
 
 _LOCK_FILE = ".prepare.lock"
 
@@ -87,11 +88,17 @@ class Staging:
         """Makes the folder, or checks that the one there belongs to the same preparation.
 
         Raises:
-            InputError: it belongs to another, or the output holds something else.
+            InputError: it belongs to another or is damaged, or the output holds something else.
         """
         path = self.folder / "preparation.json"
         if path.exists():
-            check_identity(self.output, json.loads(path.read_text()), identity)
+            try:
+                there = dict(json.loads(path.read_text()))
+            except (ValueError, TypeError, RecursionError) as error:
+                raise InputError(
+                    f"{path} is damaged: {error}. Bring it back, or prepare into another folder."
+                ) from error
+            check_identity(self.output, there, identity)
             return
         strangers = [entry.name for entry in self.output.iterdir() if entry.name != _LOCK_FILE]
         if set(strangers) - {PARTS_FOLDER}:
@@ -112,9 +119,11 @@ class Staging:
         for journal in sorted(self.folder.glob("journal-*.jsonl")):
             for line in journal.read_text(errors="replace").splitlines():
                 try:
-                    outcome = ClipOutcome(**json.loads(line))
-                except (json.JSONDecodeError, TypeError):
-                    continue  # The line during which the writer was killed.
+                    values = json.loads(line)
+                    check_outcome(values)
+                    outcome = ClipOutcome(**values)
+                except (ValueError, TypeError, KeyError, RecursionError):
+                    continue  # The line during which the writer was killed, or a damaged one.
                 known = outcomes.get(outcome.key)
                 if known is None or (outcome.ok, outcome.time) > (known.ok, known.time):
                     outcomes[outcome.key] = outcome
@@ -196,7 +205,8 @@ def _short(value: Any) -> str:
 
 def write_atomically(path: pathlib.Path, content: bytes) -> None:
     """Writes a file under another name and renames it: readers see all of it or nothing."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    # The same name for every process: a run that goes on overwrites what a killed one left.
+    partial = path.with_name(f"{path.name}.partial")
     try:
         with open(partial, "wb") as file:
             file.write(content)

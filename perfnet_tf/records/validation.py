@@ -1,6 +1,7 @@
 """Whether the JSON of a prepared dataset says what it must: it may be damaged, or a stranger's.
 
-Everything here takes plain JSON values and raises `ValueError` with what is wrong, in a few words.
+Everything here takes plain JSON values and raises `ValueError` with what is wrong, in a few words;
+`KeyError` of what is missing.
 """
 
 from __future__ import annotations
@@ -60,6 +61,18 @@ def check_index_entry(values: Any, *, num_classes: int, num_shards: int) -> None
     _check_whole(values["length"], "length", 0, _MAX_OFFSET)
     if values.get("group") is not None:
         _check(values["group"], "group", str)
+
+
+def check_outcome(values: Any) -> None:
+    """Checks a line of a preparation's journal."""
+    _check(values, "a line", dict)
+    for name in ("key", "sha256"):
+        _check(values[name], name, str)
+    for name in ("size", "num_frames", "person_frames", "keypoint_frames"):
+        _check_whole(values[name], name, 0, _MAX_OFFSET)
+    if values["cause"] is not None:
+        _check(values["cause"], "cause", str)
+    _check_number(values["time"], "time", most=math.inf)
 
 
 def check_failure(values: Any) -> None:

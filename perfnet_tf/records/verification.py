@@ -4,6 +4,7 @@
 |------------------------|--------------------------------------------------------------------|
 | `dataset.json`         | itself: counts, names, the digest of its classes                   |
 | the index of a split   | the counts in `dataset.json`; ids stand once in the whole dataset  |
+| `failures.jsonl`       | the counts in `dataset.json`                                       |
 | a shard                | its place, its length and its SHA-256                              |
 | a record               | its checksums, its line of the index, the dataset's classes        |
 """
@@ -89,6 +90,7 @@ def verify_dataset(
         by_shard |= {(split, name): [] for name in of_split["shards"]}
         for entry in entries:
             by_shard[split, of_split["shards"][entry.shard]].append(entry)
+    damages += _compare_failures(folder, info)
     damages += _find_repeats(by_shard)
     damages += _find_strangers(folder, info)
     num_clips = num_bytes = 0
@@ -189,7 +191,7 @@ class _Shard:
         if len(serialized) != entry.length:
             return f"has {len(serialized)} bytes, and {entry.length} in the index"
         try:
-            clip_id, label, num_frames = check_record(serialized, info)
+            clip_id, label, num_frames, group = check_record(serialized, info)
             if decode:
                 decode_record(serialized, info)
         except InputError as error:
@@ -199,6 +201,8 @@ class _Shard:
                 f"is not what the index says: {clip_id} of class {label} with {num_frames} "
                 f"frames, not {entry.clip_id} of {entry.label} with {entry.num_frames}"
             )
+        if entry.group != group:
+            return f"is of the group {group!r}, and of {entry.group!r} in the index"
         return None
 
 
@@ -222,6 +226,25 @@ def _compare_counts(
     if num_frames != of_split["num_frames"]:
         problem = f"counts {num_frames} frames, and dataset.json {of_split['num_frames']}."
         yield Damage(schema.index_file(split), problem)
+    of_class = collections.Counter(info.classes[entry.label] for entry in entries)
+    if {name: of_class[name] for name in info.classes} != of_split["clips_per_class"]:
+        problem = "has not as many clips of each class as dataset.json counts."
+        yield Damage(schema.index_file(split), problem)
+
+
+def _compare_failures(folder: str, info: DatasetInfo) -> Iterator[Damage]:
+    try:
+        kept = [failure.kept for failure in schema.read_failures(folder)]
+    except InputError as error:
+        yield Damage(schema.FAILURES_FILE, str(error))
+        return
+    found, counted = (kept.count(False), kept.count(True)), (info.num_failed, info.num_truncated)
+    if found != counted:
+        problem = (
+            f"names {found[0]} failed and {found[1]} incomplete clips, and dataset.json counts "
+            f"{counted[0]} and {counted[1]}."
+        )
+        yield Damage(schema.FAILURES_FILE, problem)
 
 
 def _find_repeats(by_shard: dict[tuple[str, str], list[IndexEntry]]) -> Iterator[Damage]:

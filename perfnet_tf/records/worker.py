@@ -54,7 +54,8 @@ class LocalWorker:
         except InputError as error:
             return ClipOutcome(key, cause=str(error))
         except Exception as error:  # One odd video must not end a run of days; it is reported.
-            return ClipOutcome(key, cause=f"{type(error).__name__}: {error}")
+            cause = f"{type(error).__name__}: {error}"
+            return ClipOutcome(key, cause=" ".join(cause.split()))
         try:
             size, digest = _write_record(self._staging.part(key), extraction.serialized)
         except OSError as error:

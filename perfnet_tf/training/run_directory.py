@@ -27,6 +27,7 @@ from perfnet_tf.config import ExperimentConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.models.video_model import VideoModel
+from perfnet_tf.records.schema import check_class_names
 from perfnet_tf.training.precision import precision_policy
 from perfnet_tf.version import __version__
 
@@ -166,15 +167,10 @@ def create_run(
         The folder.
 
     Raises:
-        InputError: the folder holds something already, or a class name has a line break.
+        InputError: the folder holds something already, or a class name is not one line.
     """
     folder = check_new_folder(path)
-    for name in classes:
-        if not name or name != name.strip() or len(name.splitlines()) != 1:
-            raise InputError(
-                "A class name is one line without blanks at its ends. "
-                f"Received: {name!r}. Rename the class and prepare the data again."
-            )
+    check_class_names(classes)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_FILE).write_text(config.to_json())
     (folder / CLASSES_FILE).write_text("".join(f"{name}\n" for name in classes))

@@ -10,7 +10,10 @@ from collections.abc import Iterator
 
 import cv2
 
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import InputError, is_utf8
+
+#: How what FFmpeg follows to other files begins: an HLS or a "concat" list, XML, a session.
+_PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<", b"v=0")
 
 
 class VideoError(InputError):
@@ -23,8 +26,10 @@ def open_capture(path: pathlib.Path) -> cv2.VideoCapture:
     Text and playlists, devices, pipes and folders are refused before FFmpeg sees them.
 
     Raises:
-        VideoError: it is none of a file, readable, and a video.
+        VideoError: it is none of a file, readable, and a video; or its name is not UTF-8.
     """
+    if not is_utf8(path):  # it would crash OpenCV
+        raise VideoError(f"The name of a video must be UTF-8. Received: {str(path)!r}. Rename it.")
     if not path.exists():
         raise VideoError(f"A video must be a file. Received: {path}, which does not exist.")
     if not path.is_file():
@@ -62,8 +67,10 @@ def _is_text(beginning: bytes) -> bool:
     """Whether a file begins as text.
 
     FFmpeg draws text files as terminal output, a video of letters, and follows playlists to other
-    files.
+    files, also such as are no UTF-8 or hold a zero byte.
     """
+    if beginning.removeprefix(codecs.BOM_UTF8).lstrip().startswith(_PLAYLISTS):
+        return True
     try:
         # Incremental: the last character may be cut in half.
         return "\0" not in codecs.getincrementaldecoder("utf-8")().decode(beginning)

@@ -268,6 +268,18 @@ class TestPictures:
                 wanted = expected[stream][0, 24:28, 14:20].mean(axis=(0, 1))
                 np.testing.assert_allclose(tile, wanted, atol=4)
 
+    def test_frames_at_rest_have_an_outline(self, tmp_path):
+        """Their flow is as white as the page."""
+        path = tmp_path / "sheet.png"
+        write_dataset(tmp_path, {"train": [make_record("sit/still", "sit", 4, speed=0.0)]})
+        write_inspection(open_examples(tmp_path), path, num_columns=2, streams=["flow"])
+        picture = cv2.imread(str(path))
+        middle = picture[round(120 * (0.5 + 0.95 * HEIGHT / WIDTH))].max(axis=-1)
+        edges = [round(120 * (0.5 + place)) for place in (0, 1.9, 1.93, 3.83)]
+        assert all(middle[edge - 2 : edge + 3].min() < 245 for edge in edges)
+        inside = middle[edges[0] + 3 : edges[1] - 2]
+        assert inside.min() == 255
+
     def test_mp4_shows_streams_side_by_side_over_time(self, data, tmp_path):
         path = tmp_path / "clip.mp4"
         clip = open_clip(data, "jump/v_jump_g03_c01")

@@ -3,11 +3,12 @@ import shutil
 
 import pytest
 import tensorflow as tf
+from mutations import generator, mutate_bytes, mutate_json, mutate_json_file
 from small_clips import CLASSES, find_clips, write_video
 
 from perfnet_tf.cli.main import main
 from perfnet_tf.errors import InputError
-from perfnet_tf.records import schema
+from perfnet_tf.records import reader, schema
 from perfnet_tf.records.build import build_records
 from perfnet_tf.records.prepare_config import PrepareConfig
 from perfnet_tf.records.subset import write_subset
@@ -144,6 +145,98 @@ def test_index_that_contradicts_records_and_counts_is_found(data):
     assert any("must have a line for each" in problem for problem in problems(data))
     write({**lines[0], "shard": 1}, *lines[1:])
     assert any("clips of train-00000" in problem for problem in problems(data))
+
+
+def test_groups_counts_of_classes_and_failures_are_compared(data):
+    """What validation, tables and readers trust without opening a record."""
+    index = data / "train.index.jsonl"
+    text = index.read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    index.write_text(text.replace(f'"group": "{lines[0]["group"]}"', '"group": "another"'))
+    (group,) = problems(data)
+    assert f"is of the group '{lines[0]['group']}', and of 'another' in the index" in group
+    index.write_text(text)
+
+    def exchange(values):
+        counts = values["splits"]["train"]["clips_per_class"]
+        counts["Down"], counts["Up"] = counts["Down"] + 1, counts["Up"] - 1
+
+    dataset = (data / "dataset.json").read_text()
+    change_json(data / "dataset.json", exchange)
+    assert problems(data) == [
+        "train.index.jsonl: has not as many clips of each class as dataset.json counts."
+    ]
+    (data / "dataset.json").write_text(dataset)
+    failure = schema.ClipFailure("Up/x", "x.mp4", "train", "It is no video.")
+    (data / "failures.jsonl").write_text(json.dumps(vars(failure)) + "\n")
+    assert problems(data) == [
+        "failures.jsonl: names 1 failed and 0 incomplete clips, and dataset.json counts 0 and 0."
+    ]
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("flow_bound", 2.0, "Its flow is bound by 20 pixels, where dataset.json says 2"),
+        ("fps", 50.0, "Its frame rate is 25, where dataset.json says 50"),
+    ],
+)
+def test_scales_that_are_not_those_of_the_records_are_found(data, key, value, message):
+    """Flow would be read ten times too slow."""
+    change_json(data / "dataset.json", lambda values: values.update({key: value}))
+    found = problems(data)
+    assert len(found) == 6 and all(message in problem for problem in found)
+    with pytest.raises(InputError, match=message):
+        reader.read_clip(data, "Up/clip1")
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(1500, marks=pytest.mark.slow)])
+def test_every_mutated_shard_index_and_count_is_found(data, count):
+    random = generator(count)
+    shards = sorted(data.glob("*.tfrecord"))
+    index, dataset = data / "train.index.jsonl", data / "dataset.json"
+    found = same = 0
+    for number in range(count):
+        path = (shards[random.integers(len(shards))], index, dataset)[number % 3]
+        whole = path.read_bytes()
+        if path == dataset:
+            values = json.loads(whole)
+            values["splits"] = mutate_json(values["splits"], random)
+            content = json.dumps(values).encode()
+        elif path == index:
+            first, rest = whole.split(b"\n", 1)
+            content = mutate_json_file(first.decode(), random) + b"\n" + rest
+        else:
+            content = mutate_bytes(whole, random)
+        path.write_bytes(content)
+        if as_read(path, content) == as_read(path, whole):
+            same += 1
+        else:
+            try:
+                damages = verify_dataset(data).damages
+                assert damages, content
+                if path in shards:
+                    assert {damage.file for damage in damages} == {path.name}
+            except InputError as error:
+                assert path == dataset and "damaged" in str(error)
+            found += 1
+        path.write_bytes(whole)
+    print(f"\n{found} damages found, {same} changed nothing")
+    assert found > 0.6 * count and verify_dataset(data).damages == ()
+
+
+def as_read(path, content):
+    """What a file says, whatever its layout; without what no record could contradict."""
+    try:
+        if path.suffix == ".jsonl":
+            return [json.loads(line) for line in content.splitlines() if line]
+        if path.suffix == ".json":
+            keys = schema.SplitInfo.__annotations__.keys() - {"pose_quality"}
+            splits = json.loads(content)["splits"].items()
+            return {name: {key: split[key] for key in keys} for name, split in splits}
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
+        pass
+    return content
 
 
 def test_shard_that_no_split_names_is_told(data):

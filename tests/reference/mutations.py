@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import pathlib
 import struct
 import threading
@@ -29,6 +30,11 @@ VALUES = (
     None, True, -1, 0, 1, 1.5, 2**31, 2**63, 10**400, -(2**70), 1e308, float("inf"), float("nan"),
     "", "x", "\0", "../../etc/passwd", "é\u2028\n", [], {}, [[]], [None], {"a": 1}, "9" * 5000,
 )  # fmt: skip
+
+
+def generator(seed: int) -> np.random.Generator:
+    """What a test draws its inputs from; PERFNET_FUZZ_SEED gives others."""
+    return np.random.default_rng([seed, int(os.environ.get("PERFNET_FUZZ_SEED", "0"))])
 
 
 def mutate_bytes(data: bytes, random: np.random.Generator) -> bytes:

@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from mutations import mutate_bytes, mutate_json_file
+from mutations import generator, mutate_bytes, mutate_json_file
 from pose_graph import random_layers, write_graph
 from prepared_clips import write_tiny_dataset
 from tiny_network import build_tiny
@@ -60,7 +60,7 @@ def test_files_of_a_prepared_dataset(tmp_path, count):
     data = write_tiny_dataset(tmp_path / "data", clips_per_class=1)
     failure = schema.ClipFailure("a/b", "b.mp4", "train", "It is no video.")
     (data / schema.FAILURES_FILE).write_text(json.dumps(vars(failure)) + "\n")
-    random = np.random.default_rng(count)
+    random = generator(count)
     for name in (schema.DATASET_FILE, "train.index.jsonl", schema.FAILURES_FILE):
         tally = Tally(count)
         path = data / name
@@ -111,7 +111,7 @@ def test_split_lists(tmp_path, dataset, count):
     for name, text in LISTS[dataset].items():
         (splits / name).write_text(text)
     assert load_catalog(dataset, videos=videos, splits=splits).clips
-    random = np.random.default_rng(count)
+    random = generator(count)
     tally = Tally(count)
     paths = [splits / name for name in LISTS[dataset]]
     for _ in range(count):
@@ -125,6 +125,19 @@ def test_split_lists(tmp_path, dataset, count):
     tally.check(f"lists of {dataset}", 0.1)
 
 
+@pytest.mark.parametrize("dataset", ["kinetics600", "folder"])
+def test_quotation_mark_that_is_never_closed_is_told(tmp_path, dataset):
+    """It swallows the rest of the table, of which the official ones have megabytes."""
+    videos = tmp_path / "videos"
+    (videos / "Jump").mkdir(parents=True)
+    (videos / "Jump" / "v_Jump_g01_c01.avi").write_bytes(b"")
+    ((name, text),) = LISTS[dataset].items()
+    path = tmp_path / name
+    path.write_text(text.splitlines()[0] + '\n"' + 20_000 * text.splitlines()[1])
+    with pytest.raises(InputError, match=f"{name} must be a table.*quotation mark"):
+        load_catalog(dataset, videos=videos, splits=path)
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.setattr(run_directory, "build_from_config", build_tiny)
@@ -135,7 +148,7 @@ def run(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("count", [15, pytest.param(300, marks=pytest.mark.slow)])
 def test_run_directories(run, count):
-    random = np.random.default_rng(count)
+    random = generator(count)
     for name in ("config.json", "run.json", "classes.txt"):
         tally = Tally(count)
         path = run / name
@@ -153,7 +166,7 @@ def test_run_directories(run, count):
 @pytest.mark.parametrize("count", [30, pytest.param(1000, marks=pytest.mark.slow)])
 def test_checkpoints(run, count):
     """What is taken has the weights that were saved: their checksums find altered numbers."""
-    random = np.random.default_rng(count)
+    random = generator(count)
     expected = [value.numpy() for value in run_directory.load_run(run).model.variables]
     for path in sorted(run.glob("weights.*")):
         tally = Tally(count)
@@ -177,7 +190,7 @@ def test_tensorflow_js_weights(tmp_path, count):
     folder = tmp_path / "graph"
     write_graph(folder, random_layers(np.random.default_rng(0)), fused=True)
     paths = sorted(folder.iterdir())
-    random = np.random.default_rng(count)
+    random = generator(count)
     tally = Tally(count)
     for number in range(count):
         path = paths[0] if number % 3 else paths[random.integers(len(paths))]
@@ -195,7 +208,7 @@ def test_tensorflow_js_weights(tmp_path, count):
 @pytest.mark.parametrize("count", FAST_AND_FULL)
 def test_weights_of_others(tmp_path, count):
     """Safetensors, HDF5 and, where torch is installed, PyTorch files."""
-    random = np.random.default_rng(count)
+    random = generator(count)
     values = {"a": random.normal(size=(3, 4)).astype("f4"), "b": np.arange(5, dtype="i8")}
     table, data = {}, b""
     for name, value in values.items():
@@ -236,7 +249,7 @@ def test_weights_of_others(tmp_path, count):
 
 @pytest.mark.parametrize("count", FAST_AND_FULL)
 def test_model_info_and_logits(tmp_path, count):
-    random = np.random.default_rng(count)
+    random = generator(count)
     text = ModelInfo(ExperimentConfig(), dataset={"fps": 25.0}, metrics={"top1": 0.5}).to_json()
     tally = Tally(count)
     for _ in range(count):
@@ -265,7 +278,7 @@ def test_saved_models(tmp_path, run):
         loaded.model, tmp_path / "good", classes=loaded.classes, config=loaded.config
     )
     files = sorted(path.relative_to(good) for path in good.rglob("*") if path.is_file())
-    random = np.random.default_rng(1)
+    random = generator(100)
     tally = Tally(100)
     for number in range(100):
         folder = shutil.copytree(good, tmp_path / f"copy{number}")

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from mutations import NUMBERS, mutate_bytes, resident
+from mutations import NUMBERS, generator, mutate_bytes, resident
 from prepared_clips import write_tiny_dataset
 from small_clips import make_info, make_record
 
@@ -89,7 +89,7 @@ def parse():
 def test_mutated_records_are_told(parse, count):
     good = encode_clip(make_record(), max_people=3, flow_bound=20.0)
     assert parse(good)["rgb"].shape == (4, 30, 44, 3)
-    random = np.random.default_rng(count)
+    random = generator(count)
     before = resident(os.getpid())
     refused = {"graph": 0, "eager": 0, "check": 0}
     for _ in range(count):
@@ -129,7 +129,7 @@ def test_mutated_shards_are_told(tmp_path, count):
         )["rgb"]
 
     positions = [tf.constant(i, tf.int64) for i in np.flatnonzero(index.shard == 0)]
-    random = np.random.default_rng(count)
+    random = generator(count)
     refused = opened = 0
     for _ in range(count):
         path.write_bytes(mutate_bytes(whole, random))

@@ -4,9 +4,8 @@ import collections
 import os
 import re
 
-import numpy as np
 import pytest
-from mutations import PeakMemory, base_videos, mutate_video
+from mutations import PeakMemory, base_videos, generator, mutate_video
 
 from perfnet_tf.records import schema
 from perfnet_tf.records.build import build_records
@@ -22,7 +21,7 @@ CONFIG = PrepareConfig(
 @pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.slow)])
 def test_mutated_videos_cost_themselves_only(tmp_path, count):
     bases = base_videos(tmp_path / "bases")
-    random = np.random.default_rng(20260 + count)
+    random = generator(count)
     videos = tmp_path / "videos"
     videos.mkdir()
     clips = []

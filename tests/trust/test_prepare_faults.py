@@ -1,27 +1,35 @@
 """What happens to `prepare` when decoders, disks and processes fail under it."""
 
+import builtins
 import contextlib
 import dataclasses
+import errno
 import hashlib
+import itertools
 import os
 import pathlib
 import random
+import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 
 import pytest
+from mutations import generator, mutate_bytes, mutate_json_file
 from small_clips import CLASSES, find_clips, write_video
 
 from perfnet_tf.errors import InputError
-from perfnet_tf.records import build, reader, schema, shards
+from perfnet_tf.records import beam_pipeline, build, reader, schema, shards
 from perfnet_tf.records.build import PreparationError, build_records
 from perfnet_tf.records.prepare_config import PrepareConfig
-from perfnet_tf.records.staging import Staging, clip_key
+from perfnet_tf.records.staging import Journal, Staging, clip_key
+from perfnet_tf.records.verification import verify_dataset
+from perfnet_tf.records.worker import LocalWorker
 from perfnet_tf.records.worker_process import WorkerProcess
 
 CONFIG = PrepareConfig(name="toy", short_side=24, pose="none", flow="none", clips_per_shard=3)
@@ -218,6 +226,99 @@ def test_disk_that_fills_while_shards_are_written_loses_nothing(videos, tmp_path
     assert intact_ids(output) == all_ids(videos)
 
 
+class Killed(BaseException):
+    """In place of a SIGKILL: nothing catches it."""
+
+
+class Faults:
+    """Counts what is written, and fails from the `first`-th time on, or ends the run there."""
+
+    def __init__(self, monkeypatch, kind, first):
+        self.count = 0
+        self._kind = kind
+        self._first = first
+        for module, name in (
+            (builtins, "open"),
+            (os, "mkdir"),
+            (os, "fsync"),
+            (os, "replace"),
+            (os, "unlink"),
+        ):
+            monkeypatch.setattr(module, name, self._failing(name, getattr(module, name)))
+
+    def _failing(self, name, function):
+        def call(*arguments, **options):
+            reads = name == "open" and not set("wa+") & set("".join(map(str, arguments[1:2])))
+            # A full disk still renames and removes.
+            if not reads and (self._kind == "kill" or name not in ("replace", "unlink")):
+                self.count += 1
+                if self._kind == "kill" and self.count == self._first:
+                    raise Killed
+                if self._kind == "full" and self.count >= self._first:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+            return function(*arguments, **options)
+
+        return call
+
+
+def run_here(pending, staging, config, *rest):
+    """In place of Beam's pipeline, which takes seconds."""
+    worker, journal = LocalWorker(staging, config), Journal(staging)
+    for clip in pending:
+        journal.write(worker(clip))
+
+
+@pytest.mark.parametrize("kind", ["full", "kill"])
+def test_fault_at_any_write_loses_and_leaves_nothing(videos, tmp_path, monkeypatch, kind):
+    """Each time another one fails, from the first to the last of a whole preparation."""
+    monkeypatch.setattr(beam_pipeline, "run_pipeline", run_here)
+    prepare(videos, tmp_path / "whole", workers=0)
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
+    faults = 0
+    for first in itertools.count(1):
+        output = tmp_path / f"records{first}"
+        with monkeypatch.context() as patch:
+            writes = Faults(patch, kind, first)
+            try:
+                prepare(videos, output, workers=0)
+            except (PreparationError, InputError, Killed) as error:
+                assert isinstance(error, Killed) == (kind == "kill")
+        if writes.count < first:
+            break
+        faults += 1
+        prepare(videos, output, workers=0)
+        assert {path.name: path.read_bytes() for path in output.iterdir()} == whole
+    assert intact_ids(tmp_path / "whole") == all_ids(videos)
+    print(f"\n{faults} faults of the kind {kind}")
+    assert faults > 30
+
+
+def test_what_a_user_may_not_read_or_write_is_told(videos, monkeypatch):
+    monkeypatch.setattr(beam_pipeline, "run_pipeline", run_here)
+    with tempfile.TemporaryDirectory() as name:  # pytest's folders are the user's own
+        folder = pathlib.Path(name)
+        videos = shutil.copytree(videos, folder / "videos")
+        secret = videos / "Up" / "clip1.mp4"
+        prepare(videos, folder / "imported", workers=0)
+        for path, mode in (("", 0o755), ("locked", 0o555), ("free", 0o777)):
+            (folder / path).mkdir(exist_ok=True)
+            (folder / path).chmod(mode)
+        secret.chmod(0)
+        user = os.geteuid()
+        os.seteuid(user or 65534)  # root may all
+        try:
+            for output in (folder / "locked", folder / "locked" / "records"):
+                with pytest.raises(InputError, match="cannot be written to.*Permission denied"):
+                    prepare(videos, output, workers=0)
+            prepare(videos, folder / "free", workers=0)
+        finally:
+            os.seteuid(user)
+        (failure,) = schema.read_failures(folder / "free")
+        assert failure.clip_id == "Up/clip1" and "Permission denied" in failure.cause
+        assert intact_ids(folder / "free") == [n for n in all_ids(videos) if n != "Up/clip1"]
+        (folder / "locked").chmod(0o755)
+
+
 def test_read_only_output_is_refused_in_one_line(videos, tmp_path, small_disk):
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     for output in (small_disk, small_disk / "records"):
@@ -265,6 +366,55 @@ class TestPartsThatWereFinished:
         assert prepare(videos, output, workers=0).num_made == 1
         assert intact_ids(output) == all_ids(videos)
 
+    @pytest.mark.parametrize("damage", ["flipped", "cut", "longer"])
+    def test_shard_that_was_damaged_since_is_found_and_made_again(self, videos, stopped, damage):
+        """Its digest would otherwise be taken of what is there."""
+        output, left = stopped
+        (path,) = output.glob("*.tfrecord")
+        content = bytearray(path.read_bytes())
+        if damage == "flipped":
+            content[len(content) // 2] ^= 4
+        path.write_bytes({"cut": content[:-9], "longer": content + b"x"}.get(damage, content))
+        with pytest.raises(PreparationError, match=f"{path.name} was damaged.*made again"):
+            prepare(videos, output, workers=0)
+        assert prepare(videos, output, workers=0).num_made == 6 - len(left)
+        assert intact_ids(output) == all_ids(videos)
+
+    @pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.slow)])
+    def test_mutated_files_of_a_preparation(self, videos, stopped, tmp_path, monkeypatch, count):
+        """A refusal, or a run that ends with every clip; at most after another one or two."""
+        monkeypatch.setattr(beam_pipeline, "run_pipeline", run_here)
+        output, _ = stopped
+        draw = generator(count)
+        files = sorted(path.relative_to(output) for path in output.rglob("*") if path.is_file())
+        refused = again = 0
+        for number in range(count):
+            copy = shutil.copytree(output, tmp_path / "copy")
+            path = copy / files[number % len(files)]
+            if path.suffix in (".json", ".jsonl"):
+                first, rest = re.fullmatch(r"(\{.*?\n?\})\n(.*)", path.read_text(), re.S).groups()
+                path.write_bytes(mutate_json_file(first, draw) + b"\n" + rest.encode())
+            else:
+                path.write_bytes(mutate_bytes(path.read_bytes(), draw))
+            for _ in range(3):
+                try:
+                    prepare(videos, copy, workers=0)
+                except PreparationError as error:
+                    assert re.search("made again|vanished", str(error))
+                    again += 1
+                    continue
+                except InputError as error:
+                    assert re.search("is damaged|other settings", str(error))
+                    refused += 1
+                else:
+                    verified = verify_dataset(copy)
+                    assert verified.num_clips == 6 or verified.damages
+                break
+            else:
+                pytest.fail(f"{path} is never mended")
+            shutil.rmtree(copy)
+        print(f"\n{count} mutated: {refused} refused, {again} needed another run")
+
     def test_lost_ones_without_their_source_are_a_clear_refusal(self, videos, stopped):
         output, left = stopped
         Staging(output).part(clip_key(left[0])).unlink()
@@ -296,15 +446,16 @@ def test_twenty_kills_at_random_moments_lose_and_double_nothing(tmp_path):
     moments = random.Random(7)
     output = tmp_path / "killed"
     kills = 0
+    log = open(tmp_path / "log.txt", "w")
     while kills < 20:
         run = subprocess.Popen(
-            [*command, f"--output={output}"], stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+            [*command, f"--output={output}"], stdout=log, stderr=log, start_new_session=True
+        )
         try:
             run.wait(moments.uniform(0.5, 1.2) * duration)
             # It ended before its moment: from here on another output.
-            assert run.returncode == 0 and intact_ids(output) == whole
+            assert run.returncode == 0, (tmp_path / "log.txt").read_text()[-3000:]
+            assert intact_ids(output) == whole
             shutil.rmtree(output)
         except subprocess.TimeoutExpired:
             os.killpg(run.pid, signal.SIGKILL)
@@ -315,9 +466,28 @@ def test_twenty_kills_at_random_moments_lose_and_double_nothing(tmp_path):
     subprocess.run([*command, f"--output={output}"], check=True, capture_output=True)
     assert intact_ids(output) == whole
     assert [failure.clip_id for failure in schema.read_failures(output)] == ["Up/text1"]
-    assert (output / "dataset.json").read_bytes() == (
-        tmp_path / "whole" / "dataset.json"
-    ).read_bytes()
+    ours, theirs = (
+        {p.name: p.read_bytes() for p in f.iterdir()} for f in (output, tmp_path / "whole")
+    )
+    assert ours == theirs  # and nothing is left behind
+
+
+@pytest.mark.slow
+def test_of_runs_that_start_at_once_on_one_output_one_goes_on(videos, tmp_path):
+    output = tmp_path / "records"
+    command = [
+        sys.executable, "-m", "perfnet_tf", "prepare", "--dataset=folder", f"--videos={videos}",
+        "--pose=none", "--flow=none", "--short_side=24", "--workers=1", f"--output={output}",
+    ]  # fmt: skip
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    runs = [subprocess.Popen(command, **pipes) for _ in range(4)]
+    said = [run.communicate() for run in runs]
+    assert sorted(run.returncode for run in runs) == [0, 2, 2, 2]
+    for run, (_, errors) in zip(runs, said, strict=True):
+        if run.returncode:
+            assert errors.count("\n") == 1 and "Another perfnet prepare is writing" in errors
+    assert intact_ids(output) == all_ids(videos)
+    assert verify_dataset(output).damages == ()
 
 
 @pytest.mark.slow

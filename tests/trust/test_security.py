@@ -46,7 +46,17 @@ def violations(source: str) -> list[str]:
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names = [node.module or ""]
-        found += [f"imports {name}" for name in names if name.split(".")[0] in FORBIDDEN_MODULES]
+            names += [
+                f"{node.module}.{alias.name}"
+                for alias in node.names
+                if (node.module, alias.name) in FORBIDDEN_ATTRIBUTES
+            ]
+        found += [
+            f"imports {name}"
+            for name in names
+            if name.split(".")[0] in FORBIDDEN_MODULES
+            or tuple(name.split(".")) in FORBIDDEN_ATTRIBUTES
+        ]
         if not isinstance(node, ast.Call):
             continue
         function, keywords = node.func, {word.arg: word.value for word in node.keywords}
@@ -92,6 +102,8 @@ def test_no_module_runs_what_it_reads(path):
         "eval(x)",
         "exec(x)",
         "import os\nos.system(x)",
+        "from os import system",
+        "from subprocess import getoutput as run",
         "import subprocess\nsubprocess.run(x, shell=True)",
         "subprocess.Popen(x, shell=flag)",
         "np.load(x)",
@@ -143,6 +155,33 @@ def test_names_that_a_shell_would_run_are_only_names(tmp_path, monkeypatch):
     result = build_records(clips, tmp_path / "records", config, ["x"], workers=0)
     assert result.info.splits["train"]["num_clips"] == len(names)
     assert read_failures(tmp_path / "records") == [] and not witness.exists()
+
+
+@pytest.mark.parametrize("name", ["caf\udce9.mp4", "B\udce9/clip.mp4"])
+def test_names_that_are_no_text_are_refused_before_any_work(tmp_path, name):
+    """Python cannot write them, and OpenCV would end the process."""
+    from perfnet_tf.datasets.catalog import load_catalog
+
+    videos = tmp_path / "videos" / "A"
+    for path in (videos / "clip.mp4", videos / name):
+        os.makedirs(path.parent, exist_ok=True)
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match=r"must be UTF-8.*1 are not.*\\udce9.*Rename"):
+        load_catalog("folder", videos=tmp_path / "videos")
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\u2028b", " a", "a\udce9", ""])
+def test_class_names_that_no_list_can_hold_are_refused_before_any_work(tmp_path, name):
+    """A training would refuse them, after weeks of preparation."""
+    from perfnet_tf.records.build import build_records
+    from perfnet_tf.records.prepare_config import PrepareConfig
+    from perfnet_tf.records.schema import SourceClip
+
+    config = PrepareConfig("toy", short_side=16, pose="none", flow="none")
+    clip = SourceClip("x", str(tmp_path / "x.mp4"), 0, name, "train")
+    with pytest.raises(InputError, match="one line without.*Rename"):
+        build_records([clip], tmp_path / "records", config, [name], workers=0)
+    assert not (tmp_path / "records").exists()
 
 
 class Witness:

@@ -247,6 +247,32 @@ class TestBrokenFiles:
             assert name in str(error.value)
             assert "\n" not in str(error.value)
 
+    @pytest.mark.parametrize("spoiled", [b"# caf\xe9\n", b"#\0\n"], ids=["latin1", "zero"])
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("list.avi", b"ffconcat version 1.0\nfile secret.avi\n"),
+            ("list.m3u8", b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:1,\nsecret.ts\n"),
+            ("bom.avi", b"\xef\xbb\xbfffconcat version 1.0\nfile secret.avi\n"),
+        ],
+    )
+    def test_playlist_that_is_no_clean_text_is_not_followed(self, tmp_path, name, content, spoiled):
+        write_video(tmp_path / "secret.avi", "MJPG", 5)
+        path = tmp_path / name
+        path.write_bytes(content + spoiled)
+        if name == "list.avi":  # it is a list that FFmpeg would follow
+            assert cv2.VideoCapture(str(path)).isOpened()
+        with pytest.raises(VideoError, match="which is text"):
+            read_video(path)
+
+    def test_name_that_is_not_utf8_is_one_clear_error(self, tmp_path):
+        """OpenCV would end the process."""
+        path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4")
+        os.rename(write_video(tmp_path / "clip.mp4", "mp4v", 5), path)
+        for read in (read_video, decode_frames):
+            with pytest.raises(VideoError, match=r"must be UTF-8.*caf\\udce9.mp4.*Rename"):
+                read(path)
+
     def test_video_without_frames_is_one_clear_error(self, tmp_path):
         path = write_video(tmp_path / "none.avi", "MJPG", 20)
         data = path.read_bytes()
