@@ -24,7 +24,7 @@ def gray_frames(frames: npt.ArrayLike) -> npt.NDArray[np.float32]:
         float32 `[frames, height, width]`.
 
     Raises:
-        InputError: another shape or dtype, no pixels, or a value that is not finite.
+        InputError: another shape or dtype, no pixels, or a value that is not finite as float32.
     """
     array = _as_numpy(frames)
     if not (array.ndim == 3 or (array.ndim == 4 and array.shape[-1] == 3)):
@@ -41,11 +41,16 @@ def gray_frames(frames: npt.ArrayLike) -> npt.NDArray[np.float32]:
         return np.stack([np.rint(frame.astype(np.float32) @ _LUMA) for frame in array])
     if not np.issubdtype(array.dtype, np.floating):
         raise InputError(f"frames must be uint8 0..255 or float 0..1. Received: {array.dtype}.")
-    if not np.isfinite(array).all():
-        raise InputError("frames must be finite. Received: NaN or infinity.")
-    if array.ndim == 4:
-        array = np.stack([frame.astype(np.float32) @ _LUMA for frame in array])
-    return array.astype(np.float32) * np.float32(255)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if array.ndim == 4:
+            array = np.stack([frame.astype(np.float32) @ _LUMA for frame in array])
+        gray = array.astype(np.float32) * np.float32(255)
+    if not np.isfinite(gray).all():
+        raise InputError(
+            "frames must be finite, float ones in 0..1. "
+            "Received: NaN, infinity or a number beyond float32."
+        )
+    return gray
 
 
 def _as_numpy(frames: Any) -> npt.NDArray[Any]:

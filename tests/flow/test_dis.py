@@ -49,6 +49,8 @@ def test_any_size_gives_finite_flow(size):
         np.zeros([0, 4, 5, 3], np.uint8),
         np.zeros([2, 4, 5, 3], np.int64),
         np.full([2, 4, 5, 3], np.nan, np.float32),
+        np.full([2, 4, 5], 2e36, np.float32),  # 255 times that is infinite in float32
+        np.full([2, 4, 5, 3], 1e300),
     ],
 )
 def test_wrong_frames_say_what_was_received(frames):
