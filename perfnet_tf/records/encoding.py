@@ -18,6 +18,7 @@ def encode_clip(
     *,
     max_people: int,
     flow_bound: float,
+    frame_images: Sequence[bytes] | None = None,
     flow_images: Sequence[bytes] | None = None,
 ) -> bytes:
     """Serializes a clip.
@@ -27,6 +28,7 @@ def encode_clip(
         max_people: people stored a frame: fewer are padded with zeros, more are cut off (the
             estimators sort by score).
         flow_bound: pixels a frame that the largest quantised flow stands for.
+        frame_images: `record.frames` as `encode_frames` gives them, where they are known.
         flow_images: the flow as `encode_flow` gives it, in place of `record.flow`: float flow of a
             long clip is large.
 
@@ -37,6 +39,8 @@ def encode_clip(
         InputError: shapes that do not belong together.
     """
     _check_shapes(record)
+    if frame_images is None:
+        frame_images = encode_frames(record.frames)
     num_frames, height, width, channels = record.frames.shape
     context = {
         schema.MEDIA_ID_KEY: _bytes([record.clip_id.encode()]),
@@ -52,19 +56,20 @@ def encode_clip(
     }
     microseconds = np.round(np.asarray(record.timestamps) * 1e6).astype(np.int64)
     lists = {
-        schema.ENCODED_KEY: [_bytes([_encode_jpeg(frame)]) for frame in record.frames],
+        schema.ENCODED_KEY: [_bytes([image]) for image in frame_images],
         schema.TIMESTAMP_KEY: [_ints([timestamp]) for timestamp in microseconds],
     }
     if record.group is not None:
         context[schema.GROUP_KEY] = _bytes([record.group.encode()])
     if flow_images is None and record.flow is not None:
         flow_images = encode_flow(record.flow, flow_bound)
-    if flow_images is not None:
-        if len(flow_images) != num_frames:
+    for name, images in (("frame", frame_images), ("flow", flow_images)):
+        if images is not None and len(images) != num_frames:
             raise InputError(
-                f"There must be one flow image a frame. Received: {len(flow_images)} for "
+                f"There must be one {name} image a frame. Received: {len(images)} for "
                 f"{num_frames} frames."
             )
+    if flow_images is not None:
         context[schema.FLOW_FORMAT_KEY] = _bytes([b"PNG"])
         context[schema.FLOW_BOUND_KEY] = _floats([flow_bound])
         lists[schema.FLOW_ENCODED_KEY] = [_bytes([image]) for image in flow_images]
@@ -83,6 +88,11 @@ def encode_clip(
         ),
     )
     return example.SerializeToString(deterministic=True)
+
+
+def encode_frames(frames: np.ndarray) -> list[bytes]:
+    """uint8 RGB `[frames, height, width, 3]` as JPEG."""
+    return [tf.io.encode_jpeg(frame, quality=schema.JPEG_QUALITY).numpy() for frame in frames]
 
 
 def pad_people(values: np.ndarray, max_people: int) -> np.ndarray:
@@ -114,10 +124,6 @@ def _check_shapes(record: ClipRecord) -> None:
                 f"{name} must have the shape {list(expected)} to go with frames of "
                 f"{list(frames.shape)}. Received: {list(np.shape(value))}."
             )
-
-
-def _encode_jpeg(frame: np.ndarray) -> bytes:
-    return tf.io.encode_jpeg(frame, quality=schema.JPEG_QUALITY).numpy()
 
 
 def _bytes(values: Sequence[bytes]) -> tf.train.Feature:

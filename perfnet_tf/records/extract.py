@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +13,13 @@ import numpy as np
 from perfnet_tf.errors import InputError
 from perfnet_tf.flow.encoding import encode_flow
 from perfnet_tf.pose.estimator import People, PoseEstimator, make_estimator, read_keypoints
-from perfnet_tf.records.encoding import encode_clip
+from perfnet_tf.records.encoding import encode_clip, encode_frames
 from perfnet_tf.records.prepare_config import PrepareConfig
 from perfnet_tf.records.schema import (
     GOOD_KEYPOINTS,
     GOOD_SCORE,
     MAX_CLIP_BYTES,
+    MAX_RECORD_BYTES,
     ClipRecord,
     SourceClip,
 )
@@ -72,10 +73,24 @@ class ClipExtractor:
         """
         config = self._config
         video, incomplete = self._read(clip.path)
-        num_frames = len(video.frames)
-        if num_frames < 2:
+        if len(video.frames) < 2:
             raise InputError(f"A clip needs at least 2 frames. Received: {clip.path}, which has 1.")
         people = self._find_people(clip.path, video)
+        frame_images, flow_images = encode_frames(video.frames), self._encode_flow(video.frames)
+        num_frames = _count_storable(frame_images, flow_images)
+        if num_frames < len(video.frames):
+            video = _first_frames(video, num_frames)
+            frame_images = frame_images[:num_frames]
+            # The last repeats the one before it.
+            flow_images = flow_images and [
+                *flow_images[: num_frames - 1],
+                flow_images[num_frames - 2],
+            ]
+            people = people and People(people.keypoints[:num_frames], people.boxes[:num_frames])
+            incomplete = (
+                f"Larger than {MAX_RECORD_BYTES / 2**30:.2f} GiB when compressed: the rest "
+                f"after {video.timestamps[-1]:.1f} s was left out."
+            )
         record = ClipRecord(
             clip_id=clip.clip_id,
             label=clip.label,
@@ -92,7 +107,8 @@ class ClipExtractor:
             record,
             max_people=config.max_people,
             flow_bound=config.flow_bound,
-            flow_images=self._encode_flow(video.frames),
+            frame_images=frame_images,
+            flow_images=flow_images,
         )
         person_frames, keypoint_frames = (0, 0) if people is None else _count_found(people)
         return Extraction(serialized, num_frames, person_frames, keypoint_frames, incomplete)
@@ -109,9 +125,7 @@ class ClipExtractor:
         )
         kept = int(np.searchsorted(video.timestamps, config.max_seconds - 1e-6))
         if kept < len(video.frames):
-            video = dataclasses.replace(
-                video, frames=video.frames[:kept], timestamps=video.timestamps[:kept], stopped=True
-            )
+            video = dataclasses.replace(_first_frames(video, kept), stopped=True)
         if video.stopped:
             size = (kept + 1) * video.frames[0].nbytes
             if size > MAX_CLIP_BYTES:
@@ -153,6 +167,21 @@ class ClipExtractor:
             flow = self._flow(frames[start : start + _CHUNK + 1])[:-1]
             images += encode_flow(flow, self._config.flow_bound)
         return [*images, images[-1]]
+
+
+def _count_storable(frame_images: Sequence[bytes], flow_images: Sequence[bytes] | None) -> int:
+    """How many of the first frames fit into a record."""
+    sizes = [*map(len, frame_images)]
+    if flow_images is not None:
+        sizes = [size + len(image) for size, image in zip(sizes, flow_images, strict=True)]
+    fitting = np.searchsorted(np.cumsum(sizes), MAX_RECORD_BYTES, side="right")
+    return max(2, int(fitting))
+
+
+def _first_frames(video: Video, number: int) -> Video:
+    return dataclasses.replace(
+        video, frames=video.frames[:number], timestamps=video.timestamps[:number]
+    )
 
 
 def _flow_function(name: str) -> Callable[[np.ndarray], np.ndarray] | None:

@@ -32,7 +32,7 @@ class PrepareConfig:
         flow_bound: pixels a frame that the largest stored flow stands for (I3D's 20).
         max_seconds: only this much of the beginning of each video; a clip is held in memory as a
             whole, at 25 frames a second and 256 x 341 pixels some 6.5 MB for each second. What is
-            over `records.schema.MAX_CLIP_BYTES` is left out, too.
+            over `MAX_CLIP_BYTES`, or `MAX_RECORD_BYTES` (`records.schema`), is left out, too.
         clips_per_shard: the most clips in one TFRecord file.
     """
 

@@ -83,6 +83,10 @@ JPEG_QUALITY = 95
 #: of 256 would otherwise fill any memory. 300 s of 25 frames a second at 256x455 are 2.6 GB.
 MAX_CLIP_BYTES = 2**32
 
+#: The most bytes that the frames and the flow of a clip take in its record: a protocol buffer holds
+#: 2 GiB, of which this leaves enough for the poses.
+MAX_RECORD_BYTES = 2**31 - 2**27
+
 DATASET_FILE = "dataset.json"
 FAILURES_FILE = "failures.jsonl"
 #: Where clips wait, one file each, until all are done.

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from small_clips import CLASSES, find_clips, write_video
 
 from perfnet_tf.errors import InputError
-from perfnet_tf.records import beam_pipeline, build, reader, schema
+from perfnet_tf.records import beam_pipeline, build, extract, reader, schema
 from perfnet_tf.records.build import PreparationError, build_records
 from perfnet_tf.records.prepare_config import PrepareConfig
 from perfnet_tf.records.staging import Journal, Staging, clip_key, exclusive
@@ -180,6 +181,24 @@ def test_video_that_breaks_off_is_kept_and_reported(videos, tmp_path):
     assert clip.truncated and 2 <= clip.num_frames < 60
     assert clip.flow is None and clip.keypoints is None
     assert (result.info.flow, result.info.pose) == (None, None)
+
+
+def test_clip_that_no_record_holds_is_kept_in_part(videos, prepared, tmp_path, monkeypatch):
+    whole = reader.read_clip(prepared, "Up/clip3")
+    (size,) = [e.length for e in schema.read_index(prepared, "train") if e.clip_id == "Up/clip3"]
+    monkeypatch.setattr(extract, "MAX_RECORD_BYTES", size // 2)
+    clips = [clip for clip in find_clips(videos) if clip.clip_id == "Up/clip3"]
+    output = tmp_path / "records"
+    prepare(videos, output, clips=clips)
+    (failure,) = schema.read_failures(output)
+    assert failure.kept and re.search(r"Larger than .* the rest after 0\.\d s", failure.cause)
+    clip = reader.read_clip(output, "Up/clip3")
+    assert clip.truncated and 2 <= clip.num_frames < whole.num_frames
+    for name in ("frames", "timestamps", "keypoints", "boxes"):
+        value = getattr(clip, name)
+        np.testing.assert_array_equal(value, getattr(whole, name)[: clip.num_frames])
+    np.testing.assert_array_equal(clip.flow[:-1], whole.flow[: clip.num_frames - 1])
+    np.testing.assert_array_equal(clip.flow[-1], clip.flow[-2])
 
 
 def test_clips_that_fail_are_tried_again_until_the_dataset_is_complete(tmp_path):
