@@ -27,7 +27,7 @@ SOURCES = sorted([*(ROOT / "perfnet_tf").rglob("*.py"), *(ROOT / "export").rglob
 #: Modules that turn bytes into objects of any class, or run what they read.
 FORBIDDEN_MODULES = {
     "pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "runpy",
-    "imp", "yaml", "ruamel", "code", "codeop", "commands", "pty",
+    "imp", "ruamel", "code", "codeop", "commands", "pty",
 }  # fmt: skip
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "execfile"}
 FORBIDDEN_ATTRIBUTES = {
@@ -40,7 +40,14 @@ FORBIDDEN_ATTRIBUTES = {
 def violations(source: str) -> list[str]:
     """What a module does that could run another's code."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    module = ast.parse(source)
+    safe_loaders = {"yaml.SafeLoader", "yaml.CSafeLoader"}
+    safe_loaders |= {
+        node.name
+        for node in ast.walk(module)
+        if isinstance(node, ast.ClassDef) and safe_loaders & set(map(ast.unparse, node.bases))
+    }
+    for node in ast.walk(module):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -51,6 +58,7 @@ def violations(source: str) -> list[str]:
                 for alias in node.names
                 if (node.module, alias.name) in FORBIDDEN_ATTRIBUTES
             ]
+            names += ["yaml's names"] if node.module == "yaml" else []
         found += [
             f"imports {name}"
             for name in names
@@ -77,6 +85,10 @@ def violations(source: str) -> list[str]:
             found.append(f"calls {call}")
         if call in ("np.load", "numpy.load") and not given("allow_pickle", False):
             found.append("np.load without allow_pickle=False")
+        if owner == "yaml" and function.attr not in ("safe_load", "safe_dump"):
+            loaders = [*node.args[1:], *filter(None, [keywords.get("Loader")])]
+            if not loaders or ast.unparse(loaders[0]) not in safe_loaders:
+                found.append(f"{call} without a SafeLoader")
         if call == "torch.load" and not given("weights_only", True):
             found.append("torch.load without weights_only=True")
         if function.attr in ("extract", "extractall") and not given("filter", "data"):
@@ -99,6 +111,11 @@ def test_no_module_runs_what_it_reads(path):
         "import pickle",
         "from joblib import load",
         "import yaml\nyaml.load(x)",
+        "yaml.load(x, yaml.Loader)",
+        "yaml.load(x, Loader=yaml.FullLoader)",
+        "yaml.unsafe_load(x)",
+        "class Mine(yaml.Loader): pass\nyaml.load(x, Mine)",
+        "from yaml import load",
         "eval(x)",
         "exec(x)",
         "import os\nos.system(x)",
