@@ -293,6 +293,8 @@ def read_dataset_info(data_dir: str | pathlib.Path) -> DatasetInfo:
     path = record_path(data_dir, DATASET_FILE)
     try:
         values = json.loads(_read_text(path))
+    except InputError:
+        raise
     except (FileNotFoundError, NotADirectoryError):
         if pathlib.Path(data_dir, PARTS_FOLDER).is_dir():
             raise InputError(
@@ -388,6 +390,8 @@ def _read_lines(path: str, make: Callable[[Any], T]) -> Iterator[T]:
             number += 1
             if line:
                 yield make(json.loads(line))
+    except InputError:
+        raise
     except (TypeError, KeyError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path} is damaged in line {number}: {_reason(error)}. "
@@ -413,9 +417,14 @@ def _is_remote(path: str | pathlib.Path) -> bool:
 
 
 def _read_text(path: str) -> str:
-    """Raises `FileNotFoundError`, also of a remote file."""
+    """Raises `FileNotFoundError`, also of a remote file, and `InputError` of an unreadable one."""
     if not _is_remote(path):
-        return pathlib.Path(path).read_text()
+        try:
+            return pathlib.Path(path).read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}.") from error
     import tensorflow as tf
 
     try:

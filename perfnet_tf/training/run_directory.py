@@ -4,7 +4,8 @@
 |------------------|------------------------------------------------------------------------|
 | `config.json`    | the `ExperimentConfig`                                                 |
 | `classes.txt`    | class names, one a line, in label order                                |
-| `run.json`       | status, data, teachers, initial weights, steps, versions               |
+| `run.json`       | status, data, teachers, initial weights, steps, versions, digest of    |
+|                  | the classes                                                            |
 | `history.csv`    | one row an epoch: losses, accuracy, learning rate, clips a second      |
 | `checkpoints/`   | what an interrupted run goes on from (`tf.train.CheckpointManager`)    |
 | `weights.index`, `weights.data-*` | the final weights, `tf.train.Checkpoint(model=...)`   |
@@ -28,6 +29,7 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.models.video_model import VideoModel
 from perfnet_tf.records.schema import check_class_names
+from perfnet_tf.records.validation import classes_digest
 from perfnet_tf.training.precision import precision_policy
 from perfnet_tf.version import __version__
 
@@ -109,25 +111,37 @@ def read_run(
     """Configuration, classes and `run.json` of a run, finished or not, without its weights.
 
     Raises:
-        InputError: `path` is no run.
+        InputError: `path` is no run, or a file of it is damaged.
     """
     folder = pathlib.Path(path)
+    config = ExperimentConfig.from_json(_read_text(folder / CONFIG_FILE))
+    classes = tuple(_read_text(folder / CLASSES_FILE).splitlines())
     try:
-        config = ExperimentConfig.from_json((folder / CONFIG_FILE).read_text())
-        classes = tuple((folder / CLASSES_FILE).read_text().splitlines())
-        record = json.loads((folder / RUN_FILE).read_text())
+        record = json.loads(_read_text(folder / RUN_FILE))
         if not isinstance(record, dict) or "status" not in record:
             raise ValueError("it is no record of a run")
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{folder / RUN_FILE} is not valid JSON: {error}.") from error
+    if record.get("classes_sha256", classes_digest(classes)) != classes_digest(classes):
+        raise InputError(
+            f"The classes in {folder / CLASSES_FILE}, or their order, are not those of the run: "
+            "the file was changed. Bring it back."
+        )
+    return config, classes, record
+
+
+def _read_text(path: pathlib.Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
             f"A run is a folder with {CONFIG_FILE}, {CLASSES_FILE} and {RUN_FILE}, as perfnet "
-            f"train, distill, finetune and import make it. Received: {folder}."
+            f"train, distill, finetune and import make it. Received: {path.parent}."
         ) from error
-    except InputError:
-        raise
-    except (ValueError, RecursionError) as error:  # also bytes that are no text
-        raise InputError(f"{folder / RUN_FILE} is not valid JSON: {error}.") from error
-    return config, classes, record
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}.") from error
 
 
 def is_run(path: str | pathlib.Path) -> bool:
@@ -173,7 +187,8 @@ def create_run(
     check_class_names(classes)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_FILE).write_text(config.to_json())
-    (folder / CLASSES_FILE).write_text("".join(f"{name}\n" for name in classes))
+    (folder / CLASSES_FILE).write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+    record["classes_sha256"] = classes_digest(classes)
     versions = {"perfnet_tf": __version__, "tensorflow": tf.__version__}
     # Last: a folder with it is a whole run.
     _write_record(folder, {"status": TRAINING, **record, "versions": versions})

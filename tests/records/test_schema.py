@@ -49,6 +49,15 @@ def test_damaged_dataset_file_is_refused(tmp_path, text):
         schema.read_dataset_info(tmp_path)
 
 
+def test_files_that_cannot_be_read_are_named(tmp_path):
+    (tmp_path / "dataset.json").mkdir()
+    with pytest.raises(InputError, match="dataset.json cannot be read: Is a directory"):
+        schema.read_dataset_info(tmp_path)
+    (tmp_path / "failures.jsonl").mkdir()
+    with pytest.raises(InputError, match="failures.jsonl cannot be read"):
+        schema.read_failures(tmp_path)
+
+
 def test_unknown_split_lists_those_there(tmp_path):
     info = make_info(splits={"train": SPLIT})
     with pytest.raises(InputError, match="train"):

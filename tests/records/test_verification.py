@@ -190,7 +190,7 @@ def test_scales_that_are_not_those_of_the_records_are_found(data, key, value, me
         reader.read_clip(data, "Up/clip1")
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(1500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [60, pytest.param(600, marks=pytest.mark.slow)])
 def test_every_mutated_shard_index_and_count_is_found(data, count):
     random = generator(count)
     shards = sorted(data.glob("*.tfrecord"))

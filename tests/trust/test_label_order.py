@@ -68,6 +68,15 @@ def test_evaluation_matches_classes_by_name(run, data, permuted, tmp_path):
     assert lines[0] == lines[1]  # clip, label and answer are names
 
 
+def test_a_run_whose_list_of_classes_was_sorted_is_refused(run):
+    path = run.path / "classes.txt"
+    path.write_text("".join(f"{name}\n" for name in OTHER_ORDER))
+    with pytest.raises(InputError, match="classes.txt, or their order, are not those of the run"):
+        run_directory.load_run(run.path)
+    path.write_text("".join(f"{name}\n" for name in CLASSES))
+    assert run_directory.load_run(run.path).classes == CLASSES
+
+
 def test_a_student_gets_its_teachers_logits_in_its_own_order(run, permuted):
     clip = tf.random.stateless_uniform([2, 4, 24, 32, 3], [1, 2])
     teacher = Teacher(lambda inputs: run.model(inputs, training=False), "rgb", run.classes)

@@ -380,7 +380,7 @@ class TestPartsThatWereFinished:
         assert prepare(videos, output, workers=0).num_made == 6 - len(left)
         assert intact_ids(output) == all_ids(videos)
 
-    @pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("count", [40, pytest.param(300, marks=pytest.mark.slow)])
     def test_mutated_files_of_a_preparation(self, videos, stopped, tmp_path, monkeypatch, count):
         """A refusal, or a run that ends with every clip; at most after another one or two."""
         monkeypatch.setattr(beam_pipeline, "run_pipeline", run_here)
