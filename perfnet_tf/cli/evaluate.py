@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from absl import flags
 
 from perfnet_tf.cli.command import Command
+from perfnet_tf.cli.view_flag import define_view_flag, windows_and_crops
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
 
@@ -27,12 +27,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         )
     elif arguments.frame_stride is not None or arguments.short_side is not None:
         raise InputError("--frame_stride and --short_side belong to --clip. Give it, too.")
-    views = re.fullmatch(r"(\d+)x(\d+)", arguments.views)
-    if views is None:
-        raise InputError(
-            "--views is WINDOWSxCROPS, such as 10x3: so many windows along each video, each with "
-            f"so many crops. Received: {arguments.views!r}."
-        )
+    windows, crops = windows_and_crops(arguments)
     from perfnet_tf.evaluation.protocol import evaluate_runs
 
     result = evaluate_runs(
@@ -42,8 +37,8 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         split=arguments.split,
         batch_size=arguments.batch,
         clip=clip,
-        windows=int(views[1]),
-        crops=int(views[2]),
+        windows=windows,
+        crops=crops,
         progress=arguments.progress,
     )
     print(_summary(result))
@@ -96,12 +91,6 @@ flags.DEFINE_integer(
     "With --clip: pixels of the frames' shorter side before the crop.",
     flag_values=_FLAGS,
 )
-flags.DEFINE_string(
-    "views",
-    "1x1",
-    "WINDOWSxCROPS of each video whose logits are averaged; 1x1 is the paper's central one, 10x3 "
-    "what SlowFast and others report.",
-    flag_values=_FLAGS,
-)
+define_view_flag(_FLAGS)
 flags.DEFINE_bool("progress", True, "Report progress.", flag_values=_FLAGS)
 COMMAND.require("runs", "data", "output")

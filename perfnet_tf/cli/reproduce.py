@@ -16,6 +16,7 @@ from perfnet_tf.cli.experiment_flags import (
     devices,
     load_initial,
 )
+from perfnet_tf.cli.view_flag import define_view_flag, windows_and_crops
 from perfnet_tf.config import DistillConfig, ExperimentConfig
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.reproduction.settings import REPRODUCTION_PRESETS, Settings, choose_settings
@@ -67,6 +68,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         split=arguments.split,
         validation_fold=arguments.validation_fold if arguments.validation else None,
         every_row=arguments.backbone is not None,
+        views=windows_and_crops(arguments),
     )
     reproduction, report = reproduce_table(
         config,
@@ -124,6 +126,7 @@ _NOT_OF_TABLE7 = (
     "validation",
     "validation_fold",
     "split",
+    "views",
     "initial",
     "teacher_weight",
     "backbone",
@@ -244,6 +247,7 @@ flags.DEFINE_string(
     "Measured on; without it, val for Kinetics and test for all else.",
     flag_values=_FLAGS,
 )
+define_view_flag(_FLAGS)
 flags.DEFINE_list(
     "initial",
     [],

@@ -36,6 +36,7 @@ class ReproduceConfig:
         validation_fold: train on a part of the training groups and measure on the others, which
             are this part of them; None trains on all and measures on `split`.
         every_row: with `paper`, measure rows that the paper does not state for a backbone, too.
+        views: windows, and crops of each, that are seen of every video; 1 and 1 as in the paper.
     """
 
     table: Table
@@ -47,6 +48,7 @@ class ReproduceConfig:
     split: str | None = None
     validation_fold: int | None = None
     every_row: bool = False
+    views: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
         if self.validation_fold is not None and self.split is not None:
@@ -111,6 +113,9 @@ def reproduce_table(
     check_streams({run.network.stream for run in plan}, info)
     split = config.split or ("val" if info.name.startswith("kinetics") else "test")
     notes = data_notes(data)
+    if config.views != (1, 1):
+        windows, crops = config.views
+        notes += (f"Logits are means over {windows} x {crops} windows and crops of each video.",)
     if config.validation_fold is not None:
         workspace = Workspace(workspace.path / f"validation{config.validation_fold}")
         subset = workspace.path / "data"
@@ -128,6 +133,7 @@ def reproduce_table(
         workspace,
         data,
         split=split,
+        views=config.views,
         execution=execution or Execution(),
     ):
         done.append(run.name)

@@ -10,7 +10,7 @@ import json
 import pathlib
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -59,6 +59,7 @@ def run_plan(
     data: str,
     *,
     split: str,
+    views: tuple[int, int] = (1, 1),
     execution: Execution,
 ) -> Iterator[tuple[PlannedRun, bool]]:
     """Trains and evaluates what is missing; yields each run when it is both, and if it was not.
@@ -70,6 +71,7 @@ def run_plan(
         workspace: folders.
         data: prepared dataset.
         split: evaluated on.
+        views: windows, and crops of each, that are seen of every video.
         execution: where and how.
 
     Raises:
@@ -87,9 +89,10 @@ def run_plan(
             tell.begin(run)
             _train(run, workspace, data, info, execution)
         with _alone(workspace.path / "evaluation" / f".{run.name}.lock", progress):
-            measure_it = not _is_evaluated(run.name, workspace, info, split, clip)
+            measured = _identity(run.name, workspace, info, split, clip, views)
+            measure_it = not _is_evaluated(run.name, workspace, measured)
             if measure_it:
-                _evaluate(run.name, workspace, data, info, split, clip, progress)
+                _evaluate(run.name, workspace, data, measured, split, clip, views, progress)
         if train_it:
             tell.end(run)
         yield run, train_it or measure_it
@@ -137,41 +140,56 @@ def _evaluate(
     name: str,
     workspace: Workspace,
     data: str,
-    info: DatasetInfo,
+    measured: Mapping[str, object],
     split: str,
     clip: ClipConfig,
+    views: tuple[int, int],
     progress: bool,
 ) -> None:
     folder = workspace.evaluation(name)
     identity = folder / IDENTITY_FILE
     identity.unlink(missing_ok=True)
-    evaluate_runs([workspace.run(name)], data, folder, split=split, clip=clip, progress=progress)
-    content = _identity(name, workspace, info, split, clip)
+    windows, crops = views
+    evaluate_runs(
+        [workspace.run(name)],
+        data,
+        folder,
+        split=split,
+        clip=clip,
+        windows=windows,
+        crops=crops,
+        progress=progress,
+    )
     partial = identity.with_name(f"{IDENTITY_FILE}.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
+    partial.write_text(json.dumps(measured, indent=2) + "\n")
     partial.replace(identity)
     tf_keras.backend.clear_session()
     gc.collect()
 
 
-def _is_evaluated(
-    name: str, workspace: Workspace, info: DatasetInfo, split: str, clip: ClipConfig
-) -> bool:
+def _is_evaluated(name: str, workspace: Workspace, measured: Mapping[str, object]) -> bool:
     try:
         content = json.loads((workspace.evaluation(name) / IDENTITY_FILE).read_text())
     except (OSError, json.JSONDecodeError):
         return False
-    return bool(content == _identity(name, workspace, info, split, clip))
+    return bool(content == measured)
 
 
 def _identity(
-    name: str, workspace: Workspace, info: DatasetInfo, split: str, clip: ClipConfig
+    name: str,
+    workspace: Workspace,
+    info: DatasetInfo,
+    split: str,
+    clip: ClipConfig,
+    views: tuple[int, int],
 ) -> dict[str, object]:
+    """What scores are computed of."""
     return {
         "dataset": info.name,
         "split": split,
         "num_clips": info.split(split)["num_clips"],
         "clip": dataclasses.asdict(clip),
+        "views": list(views),
         "weights_sha256": weights_digest(workspace.run(name)),
     }
 

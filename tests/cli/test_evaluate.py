@@ -62,7 +62,7 @@ def test_one_run_with_another_clip_and_split(data_and_runs, tmp_path, capsys):
         (["--short_side=20"], "belong to --clip"),
         (["--clip=8x8"], "FRAMESxHEIGHTxWIDTH"),
         (["--views=3"], "WINDOWSxCROPS"),
-        (["--views=0x1"], "windows must be 1 or greater"),
+        (["--views=0x1"], "WINDOWSxCROPS"),
         (["--data=nowhere"], "A prepared dataset is a folder"),
     ],
 )

@@ -106,6 +106,18 @@ def test_figures_are_those_of_the_saved_logits(finished):
     assert {row["num_clips"] for row in rows.values()} == {7}
 
 
+def test_other_views_are_measured_again_and_noted(data, copied, no_training):
+    def scores():
+        return ClipScores.load(copied / "evaluation/s3d_g-rgb-seed1/logits.npz").logits
+
+    central = scores()
+    reproduction, _ = reproduce(data, copied, views=(3, 1))
+    assert np.abs(scores() - central).max() > 1e-4
+    assert reproduction.notes[-1] == "Logits are means over 3 x 1 windows and crops of each video."
+    reproduce(data, copied)
+    np.testing.assert_array_equal(scores(), central)
+
+
 def test_the_reports_hold_both_figures_curves_and_confusions(finished):
     output, reproduction, report = finished
     page = report.read_text()
