@@ -65,6 +65,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         rows=tuple(arguments.rows),
         seeds=_numbers("seeds", arguments.seeds),
         initial=tuple(arguments.initial),
+        student_start=arguments.student_start,
         split=arguments.split,
         validation_fold=arguments.validation_fold if arguments.validation else None,
         every_row=arguments.backbone is not None,
@@ -128,6 +129,7 @@ _NOT_OF_TABLE7 = (
     "split",
     "views",
     "initial",
+    "student_start",
     "teacher_weight",
     "backbone",
     "width_multiplier",
@@ -252,6 +254,12 @@ flags.DEFINE_list(
     "initial",
     [],
     "Runs, comma separated, whose weights the networks of their backbone and stream start from.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_string(
+    "student_start",
+    None,
+    "pose: students of the pose teacher start from its weights.",
     flag_values=_FLAGS,
 )
 flags.DEFINE_list(

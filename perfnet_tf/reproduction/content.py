@@ -204,6 +204,8 @@ def settings(reproduction: Reproduction) -> dict[str, str]:
     initial = {describe(run.initial) for run in reproduction.plan if run.initial is not None}
     if initial:
         shown["first weights"] = ", ".join(sorted(initial))
+    if any(run.start is not None for run in reproduction.plan):
+        shown["first weights of students"] = "the pose teacher's of their seed"
     return shown
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from perfnet_tf.config import ExperimentConfig
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.features import POSE
 from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.reproduction.settings import Settings, network_config
 from perfnet_tf.reproduction.tables import Network, Row, networks_of
@@ -39,6 +40,7 @@ class PlannedRun:
         config: everything that decides it but data, teachers and first weights.
         teachers: stream -> name of the run that teaches.
         initial: the run whose weights are the first, or its folder, or None.
+        start: name of the planned run whose weights are the first, before `initial`; or None.
     """
 
     name: str
@@ -48,6 +50,7 @@ class PlannedRun:
     config: ExperimentConfig
     teachers: Mapping[str, str] = field(default_factory=dict)
     initial: Run | str | None = None
+    start: str | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,7 @@ def plan_runs(
     seeds: Sequence[int],
     *,
     initial: Sequence[str] = (),
+    student_start: str | None = None,
 ) -> tuple[PlannedRun, ...]:
     """The runs that rows need, in the order to train them: seed by seed, teachers first.
 
@@ -135,14 +139,19 @@ def plan_runs(
         settings: backbone -> kind -> configuration.
         seeds: each trains every network once.
         initial: folders of runs; a network starts from the one of its backbone and stream.
+        student_start: name of the teacher whose weights its students start from; None: of none.
 
     Raises:
-        InputError: no or repeated seeds, or initial runs that are none or not told apart.
+        InputError: no or repeated seeds, initial runs that are none or not told apart, or a teacher
+            to start from whose input is not the student's.
     """
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise InputError(
             f"--seeds takes different whole numbers from 0 on. Received: {list(seeds) or 'none'}."
         )
+    if student_start is not None:
+        # Of flow, the first convolution has other channels.
+        check_choice("--student_start", student_start, (POSE,))
     first_weights = _initial_runs(initial)
     planned: dict[str, PlannedRun] = {}
     for seed in seeds:
@@ -154,7 +163,7 @@ def plan_runs(
                     wanted[network.name].add(partner_seed(seeds, seed))
             for network in networks_of(tuple(its_rows)):
                 for one in sorted(wanted[network.name], key=lambda s: s != seed):
-                    run = _plan(network, backbone, one, settings, first_weights)
+                    run = _plan(network, backbone, one, settings, first_weights, student_start)
                     planned.setdefault(run.name, run)
     return tuple(planned.values())
 
@@ -165,15 +174,18 @@ def _plan(
     seed: int,
     settings: Settings,
     first_weights: Mapping[tuple[str, str], str],
+    student_start: str | None,
 ) -> PlannedRun:
+    teachers = {name: run_name(name, backbone, seed) for name in network.teachers}
     return PlannedRun(
         name=run_name(network.name, backbone, seed),
         network=network,
         backbone=backbone,
         seed=seed,
         config=network_config(network, settings[backbone], seed),
-        teachers={name: run_name(name, backbone, seed) for name in network.teachers},
+        teachers=teachers,
         initial=first_weights.get((backbone, network.stream)),
+        start=teachers.get(student_start) if student_start else None,
     )
 
 
@@ -235,6 +247,10 @@ def run_differences(run: PlannedRun, workspace: Workspace, info: DatasetInfo) ->
     new["teachers"] = sorted(run.teachers)
     old["initial"] = record.get("initial")
     new["initial"] = None if run.initial is None else describe(run.initial)
+    if run.start is not None:
+        # Whatever folder the workspace has been moved to.
+        old["initial"] = pathlib.Path(record.get("initial") or "none").name
+        new["initial"] = run.start
     taught = record.get("teacher_weights_sha256") or {}
     for stream, teacher in run.teachers.items():
         digest = weights_digest(workspace.run(teacher))

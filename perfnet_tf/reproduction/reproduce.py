@@ -31,6 +31,8 @@ class ReproduceConfig:
         rows: names of rows; empty takes all.
         seeds: each trains every network once.
         initial: runs whose weights the networks of their backbone and stream start from.
+        student_start: `pose` starts the pose teacher's students from its weights; its pictures are
+            RGB frames with people drawn on them. None starts them as all others.
         split: measured on; None takes `val` for Kinetics, which has no public test labels, and
             `test` for all else.
         validation_fold: train on a part of the training groups and measure on the others, which
@@ -45,6 +47,7 @@ class ReproduceConfig:
     rows: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0,)
     initial: tuple[str, ...] = ()
+    student_start: str | None = None
     split: str | None = None
     validation_fold: int | None = None
     every_row: bool = False
@@ -108,7 +111,13 @@ def reproduce_table(
             f"The paper states nothing of {config.table.name} for "
             f"{', '.join(config.settings)}. Choose another --backbone or other --rows."
         )
-    plan = plan_runs(rows, config.settings, config.seeds, initial=config.initial)
+    plan = plan_runs(
+        rows,
+        config.settings,
+        config.seeds,
+        initial=config.initial,
+        student_start=config.student_start,
+    )
     info = read_dataset_info(data)
     check_streams({run.network.stream for run in plan}, info)
     split = config.split or ("val" if info.name.startswith("kinetics") else "test")

@@ -122,7 +122,7 @@ def _train(
             data,
             folder,
             teachers=teachers,
-            initial=run.initial,
+            initial=root.run(run.start) if run.start else run.initial,
             strategy=execution.strategy,
             jit_compile=execution.jit_compile,
             deterministic=execution.deterministic,

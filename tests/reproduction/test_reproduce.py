@@ -14,6 +14,7 @@ from perfnet_tf.evaluation.fusion import ClipScores
 from perfnet_tf.records.schema import read_dataset_info, read_index, write_dataset_info
 from perfnet_tf.reproduction import runner
 from perfnet_tf.reproduction.markdown import escape
+from perfnet_tf.reproduction.plan import plan_runs
 from perfnet_tf.reproduction.reporting import format_results
 from perfnet_tf.reproduction.reproduce import ReproduceConfig, reproduce_table
 from perfnet_tf.reproduction.settings import choose_settings
@@ -116,6 +117,31 @@ def test_other_views_are_measured_again_and_noted(data, copied, no_training):
     assert reproduction.notes[-1] == "Logits are means over 3 x 1 windows and crops of each video."
     reproduce(data, copied)
     np.testing.assert_array_equal(scores(), central)
+
+
+def test_students_may_start_from_their_pose_teacher():
+    plan = plan_runs({"s3d_g": TABLES["table4"].rows}, settings(), (0, 3), student_start="pose")
+    starts = {run.name: run.start for run in plan if run.start is not None}
+    assert starts == {
+        f"s3d_g-{student}-seed{seed}": f"s3d_g-pose-seed{seed}"
+        for student in ("student_pose", "student_unified", "student_separate")
+        for seed in (0, 3)
+    }
+    with pytest.raises(InputError, match="--student_start must be one of pose. Received: 'flow'"):
+        plan_runs({"s3d_g": TABLES["table4"].rows}, settings(), (0,), student_start="flow")
+
+
+def test_a_student_that_started_from_its_teacher_is_not_taken_for_another(data, tmp_path):
+    rows = ("student_pose",)
+    first, _ = reproduce(data, tmp_path / "out", rows=rows, seeds=(0,), student_start="pose")
+    run = tmp_path / "out/runs/s3d_g-student_pose-seed0"
+    record = json.loads((run / "run.json").read_text())
+    assert record["initial"] == str(tmp_path / "out/runs/s3d_g-pose-seed0")
+    (tmp_path / "out").rename(tmp_path / "moved")
+    again, _ = reproduce(data, tmp_path / "moved", rows=rows, seeds=(0,), student_start="pose")
+    assert again.results[0].top1.values == first.results[0].top1.values
+    with pytest.raises(InputError, match="initial was .*, is None"):
+        reproduce(data, tmp_path / "moved", rows=rows, seeds=(0,))
 
 
 def test_the_reports_hold_both_figures_curves_and_confusions(finished):
