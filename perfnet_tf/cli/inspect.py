@@ -14,7 +14,8 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     """Shows clips as the networks get them (RGB, pose drawn, flow in colours), and the statistics.
 
     --output=FILE.png shows frames spread over each clip, FILE.mp4 every frame, with the streams
-    side by side; --streams=pose shows that one alone. Without --clip it shows the first clip of
+    side by side; --streams=pose shows that one alone, and --pose_variant=all each drawing of
+    PERF-Net Table 2. Without --clip it shows the first clip of
     each of up to three classes; without --output it prints the statistics only. Ids of clips are in
     the .index.jsonl files of --data.
 
@@ -31,10 +32,10 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     from perfnet_tf.records.inspection import open_clip, open_examples
     from perfnet_tf.records.inspection_picture import check_output, write_inspection
 
-    render = None
-    if arguments.pose_variant is not None:
-        check_choice("--pose_variant", arguments.pose_variant, POSE_VARIANTS)
-        render = POSE_VARIANTS[arguments.pose_variant]
+    names = list(POSE_VARIANTS) if arguments.pose_variant == ["all"] else arguments.pose_variant
+    for name in names or ():
+        check_choice("--pose_variant", name, POSE_VARIANTS)
+    render = {name: POSE_VARIANTS[name] for name in names} if names else None
     output = arguments.output
     clips = []
     if output is not None:  # first: a misspelt id should not wait for the statistics
@@ -90,11 +91,11 @@ flags.DEFINE_integer("frames", 8, "Frames of each clip in a picture.", flag_valu
 flags.DEFINE_list(
     "streams", None, "Which to show, such as rgb,pose; without it, all.", flag_values=_FLAGS
 )
-flags.DEFINE_string(
+flags.DEFINE_list(
     "pose_variant",
     None,
-    "How people are drawn: a row of PERF-Net Table 2, such as rgb_bar_13_ratio or rgb_dot_13_ratio "
-    "(perfnet_tf.pose.variants).",
+    "How people are drawn: one or several rows of PERF-Net Table 2, such as rgb_bar_13_ratio,"
+    "rgb_dot_13_ratio (perfnet_tf.pose.variants), or all of them: all.",
     flag_values=_FLAGS,
 )
 COMMAND.require("data")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -18,9 +18,11 @@ from perfnet_tf.pose.rendering import render_pose
 from perfnet_tf.records.inspection import StoredClip
 from perfnet_tf.video.sampling import spread_indices
 
+#: How people are drawn: once, or several times, each under a name.
+Drawings = PoseRenderConfig | Mapping[str, PoseRenderConfig] | None
 #: Frames decoded at a time for a video.
 _CHUNK = 16
-_STREAM_TITLES = {features.RGB: "RGB", features.POSE: "pose", features.FLOW: "flow"}
+_TITLES = {features.RGB: "RGB"}  # others are titled by their names
 _BAND = 28  # pixels of text above a video frame
 _FONT, _LETTERS = cv2.FONT_HERSHEY_SIMPLEX, 0.38  # of OpenCV, and their scale: 8 pixels high
 _DPI = 120
@@ -34,7 +36,7 @@ def write_inspection(
     output: str | os.PathLike[str],
     *,
     num_columns: int = 8,
-    render: PoseRenderConfig | None = None,
+    render: Drawings = None,
     streams: Sequence[str] | None = None,
 ) -> None:
     """Shows clips with every stream that their records hold, one under the other or side by side.
@@ -44,7 +46,8 @@ def write_inspection(
         output: a `.png`: `num_columns` frames spread over each clip; or an `.mp4`: all frames of
             the first clip, then of the next.
         num_columns: see above.
-        render: how people are drawn; None takes the defaults.
+        render: how people are drawn; None takes the defaults. A mapping shows the pose stream once
+            for each of its values, under its names.
         streams: which to show; None shows all that the records hold.
 
     Raises:
@@ -85,16 +88,18 @@ def draw_streams(
     clip: StoredClip,
     indices: Sequence[int] | np.ndarray,
     max_speed: float,
-    render: PoseRenderConfig | None = None,
+    render: Drawings = None,
     streams: Sequence[str] | None = None,
 ) -> dict[str, np.ndarray]:
     """Frames of a clip as pictures: stream -> uint8 RGB `[indices, height, width, 3]`.
+
+    Where `render` is a mapping, its names take the place of `pose`.
 
     Args:
         clip: the clip.
         indices: which of its frames.
         max_speed: pixels a frame that have the full colour.
-        render: how people are drawn.
+        render: how people are drawn; None takes the defaults.
         streams: which; None takes all that the records hold.
     """
     streams = clip.streams if streams is None else streams
@@ -103,9 +108,9 @@ def draw_streams(
     if features.RGB in streams:
         pictures[features.RGB] = decoded[features.RGB]
     if features.POSE in streams:
-        pictures[features.POSE] = render_pose(
-            decoded[features.RGB], decoded[features.KEYPOINTS], decoded[features.BOXES], render
-        ).numpy()
+        people = decoded[features.KEYPOINTS], decoded[features.BOXES]
+        for name, config in _named(render).items():
+            pictures[name] = render_pose(decoded[features.RGB], *people, config).numpy()
     if features.FLOW in streams:
         pictures[features.FLOW] = flow_to_color(decoded[features.FLOW], max_speed)
     return pictures
@@ -118,6 +123,12 @@ def choose_max_speed(clip: StoredClip) -> float:
     flow = clip.decode(spread_indices(clip.entry.num_frames, 8))[features.FLOW]
     speed = np.percentile(np.hypot(flow[..., 0], flow[..., 1]), 99.5)
     return float(max(1.0, speed))
+
+
+def _named(render: Drawings) -> Mapping[str, PoseRenderConfig]:
+    if isinstance(render, Mapping):
+        return render
+    return {features.POSE: render or PoseRenderConfig()}
 
 
 class _Sheet:
@@ -164,7 +175,7 @@ def _write_picture(
     clips: Sequence[StoredClip],
     path: pathlib.Path,
     num_columns: int,
-    render: PoseRenderConfig | None,
+    render: Drawings,
     streams: Sequence[str] | None,
 ) -> None:
     drawn = []
@@ -191,8 +202,9 @@ def _write_picture(
             sheet.write(text, left + _TILE / 2, top + 0.4, fontsize=7, ha="center", color="0.35")
         top += _TITLE
         for stream, pictures in rows.items():
-            title, middle = _STREAM_TITLES[stream], top + height / 2
-            sheet.write(title, 0.25, middle, fontsize=9, rotation=90, ha="center")
+            title, middle = _TITLES.get(stream, stream), top + height / 2
+            letters = 9 if stream in clip.streams else 7  # the names of drawings are long
+            sheet.write(title, 0.25, middle, fontsize=letters, rotation=90, ha="center")
             for left, picture in zip(lefts, pictures, strict=False):
                 sheet.show(picture, left, top, _TILE, height)
             if stream == features.FLOW:
@@ -208,12 +220,14 @@ def _write_picture(
 def _write_video(
     clips: Sequence[StoredClip],
     path: pathlib.Path,
-    render: PoseRenderConfig | None,
+    render: Drawings,
     streams: Sequence[str] | None,
 ) -> None:
     shapes = [clip.decode([0])[features.RGB].shape[1:3] for clip in clips]
     height, width = (max(sides) for sides in zip(*shapes, strict=True))
-    num_streams = max(len(clip.streams if streams is None else streams) for clip in clips)
+    shown = [clip.streams if streams is None else streams for clip in clips]
+    more = len(_named(render)) - 1
+    num_streams = max(len(each) + more * (features.POSE in each) for each in shown)
     # The MPEG-4 encoder wants even sizes.
     size = (width * num_streams + width * num_streams % 2, height + _BAND + (height + _BAND) % 2)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), clips[0].fps, size)
@@ -231,7 +245,7 @@ def _video_frames(
     clip: StoredClip,
     tile: tuple[int, int],
     size: tuple[int, int],
-    render: PoseRenderConfig | None,
+    render: Drawings,
     streams: Sequence[str] | None,
 ) -> Iterator[np.ndarray]:
     """uint8 RGB `[height, width, 3]` of `size`: a line of text above the streams in their tiles."""
@@ -246,6 +260,8 @@ def _video_frames(
                 picture = pictures[position]
                 if stream == features.FLOW:
                     picture = _with_legend(picture, legend, f"{max_speed:.1f} px")
+                elif stream not in clip.streams:  # one drawing of several
+                    picture = _with_name(picture, stream)
                 left = column * tile[0]
                 canvas[_BAND : _BAND + picture.shape[0], left : left + picture.shape[1]] = picture
             _write_text(canvas, f"{clip.timestamps[index]:.2f} s  {_title(clip)}")
@@ -264,6 +280,15 @@ def _with_legend(picture: np.ndarray, legend: np.ndarray, rim: str) -> np.ndarra
     if left > picture.shape[1] // 3:  # else it would hide the flow
         place = left, picture.shape[0] - 4
         cv2.putText(picture, rim, place, _FONT, _LETTERS, (0, 0, 0), 1, cv2.LINE_AA)
+    return picture
+
+
+def _with_name(picture: np.ndarray, name: str) -> np.ndarray:
+    """Text in the lower left corner, readable on any frame."""
+    picture = picture.copy()
+    for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        place = 4, picture.shape[0] - 4
+        cv2.putText(picture, name, place, _FONT, _LETTERS, color, thickness, cv2.LINE_AA)
     return picture
 
 

@@ -310,6 +310,27 @@ class TestPictures:
         with pytest.raises(InputError, match="some of rgb, pose, flow .*Received: depth"):
             write_inspection([clip], path, streams=["depth"])
 
+    def test_drawings_are_shown_under_their_names(self, data, tmp_path):
+        clip = open_clip(data, "jump/v_jump_g03_c01")
+        names = ["rgb_bar_6", "black_dot_13_ratio"]
+        render = {name: POSE_VARIANTS[name] for name in names}
+        pictures = draw_streams(clip, [2], max_speed=4.0, render=render)
+        assert list(pictures) == ["rgb", *names, "flow"]
+        for name in names:
+            alone = draw_streams(clip, [2], max_speed=4.0, render=render[name])["pose"]
+            np.testing.assert_array_equal(pictures[name], alone)
+        write_inspection([clip], tmp_path / "all.mp4", render=render)
+        frame = cv2.VideoCapture(str(tmp_path / "all.mp4")).read()[1]
+        assert frame.shape == (28 + HEIGHT, 4 * WIDTH, 3)
+        path = tmp_path / "all.png"
+        arguments = [f"--data={data}", "--clip=jump/v_jump_g03_c01", f"--output={path}"]
+        heights = []
+        for more in (["--pose_variant=rgb_bar_6"], ["--pose_variant=all"]):
+            assert COMMAND([*arguments, *more]) == 0
+            heights.append(cv2.imread(str(path)).shape[0])
+        row = 1.9 * HEIGHT / WIDTH + 0.03
+        assert heights[1] - heights[0] == pytest.approx(120 * 6 * row, abs=2)
+
     def test_the_wheel_says_which_speed_its_rim_is(self):
         plain = np.full((90, 160, 3), 200, np.uint8)
         drawn = _with_legend(plain, flow_legend(20), "3.5 px")
