@@ -96,12 +96,13 @@ flags.DEFINE_string(
     "clip", None, "Clip of the run, FRAMESxHEIGHTxWIDTH; without it 64x224x224.", flag_values=_FLAGS
 )
 flags.DEFINE_string(
-    "scope", None, "Of the network within a checkpoint that holds several.", flag_values=_FLAGS
+    "scope", None, "Of the network within a file that holds several.", flag_values=_FLAGS
 )
 flags.DEFINE_bool(
     "average",
     False,
-    "Take moving averages of the weights where a TF1 checkpoint has both.",
+    "Take moving averages of the weights where a file has both: TF1's ExponentialMovingAverage, "
+    "PyTorch's model_ema.",
     flag_values=_FLAGS,
 )
 COMMAND.require("source", "weights", "output")

@@ -52,7 +52,7 @@ def test_an_imported_run_teaches_exports_and_knows_where_it_is_from(
     assert len(report["used"]) == 305
     assert report["used"][0] == {
         "target": "Conv2d_1a_7x7.kernel",
-        "source": "Conv2d_1a_7x7/weights",
+        "source": "InceptionV1/Conv2d_1a_7x7/weights",
         "shape": [3, 7, 7, 3, 16],
     }
 

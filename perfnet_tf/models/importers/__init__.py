@@ -75,8 +75,8 @@ def import_model(
             `class_0000`, `class_0001`, ...
         options: of the backbone, in place of what was read or assumed.
         clip: of the run's configuration; None takes what the source's networks were trained on.
-        scope: of the network within a checkpoint that holds several.
-        average: whether to take moving averages of the weights where a checkpoint has both.
+        scope: of the network within a file that holds several.
+        average: whether to take moving averages of the weights where a file has both.
 
     Raises:
         InputError: no such file, or it does not fit: with the first tensor that does not, both
@@ -102,6 +102,7 @@ def import_model(
     changed = {name: value for name, value in used.items() if value != defaults[name]}
     report = ImportReport(source, str(weights), backbone, used_stream, changed)
     report.notes += [_input_note(model), *reading.notes]
+    report.unused.update(reading.outside)
     report.initial = reading.complete(model)
     hint = _hint(reading, used, used_stream)
     transfer(

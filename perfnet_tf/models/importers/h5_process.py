@@ -40,15 +40,22 @@ def main(path: str, output: str) -> None:
 def _layers_of(group: Any) -> dict[str, np.ndarray]:
     values = {}
     for layer in group.attrs["layer_names"]:
-        layer = layer.decode() if isinstance(layer, bytes) else layer
-        for weight in group[layer].attrs["weight_names"]:
-            weight = weight.decode() if isinstance(weight, bytes) else weight
-            kind = weight.split("/")[-1].split(":")[0]
+        layer = _text(layer)
+        weights = [_text(weight) for weight in group[layer].attrs["weight_names"]]
+        kinds = [weight.split("/")[-1].split(":")[0] for weight in weights]
+        # A network within a network is one layer here: its weights name their own layers.
+        nested = len(set(kinds)) < len(kinds)
+        for weight, kind in zip(weights, kinds, strict=True):
             value = np.asarray(group[layer][weight])
             if value.dtype.kind not in "fiu":
                 raise ValueError(f"{weight} holds no numbers")
-            values[f"{layer}/{kind}"] = value
+            owner = weight.split("/")[-2] if nested and "/" in weight else layer
+            values[f"{owner}/{kind}"] = value
     return values
+
+
+def _text(name: Any) -> str:
+    return name.decode() if isinstance(name, bytes) else name
 
 
 if __name__ == "__main__":

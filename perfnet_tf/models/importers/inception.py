@@ -17,14 +17,14 @@ from perfnet_tf.models.importers.slim import (
     HEAD,
     STEM,
     head_slots,
-    ignorable,
+    ignorable_among,
     layer_slots,
     name_of,
     select_scope,
     width_of,
 )
 from perfnet_tf.models.importers.tensors import read_checkpoint
-from perfnet_tf.models.importers.transfer import Slot, close_gate, fresh_classifier
+from perfnet_tf.models.importers.transfer import Slot, as_vector, close_gate, fresh_classifier
 from perfnet_tf.models.inflation import (
     NEUTRAL_GATE,
     identity_kernel,
@@ -44,12 +44,13 @@ def read_inception_v1(
     convolution only. Gates are neutral and the layers before them doubled (`inflation`), for which
     batch norms need a scale.
     """
-    tensors, others = select_scope(read_checkpoint(path), scope, average)
+    tensors, outside = select_scope(read_checkpoint(path), scope, average)
     shapes = tensors.shapes
     if len(shapes[STEM]) != 4:
         raise InputError(
             "imagenet_inception_v1 takes image networks, whose kernels have 4 axes. Received: "
-            f"{STEM} {list(shapes[STEM])}. Take slim_s3dg for a video network."
+            f"{tensors.names_in_file[STEM]} {list(shapes[STEM])}. Take slim_s3dg for a video "
+            "network."
         )
     has_gamma = "Conv2d_1a_7x7/BatchNorm/gamma" in shapes
     gating = given.get("gating", "branch")
@@ -68,12 +69,9 @@ def read_inception_v1(
         for place, layer in layers.items():
             if isinstance(layer, FeatureGating) or place.endswith(".temporal"):
                 continue
-            name = name_of(place)
-            if f"{name}/weights" not in shapes:  # TF-slim's misnomer in Mixed_5b
-                name = name.replace("Conv2d_0b_3x3", "Conv2d_0a_3x3")
             stem = place.startswith("Conv2d_1a")
             scale = _gate_scale(place, layers)
-            for slot in layer_slots(place, layer, name):
+            for slot in layer_slots(place, layer, name_of(place)):
                 kind = slot.target.split(".")[-1]
                 if kind == "kernel":
                     frames = slot.variable.shape[0]
@@ -84,9 +82,8 @@ def read_inception_v1(
                 elif kind == "gamma" and not has_gamma:
                     continue
                 elif kind in ("gamma", "beta"):
-                    result.append(
-                        Slot(slot.target, slot.variable, slot.sources, lambda t, s=scale: t * s)
-                    )
+                    scaled_vector = lambda t, s=scale: as_vector(t) * s  # noqa: E731
+                    result.append(Slot(slot.target, slot.variable, slot.sources, scaled_vector))
                 else:
                     result.append(slot)
         return result + (head_slots(model) if head else [])
@@ -108,10 +105,10 @@ def read_inception_v1(
     options = {**ASSUMED, "gating": "branch", "batch_norm_scale": scaled}
     inferred = {"width_multiplier": width_of(shapes)}
     classes = shapes[f"{HEAD}/weights"][-1] if head else None
-    notes = [*others, "inflated as in I3D: the first kernel is repeated over its frames"]
+    notes = ["inflated as in I3D: the first kernel is repeated over its frames"]
     return Reading(
-        tensors, "s3d", options, inferred, None, classes, slots, ignorable,
-        complete=complete, classes_without_head=1000, notes=notes,
+        tensors, "s3d", options, inferred, None, classes, slots, ignorable_among(tensors),
+        complete=complete, classes_without_head=1000, notes=notes, outside=outside,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import tf_keras
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.features import FLOW
-from perfnet_tf.models.importers.reading import Reading, infer_width
+from perfnet_tf.models.importers.reading import Reading, infer_width, refuse_flags
 from perfnet_tf.models.importers.resnet_layers import NORM_KINDS, cells_of, head_slots, units_of
 from perfnet_tf.models.importers.tensors import Tensors, read_keras_h5
 from perfnet_tf.models.importers.transfer import Slot, close_gate, fresh_classifier, unit_slots
@@ -38,11 +38,13 @@ def read_keras_resnet50(
 
     Args:
         path: the `.h5` that Keras publishes, or what `save_weights` wrote in any format.
-        given, scope, average: do nothing.
+        given: does nothing.
+        scope, average: not known to this source.
 
     Raises:
         InputError: not such a file.
     """
+    refuse_flags("imagenet_resnet50", scope=scope, average=average)
     tensors = _keras_tensors(pathlib.Path(path))
     shapes = tensors.shapes
     if len(shapes.get("conv1_conv/kernel", ())) != 4:
@@ -50,7 +52,9 @@ def read_keras_resnet50(
             "Weights of Keras' ResNet50 have conv1_conv/kernel with 4 axes. Received: "
             f"{path} with {len(tensors)} tensors, such as {', '.join(list(tensors)[:2])}."
         )
-    head = "predictions/kernel" in shapes
+    # Keras has called it predictions, probs and fc1000; a top of one's own has any name.
+    matrices = [name for name, shape in shapes.items() if len(shape) == 2]
+    head = matrices[0].rpartition("/")[0] if len(matrices) == 1 else None
     options = {
         "gating": "block",
         "padding": "symmetric",
@@ -76,7 +80,7 @@ def read_keras_resnet50(
                     scale=scale,
                     entering=entering if layer == "temporal" else 1.0,
                 )
-        return result + (head_slots(model, "predictions") if head else [])
+        return result + (head_slots(model, head) if head else [])
 
     def complete(model: ResNet3D50) -> dict[str, str]:
         initial = {} if head else fresh_classifier()
@@ -91,7 +95,7 @@ def read_keras_resnet50(
         options,
         {"width_multiplier": infer_width([(64, shapes["conv1_conv/kernel"][-1])])},
         None,
-        shapes["predictions/kernel"][-1] if head else None,
+        shapes[f"{head}/kernel"][-1] if head else None,
         slots,
         lambda name: None,
         complete=complete,

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from perfnet_tf.errors import InputError
-from perfnet_tf.models.importers.reading import Reading, infer_width, stream_of
+from perfnet_tf.models.importers.garden_training import read_training
+from perfnet_tf.models.importers.reading import Reading, infer_width, refuse_flags, stream_of
 from perfnet_tf.models.importers.resnet_layers import NORM_KINDS, cells_of, head_slots, units_of
-from perfnet_tf.models.importers.tensors import Tensors, read_checkpoint
+from perfnet_tf.models.importers.tensors import TF2_VALUE, Tensors, read_checkpoint
 from perfnet_tf.models.importers.transfer import Slot, fresh_classifier, unit_slots
 from perfnet_tf.models.resnet3d import BLOCKS, TEMPORAL_KERNELS, ResNet3D50
 
-_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 #: Before the number of a layer; 0 and 1 are the first convolution and its batch norm.
 _LAYER = "layer_with_weights-"
 #: Our layer of a cell -> Model Garden's convolution and batch norm.
@@ -38,12 +38,14 @@ def read_model_garden(
         given: options that the user chose; `gating=block` puts the gates where Table 1 has them.
         scope: of the backbone within the checkpoint, such as `model/backbone`; None if there is
             but one.
-        average: does nothing.
+        average: not known to this source.
 
     Raises:
         InputError: not such a checkpoint.
     """
-    tensors, prefix, head = _garden_tensors(read_checkpoint(path), scope)
+    refuse_flags("model_garden_r3d50", average=average)
+    tensors, outside, head = _garden_tensors(read_checkpoint(path), scope)
+    training = read_training(tensors.path)
     shapes = tensors.shapes
     stem = shapes[f"{_LAYER}0/kernel"]
     kernels, index = [], 2
@@ -64,12 +66,16 @@ def read_model_garden(
         "batch_norm_epsilon": 1e-5,
         "stem_temporal_strides": (1, 1),
         "input_scaling": "signed",
+        **training.options,
     }
     notes = [
-        "no tensor tells batch_norm_epsilon (1e-05 here, as Model Garden's Kinetics recipe; "
-        "ResNet3D's own default is 0.001), stem_temporal_strides ([1,1] here; ResNet3D's own "
-        "default is [2,2]) and input_scaling (signed here, as zero_centering_image; without it "
-        "unit): --option=NAME=VALUE sets what the training had"
+        f"batch norm, strides over time and input scaling are as in {training.file}"
+        if training.file
+        else "no tensor tells batch_norm_epsilon (1e-05 here, as Model Garden's Kinetics recipe; "
+        "ResNet3D's own default is 0.001), stem_temporal_strides ([1,1] here, as the paper; "
+        "ResNet3D's own default, and the recipe's, is [2,2]) and input_scaling (signed here, as "
+        "zero_centering_image; without it unit): --option=NAME=VALUE sets what the training had, "
+        "and so does the trainer's params.yaml beside the checkpoint"
     ]
     if given.get("gating", "block_residual") not in ("block_residual", "none"):
         notes.append("the gates moved: the network has their weights, not its logits")
@@ -92,11 +98,6 @@ def read_model_garden(
                 ]
         return result + (head_slots(model, "head") if head else [])
 
-    def ignorable(name: str) -> str | None:
-        if name.startswith("other:"):
-            return f"outside {prefix.rstrip('/') or 'the backbone'}: optimizer, counters"
-        return None
-
     return Reading(
         tensors,
         "r3d50",
@@ -105,40 +106,43 @@ def read_model_garden(
         stream_of(stem[3]),
         shapes["head/kernel"][-1] if head else None,
         slots,
-        ignorable,
+        lambda name: None,
         complete=lambda model: {} if head else fresh_classifier(),
+        clip=training.clip or "64x224x224",
         notes=notes,
+        outside=outside,
     )
 
 
-def _garden_tensors(tensors: Tensors, scope: str | None) -> tuple[Tensors, str, bool]:
-    """The tensors as `layer_with_weights-N/...` and `head/...`; where the backbone was; a head?"""
-    mark = "layer_with_weights-2/_temporal_conv/kernel" + _VALUE
+def _garden_tensors(tensors: Tensors, scope: str | None) -> tuple[Tensors, dict[str, str], bool]:
+    """The tensors as `layer_with_weights-N/...` and `head/...`; others -> why; is there a head?"""
+    mark = "layer_with_weights-2/_temporal_conv/kernel" + TF2_VALUE
     found = sorted({name.removesuffix(mark) for name in tensors if name.endswith(mark)})
     wanted = found if scope is None else [scope.strip("/") + "/"]
     if len(wanted) != 1 or wanted[0] not in found:
         remedy = "Name one by --scope." if found else "Is it a SavedModel, or of another network?"
         raise InputError(
             "A TF2 checkpoint of Model Garden's ResNet3D holds one backbone, with a tensor "
-            f"SCOPE/{mark.removesuffix(_VALUE)}. Received: {tensors.path} with "
+            f"SCOPE/{mark.removesuffix(TF2_VALUE)}. Received: {tensors.path} with "
             f"{len(found)} of them. {remedy}"
         )
     prefix = wanted[0]
     names, head = {}, set()
     for name in tensors:
-        short = name.removesuffix(_VALUE)
+        short = name.removesuffix(TF2_VALUE)
         inside = re.fullmatch(rf"{re.escape(prefix)}layer_with_weights-(\d+)/(.*)", short)
         dense = re.fullmatch(r"(.*layer_with_weights-\d+|.*/classifier)/(kernel|bias)", short)
         if ".OPTIMIZER_SLOT" in name:
-            names[f"other:{name}"] = name
-        elif inside:
+            continue
+        if inside:
             names[f"{_LAYER}{inside[1]}/{inside[2]}"] = name
         elif dense and _is_dense(tensors, name):
             names[f"head/{dense[2]}"] = name
             head.add(dense[2])
-        else:
-            names[f"other:{name}"] = name
-    return tensors.renamed(names), prefix, head == {"kernel", "bias"}
+    network = tensors.renamed(names)
+    reason = f"outside {prefix.rstrip('/') or 'the backbone'}: optimizer, counters"
+    outside = {name: reason for name in tensors.outside(network)}
+    return network, outside, head == {"kernel", "bias"}
 
 
 def _is_dense(tensors: Tensors, name: str) -> bool:

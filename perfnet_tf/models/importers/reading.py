@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from perfnet_tf.errors import InputError
 from perfnet_tf.models.importers.tensors import Tensors
 from perfnet_tf.models.importers.transfer import Slot
 
@@ -26,6 +27,7 @@ class Reading:
         slots: from the network to its slots in the file, in order.
         complete: fills the network's other variables; returns their names -> what they hold.
         ignorable: from a tensor's name to why nobody needs it, or None.
+        outside: what the file calls tensors that are not of the network -> why.
         clip: what networks of this source are usually trained on, FRAMESxHEIGHTxWIDTH.
         classes_without_head: classes of a fresh classifier if there is no other word.
         notes: for the report.
@@ -43,6 +45,18 @@ class Reading:
     clip: str = "64x224x224"
     classes_without_head: int = 400
     notes: list[str] = field(default_factory=list)
+    outside: dict[str, str] = field(default_factory=dict)
+
+
+def refuse_flags(source: str, *, scope: str | None = None, average: bool = False) -> None:
+    """Refuses flags that mean nothing to a source.
+
+    Raises:
+        InputError: one of them is given.
+    """
+    for flag, value in (("--scope", scope), ("--average", average)):
+        if value:
+            raise InputError(f"{flag} means nothing to {source}. Leave it out.")
 
 
 def stream_of(channels: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,8 @@ from perfnet_tf.models.video_model import VideoModel
 STEM = "Conv2d_1a_7x7/weights"
 HEAD = "Logits/Conv2d_0c_1x1"
 _AVERAGE = "/ExponentialMovingAverage"
-#: What optimizers of TF1 keep beside a variable.
-_OPTIMIZER = ("Momentum", "RMSProp", "RMSProp_1", "Adam", "Adam_1", "Adagrad", "Ftrl", "Ftrl_1")
+#: Weights whose moving averages were taken in their place.
+_REPLACED = "/replaced"
 #: Full channels of layers that tell the width.
 _WIDTHS = {
     "Conv2d_1a_7x7": 64,
@@ -47,13 +47,14 @@ def read_s3dg(
     Raises:
         InputError: not such a checkpoint.
     """
-    tensors, others = select_scope(read_checkpoint(path), scope, average)
+    tensors, outside = select_scope(read_checkpoint(path), scope, average)
     shapes = tensors.shapes
     stem = shapes[STEM]
     if len(stem) != 5:
         raise InputError(
             "slim_s3dg takes video networks, whose kernels have 5 axes. Received: "
-            f"{STEM} {list(stem)}. Take imagenet_inception_v1 for an image network."
+            f"{tensors.names_in_file[STEM]} {list(stem)}. Take imagenet_inception_v1 for an image "
+            "network."
         )
     gated = any("self_gating" in name for name in shapes)
     inferred = {
@@ -73,50 +74,83 @@ def read_s3dg(
         ]
         return result + (head_slots(model) if head else [])
 
+    scaling = " and input_scaling (signed here, as its preprocessing; unit is [0, 1])"
+    notes = [
+        "no tensor tells batch_norm_epsilon (0.001 here, as TF-slim's arg_scope)"
+        f"{scaling if stem[3] == 3 else ''}: --option=NAME=VALUE sets what the training had"
+    ]
     return Reading(
         tensors,
         "s3d",
-        dict(ASSUMED),
+        # At more than 224 x 224, TF-slim's pooling keeps its 7 x 7.
+        {**ASSUMED, "head": "windows"},
         inferred,
         stream_of(stem[3]),
         shapes[f"{HEAD}/weights"][-1] if head else None,
         slots,
-        ignorable,
+        ignorable_among(tensors),
         complete=lambda model: {} if head else fresh_classifier(),
-        notes=others,
+        notes=notes,
+        outside=outside,
     )
 
 
-def select_scope(tensors: Tensors, scope: str | None, average: bool) -> tuple[Tensors, list[str]]:
-    """The tensors of one network, without its scope and averages; and a note on what else is."""
-    names = [name.removesuffix(_AVERAGE) for name in tensors]
-    found = sorted({name.removesuffix(STEM) for name in names if name.endswith("/" + STEM)})
-    wanted = found if scope is None else [scope.strip("/") + "/"]
+def select_scope(
+    tensors: Tensors, scope: str | None, average: bool
+) -> tuple[Tensors, dict[str, str]]:
+    """The tensors of one network, by their names of today and without its scope; and the others.
+
+    Args:
+        tensors: of a TF1 checkpoint.
+        scope, average: as `read_s3dg`.
+
+    Returns:
+        The network's tensors, moving averages in place of weights where they are wanted or alone;
+        and what the file calls the tensors that are not of the network -> why.
+    """
+    known = {_name_of_today(name): name for name in tensors}
+    stems = [name.removesuffix(_AVERAGE) for name in known]
+    found = sorted({n.removesuffix(STEM) for n in stems if n == STEM or n.endswith("/" + STEM)})
+    wanted = found if scope is None else [scope.strip("/") + "/" if scope.strip("/") else ""]
     if len(wanted) != 1 or wanted[0] not in found:
-        scopes = ", ".join(name.rstrip("/") for name in found) or "none"
-        remedy = "Name one by --scope." if found else "Is it of this source?"
+        received = "the scopes " + ", ".join(name.rstrip("/") or "''" for name in found)
+        remedy = "Name one by --scope."
+        if not found:
+            received = f"{len(tensors)} tensors, such as {', '.join(list(tensors)[:2])}"
+            remedy = "Is it of this source?"
         raise InputError(
             f"A checkpoint of TF-slim holds one network, with a tensor SCOPE/{STEM}. Received: "
-            f"{tensors.path} with the scopes {scopes}. {remedy}"
+            f"{tensors.path} with {received}. {remedy}"
         )
+    prefix = wanted[0]
     chosen: dict[str, str] = {}
-    outside = 0
-    for name in tensors:
-        if not name.startswith(wanted[0]):
-            outside += 1
-            continue
-        short = name.removeprefix(wanted[0])
+    for name, in_file in known.items():
+        short = name.removeprefix(prefix)
+        # Without a scope, counters stand among the network's tensors.
+        counter = not prefix and not tensors.shapes[in_file] and "/" not in short
+        if name.startswith(prefix) and not counter:
+            chosen[short] = in_file
+    averages = [short for short in chosen if short.endswith(_AVERAGE)]
+    if average and not averages:
+        raise InputError(
+            f"--average takes moving averages of the weights. Received: {tensors.path}, which has "
+            "none. Leave it out."
+        )
+    for short in averages:
         plain = short.removesuffix(_AVERAGE)
-        if short == plain:
-            chosen.setdefault(plain, name)
-            if average and f"{name}{_AVERAGE}" in tensors:
-                chosen[plain], chosen[plain + "/replaced"] = f"{name}{_AVERAGE}", name
-        elif plain not in chosen and wanted[0] + plain not in tensors:
-            chosen[plain] = name
-        elif not average:
-            chosen[short] = name
-    notes = [f"{outside} tensors outside the scope {wanted[0].rstrip('/')}"] if outside else []
-    return tensors.renamed(chosen), notes
+        if plain in chosen and average:
+            chosen[plain + _REPLACED] = chosen[plain]
+        if plain not in chosen or average:
+            chosen[plain] = chosen.pop(short)
+    network = tensors.renamed(chosen)
+    reason = f"outside the scope {prefix.rstrip('/')}" if prefix else "counters"
+    return network, {name: reason for name in tensors.outside(network)}
+
+
+def _name_of_today(name: str) -> str:
+    """Variants' names as TF-slim's: 3-D layers that say so, and its misnomer in Mixed_5b."""
+    name = name.replace("Conv3d_", "Conv2d_")
+    return name.replace("Mixed_5b/Branch_2/Conv2d_0a_3x3", "Mixed_5b/Branch_2/Conv2d_0b_3x3")
 
 
 def width_of(shapes: Mapping[str, tuple[int, ...]]) -> float:
@@ -127,15 +161,22 @@ def width_of(shapes: Mapping[str, tuple[int, ...]]) -> float:
     )
 
 
-def ignorable(name: str) -> str | None:
-    """See `Reading.ignorable`."""
-    if name.endswith(_AVERAGE):
-        return "moving averages, which --average takes"
-    if name.endswith("/replaced"):
-        return "weights whose moving averages were taken"
-    if name.split("/")[-1] in _OPTIMIZER:
-        return "of the optimizer"
-    return None
+def ignorable_among(tensors: Tensors) -> Callable[[str], str | None]:
+    """`Reading.ignorable` for a network of these tensors."""
+
+    def ignorable(name: str) -> str | None:
+        variable, _, kind = name.rpartition("/")
+        if name.endswith(_AVERAGE):
+            return "moving averages, which --average takes"
+        if name.endswith(_REPLACED):
+            return "weights whose moving averages were taken"
+        if variable in tensors:  # a TF1 variable is no scope, but for what training keeps beside it
+            return "beside a variable, for training: of the optimizer or an average"
+        if variable.endswith("/BatchNorm") and kind.startswith("renorm_"):
+            return "of batch renormalisation, for training"
+        return None
+
+    return ignorable
 
 
 def name_of(place: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import pathlib
 import subprocess
@@ -18,6 +19,13 @@ from perfnet_tf.errors import InputError
 
 #: Older releases run code that a crafted file holds even with `weights_only` (CVE-2025-32434).
 _SAFE_TORCH = (2, 6)
+
+#: What a TF2 checkpoint puts behind a variable's path.
+TF2_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+
+#: Where training scripts put a state dict within what they save, and its moving averages.
+_STATE_KEYS = ("model", "state_dict", "model_state_dict", "net")
+_AVERAGE_KEYS = ("model_ema", "state_dict_ema", "ema_state_dict")
 
 #: Not imported: it is run.
 _H5_PROCESS = pathlib.Path(__file__).with_name("h5_process.py")
@@ -42,6 +50,7 @@ class Tensors(Mapping[str, np.ndarray]):
     Attributes:
         path: the file, for messages.
         shapes: name -> shape.
+        names_in_file: name -> what the file calls it, for messages.
     """
 
     def __init__(
@@ -49,9 +58,11 @@ class Tensors(Mapping[str, np.ndarray]):
         path: pathlib.Path,
         shapes: Mapping[str, tuple[int, ...]],
         read: Callable[[str], np.ndarray],
+        names_in_file: Mapping[str, str] | None = None,
     ) -> None:
         self.path = path
         self.shapes = dict(shapes)
+        self.names_in_file = dict(names_in_file or {name: name for name in shapes})
         self._read = read
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -61,7 +72,8 @@ class Tensors(Mapping[str, np.ndarray]):
             return np.asarray(self._read(name))
         except (OSError, ValueError, LookupError, RuntimeError, tf.errors.OpError) as error:
             raise InputError(
-                f"{self.path} is damaged at {name}: {str(error).splitlines()[0]} Fetch it again."
+                f"{self.path} is damaged at {self.names_in_file[name]}: "
+                f"{str(error).splitlines()[0]} Fetch it again."
             ) from error
 
     def __iter__(self) -> Iterator[str]:
@@ -73,7 +85,13 @@ class Tensors(Mapping[str, np.ndarray]):
     def renamed(self, names: Mapping[str, str]) -> Tensors:
         """The tensors that are values of `names`, under its keys."""
         shapes = {new: self.shapes[old] for new, old in names.items()}
-        return Tensors(self.path, shapes, lambda name: self._read(names[name]))
+        in_file = {new: self.names_in_file[old] for new, old in names.items()}
+        return Tensors(self.path, shapes, lambda name: self._read(names[name]), in_file)
+
+    def outside(self, inside: Tensors) -> list[str]:
+        """What the file calls those of these tensors that are not among `inside`."""
+        kept = set(inside.names_in_file.values())
+        return sorted(name for name in self.names_in_file.values() if name not in kept)
 
 
 def _existing(path: str | pathlib.Path) -> pathlib.Path:
@@ -105,10 +123,11 @@ def read_checkpoint(path: str | pathlib.Path) -> Tensors:
     types = reader.get_variable_to_dtype_map()
     numeric = {
         name: tuple(shape)
-        for name, shape in shapes.items()
+        for name, shape in sorted(shapes.items())
         if types[name].is_floating or types[name].is_integer
     }
-    return Tensors(prefix, numeric, reader.get_tensor)
+    names = {name: name.removesuffix(TF2_VALUE) for name in numeric}
+    return Tensors(prefix, numeric, reader.get_tensor, names)
 
 
 def _checkpoint_prefix(path: pathlib.Path) -> pathlib.Path:
@@ -133,15 +152,18 @@ def _checkpoint_prefix(path: pathlib.Path) -> pathlib.Path:
     return path
 
 
-def read_torch(path: str | pathlib.Path) -> Tensors:
+def read_torch(path: str | pathlib.Path, *, average: bool = False) -> Tensors:
     """A PyTorch state dict: `.pth`, by `torch.load(weights_only=True)`, or `.safetensors`.
 
-    A checkpoint of torchvision's training script (`{"model": ...}`) is taken for its model, and
-    the `module.` of data-parallel training is left out of the names.
+    A checkpoint of a training script (`{"model": ..., "epoch": ...}`) is taken for its model.
+
+    Args:
+        path: of the file.
+        average: whether to take the moving averages of the weights in such a checkpoint.
 
     Raises:
-        InputError: no such file, another format, a file that would run code, or a `.pth` without
-            torch.
+        InputError: no such file, another format, a file that would run code, a `.pth` without
+            torch, or no averages where they are asked for.
     """
     file = _existing(path)
     if file.suffix == ".safetensors":
@@ -160,15 +182,15 @@ def read_torch(path: str | pathlib.Path) -> Tensors:
             f"Received: torch {torch.__version__}. Upgrade it."
         )
     try:
-        content = torch.load(str(file), map_location="cpu", weights_only=True)
+        # torchvision's training script keeps its command line beside the model; it holds values.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(str(file), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises what pickle, zipfile and itself can think of
         raise InputError(
             f"A PyTorch state dict without code was expected. Received: {file} "
             f"({str(error).splitlines()[0]}). Save it by torch.save(model.state_dict(), FILE)."
         ) from error
-    for key in ("model", "state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
+    content = _state_dict(content, average, file)
     state = {
         str(name): value
         for name, value in (content.items() if isinstance(content, dict) else ())
@@ -179,13 +201,31 @@ def read_torch(path: str | pathlib.Path) -> Tensors:
             f"A PyTorch state dict was expected. Received: {file}, which holds "
             f"{type(content).__name__}. Save it by torch.save(model.state_dict(), FILE)."
         )
-    tensors = Tensors(
+    return Tensors(
         file,
         {name: tuple(value.shape) for name, value in state.items()},
         # float32 first: NumPy has no bfloat16 of torch's.
         lambda name: state[name].to(torch.float32).numpy(),
     )
-    return _without_module(tensors)
+
+
+def _state_dict(content: Any, average: bool, file: pathlib.Path) -> Any:
+    """The names and tensors within what a training script saved."""
+    keys = (*_STATE_KEYS, *_AVERAGE_KEYS)
+    while isinstance(content, dict):
+        inner = [key for key in keys if isinstance(content.get(key), dict)]
+        averages = [key for key in inner if key in _AVERAGE_KEYS]
+        if average and averages:
+            inner, average = averages, False
+        if not inner:
+            break
+        content = content[inner[0]]
+    if average:
+        raise InputError(
+            f"--average takes moving averages, {' or '.join(_AVERAGE_KEYS)} of a checkpoint. "
+            f"Received: {file}, which has none. Leave it out."
+        )
+    return content
 
 
 def read_safetensors(path: str | pathlib.Path) -> Tensors:
@@ -223,11 +263,7 @@ def read_safetensors(path: str | pathlib.Path) -> Tensors:
         RecursionError,
     ) as error:
         raise InputError(f"{file} is not a whole .safetensors file: {error}.") from error
-    return _without_module(Tensors(file, shapes, read))
-
-
-def _without_module(tensors: Tensors) -> Tensors:
-    return tensors.renamed({name.removeprefix("module."): name for name in tensors})
+    return Tensors(file, shapes, read)
 
 
 def read_keras_h5(path: str | pathlib.Path) -> Tensors:

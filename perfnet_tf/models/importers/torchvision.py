@@ -11,12 +11,13 @@ import numpy as np
 from perfnet_tf.errors import InputError
 from perfnet_tf.models.importers.reading import Reading, infer_width, stream_of
 from perfnet_tf.models.importers.s3d_layers import layers_of
-from perfnet_tf.models.importers.tensors import read_torch
+from perfnet_tf.models.importers.tensors import Tensors, read_torch
 from perfnet_tf.models.importers.transfer import Slot, fresh_classifier, unit_slots
 from perfnet_tf.models.layers import FeatureGating
 from perfnet_tf.models.s3d import S3D, STAGES
 
 _HEAD = "classifier.1"
+_STEM = "features.0.0.0.weight"
 #: The stages by torchvision's number: `features.N`.
 _STEM_STAGES = ("Conv2d_1a_7x7", "MaxPool_2a_3x3", "Conv2d_2b_1x1", "Conv2d_2c_3x3")
 _STAGE_NUMBERS = {name: i for i, name in enumerate((*_STEM_STAGES, *STAGES))}
@@ -37,17 +38,24 @@ _NORM = {
 def read_s3d(
     path: str | pathlib.Path, given: Mapping[str, Any], scope: str | None, average: bool
 ) -> Reading:
-    """A state dict of `torchvision.models.video.s3d`; `given`, `scope` and `average` do nothing.
+    """A state dict of `torchvision.models.video.s3d`, alone or within another module's.
+
+    Args:
+        path: see `read_torch`.
+        given: does nothing.
+        scope: of the network within the state dict, such as `model.module`; None if it holds one.
+        average: whether to take moving averages; see `read_torch`.
 
     Raises:
         InputError: not such a file.
     """
-    tensors = read_torch(path)
-    stem, temporal = "features.0.0.0.weight", "features.0.1.0.weight"
+    everything = read_torch(path, average=average)
+    tensors, outside = _select_module(everything, scope)
+    stem, temporal = _STEM, "features.0.1.0.weight"
     if len(tensors.shapes.get(stem, ())) != 5 or len(tensors.shapes.get(temporal, ())) != 5:
         raise InputError(
             f"A state dict of torchvision's s3d has {stem} and {temporal} with 5 axes. Received: "
-            f"{path} with {len(tensors)} tensors, such as {', '.join(list(tensors)[:2])}."
+            f"{path} with {len(everything)} tensors, such as {', '.join(list(everything)[:2])}."
         )
     widths = [
         (full, tensors.shapes[f"{name}.weight"][0])
@@ -101,7 +109,27 @@ def read_s3d(
         slots,
         lambda name: "counters" if name.endswith("num_batches_tracked") else None,
         complete=lambda model: {} if head else fresh_classifier(),
+        outside=outside,
     )
+
+
+def _select_module(tensors: Tensors, scope: str | None) -> tuple[Tensors, dict[str, str]]:
+    """The tensors of one network by its own names; and what the file calls the others -> why."""
+    found = sorted(
+        {n.removesuffix(_STEM) for n in tensors if n == _STEM or n.endswith("." + _STEM)}
+    )
+    wanted = found if scope is None else [scope.strip(".") + "." if scope.strip(".") else ""]
+    if found and (len(wanted) != 1 or wanted[0] not in found):
+        scopes = ", ".join(name.rstrip(".") or "''" for name in found)
+        raise InputError(
+            f"A state dict holds one network of torchvision's s3d, with a tensor SCOPE.{_STEM}. "
+            f"Received: {tensors.path} with the scopes {scopes}. Name one by --scope."
+        )
+    prefix = wanted[0] if found else ""
+    inside = {name.removeprefix(prefix): name for name in tensors if name.startswith(prefix)}
+    network = tensors.renamed(inside)
+    reason = f"outside the module {prefix.rstrip('.') or 's3d'}"
+    return network, {name: reason for name in tensors.outside(network)}
 
 
 def _channels_last(kernel: np.ndarray) -> np.ndarray:

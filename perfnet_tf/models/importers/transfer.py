@@ -101,13 +101,21 @@ def unit_slots(
     """
     slots = [Slot(f"{target}.kernel", unit.conv.kernel, (kernel,), convert)]
     if unit.norm is None:
-        return [*slots, Slot(f"{target}.bias", unit.conv.bias, (str(bias),))]
+        return [*slots, Slot(f"{target}.bias", unit.conv.bias, (str(bias),), as_vector)]
     names = ("gamma", "beta", "moving_mean", "moving_variance")
     for name in names:
         variable = getattr(unit.norm, name)
         if variable is not None:
-            slots.append(Slot(f"{target}.{name}", variable, (norm[name],)))
+            slots.append(Slot(f"{target}.{name}", variable, (norm[name],), as_vector))
     return slots
+
+
+def as_vector(tensor: np.ndarray) -> np.ndarray:
+    """`[channels]` of a tensor that keeps the axes it was averaged over: `[1, 1, 1, 1, channels]`.
+
+    TF-slim's batch norm of 5 axes did so before it was fused.
+    """
+    return tensor.reshape(-1) if set(tensor.shape[:-1]) == {1} else tensor
 
 
 def fresh_classifier() -> dict[str, str]:
@@ -157,10 +165,10 @@ def transfer(
         reason = ignorable(name)
         if reason is None:
             raise InputError(
-                f"The file does not fit {model.backbone}: it holds {name} "
+                f"The file does not fit {model.backbone}: it holds {tensors.names_in_file[name]} "
                 f"{list(tensors.shapes[name])}, for which the network has no place. {hint}"
             )
-        report.unused[name] = reason
+        report.unused[tensors.names_in_file[name]] = reason
     filled = {id(slot.variable) for slot in slots}
     lost = [v.name for v in model.variables if id(v) not in filled]
     if len(lost) != len(report.initial):
@@ -169,14 +177,14 @@ def transfer(
         value = np.asarray(slot.convert(*(tensors[name] for name in slot.sources)), np.float32)
         if not np.isfinite(value).all():
             raise InputError(
-                f"Weights are finite numbers. Received: NaN or infinity in {slot.sources[0]} of "
-                f"{tensors.path}."
+                f"Weights are finite numbers. Received: NaN or infinity in "
+                f"{tensors.names_in_file[slot.sources[0]]} of {tensors.path}."
             )
         slot.variable.assign(value)
         report.used.append(
             {
                 "target": slot.target,
-                "source": " ".join(slot.sources),
+                "source": " ".join(tensors.names_in_file[name] for name in slot.sources),
                 "shape": list(slot.variable.shape),
             }
         )
@@ -199,6 +207,6 @@ def _check_shape(slot: Slot, tensors: Tensors, model: VideoModel, hint: str) -> 
     if found != wanted:
         turned = "" if found == list(raw[0]) else f", here {found}"
         raise InputError(
-            f"The file does not fit {model.backbone}: {slot.sources[0]} is "
-            f"{list(raw[0])}{turned}, {slot.target} is {wanted}. {hint}"
+            f"The file does not fit {model.backbone}: {tensors.names_in_file[slot.sources[0]]} "
+            f"is {list(raw[0])}{turned}, {slot.target} is {wanted}. {hint}"
         )

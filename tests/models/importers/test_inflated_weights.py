@@ -128,6 +128,44 @@ def test_weights_without_a_top_make_a_flow_network_with_a_fresh_classifier(resne
     )
 
 
+def rename_the_head(path, name):
+    import h5py
+
+    with h5py.File(path, "a") as file:
+        names = [
+            name.encode() if layer == b"predictions" else layer
+            for layer in (
+                n.encode() if isinstance(n, str) else n for n in file.attrs["layer_names"]
+            )
+        ]
+        file.move("predictions", name)
+        file.attrs["layer_names"] = names
+
+
+@pytest.mark.slow
+def test_published_weights_whose_head_has_another_name_are_read(resnet, resnet_file, tmp_path):
+    path = tmp_path / "probs.h5"
+    path.write_bytes(resnet_file.read_bytes())
+    rename_the_head(path, "probs")
+    imported = import_model("imagenet_resnet50", path, options={"gating": "none"})
+    kernel = resnet.get_layer("predictions").kernel
+    np.testing.assert_array_equal(imported.model.classifier.kernel, kernel)
+
+
+@pytest.mark.slow
+def test_a_network_with_a_top_of_ones_own_is_read(resnet, image, tmp_path):
+    body = tf_keras.applications.ResNet50(weights=None, include_top=False, pooling="avg")
+    body.set_weights(resnet.get_weights()[:-2])
+    classifier = tf_keras.Sequential([body, tf_keras.layers.Dense(5, name="mine")])
+    classifier.build((None, *image.shape[1:]))
+    classifier.save(str(tmp_path / "mine.h5"))
+    imported = import_model("imagenet_resnet50", tmp_path / "mine.h5", options={"gating": "none"})
+    expected = classifier(as_keras_sees(image))
+    clip = still_clip(image, 24)
+    features = imported.model.endpoints(clip)["res5"][:, 12].numpy().mean(axis=(1, 2))
+    assert relative_error(imported.model.classifier(features), expected) < 1e-4
+
+
 def test_an_image_network_that_does_not_fit_is_refused(resnet, tmp_path):
     other = tf_keras.Sequential([tf_keras.layers.Dense(2, input_shape=(3,), name="dense")])
     other.save_weights(str(tmp_path / "other.h5"))
@@ -167,6 +205,7 @@ def test_s3d_g_sees_in_a_still_clip_what_inception_v1_sees(slim_layers, image, t
     tensors, expected = image_inception(slim_layers, image)
     head = "InceptionV1/Logits/Conv2d_0c_1x1"
     rng = np.random.default_rng(4)
+    tensors["global_step"] = np.int64(5)
     tensors[f"{head}/weights"] = rng.normal(size=(1, 1, 1024, 1001)).astype(np.float32)
     tensors[f"{head}/biases"] = rng.normal(size=1001).astype(np.float32)
     graph = tf.Graph()

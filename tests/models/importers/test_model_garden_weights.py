@@ -1,12 +1,16 @@
 """R3D50 against `ResNet3D` of TensorFlow's Model Garden, through its own checkpoints."""
 
+import pathlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
 
+from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.models.importers import import_model
+from perfnet_tf.models.importers.garden_training import Training, read_training
 from perfnet_tf.models.resnet3d import TEMPORAL_KERNELS
 
 CLASSES = 7
@@ -101,9 +105,42 @@ def test_logits_without_gating_equal_model_gardens_at_its_default_strides(tmp_pa
         tmp_path / "weights",
         options={"stem_temporal_strides": [2, 2], "batch_norm_epsilon": 1e-3},
     )
+    assert any("no tensor tells" in note for note in imported.report.notes)
     assert imported.config.model.backbone == "r3d50"
     assert imported.config.model.options["temporal_kernels"] == "caption"
     compare(theirs, imported)
+
+
+def write_params(folder, **changes):
+    """What Model Garden's trainer writes of its Kinetics recipe."""
+    from official.core import train_utils
+    from official.vision.configs import video_classification
+
+    recipe = video_classification.video_classification_kinetics400()
+    recipe.override(changes)
+    train_utils.serialize_config(recipe, str(folder))
+
+
+def test_the_trainers_configuration_tells_what_no_tensor_does(gated_file, tmp_path):
+    best = tmp_path / "best_ckpt"
+    best.mkdir()
+    for file in pathlib.Path(gated_file).parent.glob("ckpt*"):
+        (best / file.name).write_bytes(file.read_bytes())
+    write_params(tmp_path, task={"train_data": {"feature_shape": (32, 224, 192, 3)}})
+    imported = import_model("model_garden_r3d50", best)
+    model = imported.model
+    assert model.stem_temporal_strides == (2, 2)
+    assert (model.batch_norm_momentum, model.batch_norm_epsilon) == (0.9, 1e-5)
+    assert (model.input_scaling, model.dropout_rate) == ("unit", 0.2)
+    assert imported.config.clip == ClipConfig(32, 224, 192)
+    assert any("as in" in note and "params.yaml" in note for note in imported.report.notes)
+    chosen = import_model("model_garden_r3d50", best, options={"stem_temporal_strides": [2, 1]})
+    assert chosen.model.stem_temporal_strides == (2, 1)
+    (tmp_path / "params.yaml").write_text("prepare: {seed: 3}")  # another tool's
+    assert read_training(best / "ckpt-1") == Training()
+    (tmp_path / "params.yaml").write_text("!!python/object/apply:os.getcwd []")
+    with pytest.raises(InputError, match="params.yaml beside the checkpoint is not a config"):
+        import_model("model_garden_r3d50", best)
 
 
 @pytest.mark.slow

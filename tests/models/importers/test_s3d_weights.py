@@ -1,5 +1,6 @@
 """TF-slim's and torchvision's S3D, from files in their formats, against their layer tables."""
 
+import argparse
 import json
 
 import numpy as np
@@ -58,6 +59,16 @@ def slim_file(slim, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def slim_weights(slim_file):
+    return import_model("slim_s3dg", slim_file).model.get_weights()
+
+
+@pytest.fixture(scope="module")
+def torch_weights(torch_file):
+    return import_model("torchvision_s3d", torch_file).model.get_weights()
+
+
+@pytest.fixture(scope="module")
 def torch_network():
     return published_s3d.TorchvisionS3D()
 
@@ -78,10 +89,89 @@ def test_slims_s3dg_gives_its_logits(slim, slim_file):
     assert imported.config.model.width_multiplier == 0.25
     report = imported.report
     assert len(report.used) == len(imported.model.variables) == len(slim.tensors)
-    assert report.unused == {"Conv2d_1a_7x7/weights/Momentum": "of the optimizer"}
+    assert report.unused == {
+        "InceptionV1/Conv2d_1a_7x7/weights/Momentum": "beside a variable, for training: of the "
+        "optimizer or an average",
+        "global_step": "outside the scope InceptionV1",
+    }
     assert report.initial == {}
-    assert "1 tensors outside the scope InceptionV1" in report.notes
     assert any("fed to the network as [-1, 1]" in note for note in report.notes)
+
+
+def test_slims_pooling_weighs_a_wide_clip_as_published(slim, slim_file):
+    # 9 columns of the last map: more than the 7 of TF-slim's pooling.
+    imported = import_model("slim_s3dg", slim_file)
+    clip = np.random.default_rng(1).random((1, 9, 32, 288, 3)).astype(np.float32)
+    assert imported.model.endpoints(clip)["Mixed_5c"].shape[3] == 9
+    assert relative_error(imported.model(clip), slim.logits(np.float64(clip) * 2 - 1)) < 1e-4
+
+
+def beside(name, value, kinds):
+    return {f"{name}/{kind}": np.zeros_like(value) for kind in kinds}
+
+
+def keep_axes(tensors):
+    """Batch norm as TF-slim's was before it was fused."""
+    return {
+        name: value.reshape(1, 1, 1, 1, -1) if "/BatchNorm/" in name else value
+        for name, value in tensors.items()
+    }
+
+
+def trained_by_adam(tensors):
+    unit, head = "Conv2d_2b_1x1", "Logits/Conv2d_0c_1x1"
+    slots = {f"{unit}/BatchNorm/renorm_mean": np.zeros(16, np.float32)}
+    for name in (f"{unit}/weights", f"{unit}/BatchNorm/beta", f"{head}/biases"):
+        slots |= beside(name, tensors[name], ("Adam", "Adam_1", "ExponentialMovingAverage"))
+    mean = f"{unit}/BatchNorm/moving_mean"  # of zero_debias_moving_mean
+    slots |= beside(mean, tensors[mean], ("biased", "local_step"))
+    return {**tensors, **slots}
+
+
+def named_by_dimension(tensors):
+    return {name.replace("Conv2d_", "Conv3d_"): value for name, value in tensors.items()}
+
+
+def misnamed_as_inception(tensors):
+    place = "Mixed_5b/Branch_2/Conv2d_0"
+    return {name.replace(f"{place}b", f"{place}a"): value for name, value in tensors.items()}
+
+
+@pytest.mark.parametrize(
+    ("scope", "variants"),
+    [("RGB/InceptionV1/", (keep_axes, misnamed_as_inception)),
+     ("", (trained_by_adam, named_by_dimension))],
+)  # fmt: skip
+def test_checkpoints_as_trainings_wrote_them_give_the_same_weights(
+    slim, slim_weights, tmp_path, scope, variants
+):
+    varied = slim.tensors
+    for variant in variants:
+        varied = variant(varied)
+    tensors = {scope + name: value for name, value in varied.items()}
+    tensors |= {"global_step": np.int64(7), "beta1_power": np.float32(0.5)}
+    imported = import_model("slim_s3dg", write_tf1(tmp_path / "model.ckpt-7", tensors))
+    for ours, theirs in zip(imported.model.get_weights(), slim_weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    report = imported.report
+    assert {"global_step", "beta1_power"} <= set(report.unused)
+    seen = [name for variable in report.used for name in variable["source"].split()]
+    assert sorted([*seen, *report.unused]) == sorted(tensors)
+
+
+def test_one_of_two_networks_is_named_by_its_scope(slim, tmp_path):
+    flow = published_s3d.SlimS3DG(0.1, channels=2)
+    tensors = {f"RGB/InceptionV1/{name}": value for name, value in slim.tensors.items()}
+    tensors |= {f"Flow/InceptionV1/{name}": value for name, value in flow.tensors.items()}
+    path = write_tf1(tmp_path / "both", tensors)
+    with pytest.raises(InputError, match="scopes Flow/InceptionV1, RGB/InceptionV1. Name one by"):
+        import_model("slim_s3dg", path)
+    imported = import_model("slim_s3dg", path, scope="Flow/InceptionV1")
+    assert imported.config.stream == "flow"
+    assert len(imported.report.used) == len(flow.tensors)
+    assert imported.report.unused == {
+        name: "outside the scope Flow/InceptionV1" for name in tensors if name.startswith("RGB/")
+    }
 
 
 def test_slims_flow_network_without_gates_and_with_a_longer_first_kernel(tmp_path):
@@ -107,6 +197,8 @@ def test_moving_averages_are_taken_on_demand_and_where_nothing_else_is(tmp_path,
     }
     np.testing.assert_array_equal(kernels[False].kernel, plain[stem])
     np.testing.assert_array_equal(kernels[True].kernel, 2 * plain[stem])
+    with pytest.raises(InputError, match="--average .* which has none"):
+        import_model("slim_s3dg", write_tf1(tmp_path / "plain", plain), average=True)
     del both[stem]
     alone = import_model("slim_s3dg", write_tf1(tmp_path / "alone", both))
     kernel = alone.model.stages["Conv2d_2b_1x1"].conv.kernel
@@ -126,6 +218,32 @@ def test_torchvisions_s3d_gives_its_logits(torch_network, torch_file):
     assert set(report.unused.values()) == {"counters"}
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.backbone."])
+def test_a_network_within_modules_is_found(torch_network, torch_weights, tmp_path, prefix):
+    wrapped = {prefix + name: value for name, value in torch_network.tensors.items()}
+    wrapped["n_averaged"] = np.array(3, np.int64)
+    path = write_safetensors(tmp_path / "wrapped.safetensors", wrapped)
+    imported = import_model("torchvision_s3d", path)
+    for ours, theirs in zip(imported.model.get_weights(), torch_weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    report = imported.report
+    assert report.used[0]["source"] == f"{prefix}features.0.0.0.weight"
+    assert report.unused["n_averaged"] == f"outside the module {prefix.rstrip('.')}"
+
+
+def test_one_of_two_modules_is_named_by_its_scope(torch_network, tmp_path):
+    halves = {
+        f"{module}.{name}": value * np.array(factor, value.dtype)
+        for module, factor in (("student", 1), ("teacher", 2))
+        for name, value in torch_network.tensors.items()
+    }
+    path = write_safetensors(tmp_path / "both.safetensors", halves)
+    with pytest.raises(InputError, match="scopes student, teacher. Name one by --scope"):
+        import_model("torchvision_s3d", path)
+    classifier = import_model("torchvision_s3d", path, scope="teacher").model.classifier
+    np.testing.assert_array_equal(classifier.bias, 2 * torch_network.tensors["classifier.1.bias"])
+
+
 def test_torchvisions_windows_weigh_a_wide_clip_as_published(torch_network, torch_file):
     # 9 columns of the last map: more than the 7 of a window.
     imported = import_model("torchvision_s3d", torch_file)
@@ -136,14 +254,21 @@ def test_torchvisions_windows_weigh_a_wide_clip_as_published(torch_network, torc
     assert relative_error(imported.model(clip), expected) < 1e-4
 
 
-def test_a_state_dict_of_torch_is_read_without_running_code(torch_network, torch_file, tmp_path):
+def test_a_state_dict_of_torch_is_read_without_running_code(torch_network, torch_weights, tmp_path):
     torch = pytest.importorskip("torch", reason="torch is not installed: pip install '.[torch]'")
     state = {f"module.{k}": torch.from_numpy(v) for k, v in torch_network.tensors.items()}
-    torch.save({"model": state, "epoch": 3}, tmp_path / "s3d.pth")
-    imported = import_model("torchvision_s3d", tmp_path / "s3d.pth")
-    expected = import_model("torchvision_s3d", torch_file).model.get_weights()
-    for ours, theirs in zip(imported.model.get_weights(), expected, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    # As torchvision's training script saves, and another with averages.
+    command_line = argparse.Namespace(batch_size=24, output_dir=".")
+    saved = {"model": state, "optimizer": {"state": {}}, "epoch": 3, "args": command_line}
+    torch.save(saved, tmp_path / "s3d.pth")
+    doubled = {name: 2 * value for name, value in state.items()}
+    torch.save({"state_dict": state, "model_ema": doubled}, tmp_path / "averaged.pt")
+    for name, average in (("s3d.pth", False), ("averaged.pt", False), ("averaged.pt", True)):
+        imported = import_model("torchvision_s3d", tmp_path / name, average=average)
+        for ours, theirs in zip(imported.model.get_weights(), torch_weights, strict=True):
+            np.testing.assert_array_equal(ours, 2 * theirs if average else theirs)
+    with pytest.raises(InputError, match="--average .* which has none"):
+        import_model("torchvision_s3d", tmp_path / "s3d.pth", average=True)
 
     class Code:
         def __reduce__(self):
@@ -158,18 +283,25 @@ def test_torchs_own_s3d_gives_the_same_logits(tmp_path):
     torch = pytest.importorskip("torch", reason="torch is not installed: pip install '.[torch]'")
     video = pytest.importorskip("torchvision.models.video", exc_type=Exception)
     torch.manual_seed(0)
-    network = video.s3d(weights=None, num_classes=5).eval()
+    network = video.s3d(weights=None, num_classes=5, dropout=0.0)
     for module in network.modules():
         if isinstance(module, torch.nn.Conv3d):
             torch.nn.init.kaiming_normal_(module.weight)
+        elif isinstance(module, torch.nn.BatchNorm3d):
+            for parameter in (module.weight, module.running_var):
+                torch.nn.init.uniform_(parameter, 0.5, 1.5)
+            for parameter in (module.bias, module.running_mean):
+                torch.nn.init.uniform_(parameter, -0.3, 0.3)
     torch.save(network.state_dict(), tmp_path / "s3d.pth")
     model = import_model("torchvision_s3d", tmp_path / "s3d.pth").model
+    model.dropout.rate = 0.0
     clip = np.random.default_rng(0).random((1, 14, 224, 260, 3)).astype(np.float32)
     mean, deviation = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
     normalized = ((clip - mean) / deviation).astype(np.float32).transpose(0, 4, 1, 2, 3)
-    with torch.no_grad():
-        expected = network(torch.from_numpy(normalized)).numpy()
-    assert relative_error(model(clip), expected) < 1e-4
+    for training in (False, True):
+        with torch.no_grad():
+            expected = network.train(training)(torch.from_numpy(normalized)).numpy()
+        assert relative_error(model(clip, training=training), expected) < 1e-4
 
 
 @pytest.mark.parametrize(
@@ -189,7 +321,8 @@ def test_torchs_own_s3d_gives_the_same_logits(tmp_path):
         ),
         (
             {"gating": "none"},
-            r"it holds Conv2d_2c_3x3/self_gating/transformer_W/weights \[1, 1, 1, 48, 48\]",
+            r"it holds InceptionV1/Conv2d_2c_3x3/self_gating/transformer_W/weights "
+            r"\[1, 1, 1, 48, 48\]",
             '--option=gating="branch"',
         ),
         (
@@ -222,7 +355,7 @@ def test_a_tensor_of_another_network_is_refused_without_a_remedy(tmp_path, slim)
 def test_values_that_are_not_finite_are_refused(tmp_path, slim):
     tensors = {f"InceptionV1/{name}": value.copy() for name, value in slim.tensors.items()}
     tensors["InceptionV1/Logits/Conv2d_0c_1x1/biases"][0] = np.nan
-    with pytest.raises(InputError, match="NaN or infinity in Logits"):
+    with pytest.raises(InputError, match="NaN or infinity in InceptionV1/Logits"):
         import_model("slim_s3dg", write_tf1(tmp_path / "nan", tensors))
 
 
