@@ -200,9 +200,13 @@ def _callable_of(module: Any, handle: str) -> Callable[[tf.Tensor], Any]:
     if callable(module):
         function = module.__call__
         traced = [trace.structured_input_signature for trace in function.concrete_functions]
+        # Model Garden's video networks take {"image": clip}.
+        keys = {tuple(plain[0]) for plain, _ in traced if plain and isinstance(plain[0], Mapping)}
+        key = next((names[0] for names in sorted(keys) if len(names) == 1), None)
+        wrap = (lambda inputs: {key: inputs}) if key else (lambda inputs: inputs)
         if any("training" in named or bool in map(type, plain) for plain, named in traced):
-            return lambda inputs: module(inputs, training=False)
-        return module
+            return lambda inputs: module(wrap(inputs), training=False)
+        return lambda inputs: module(wrap(inputs))
     signatures = getattr(module, "signatures", {})
     for name in ("serving_default", "default"):
         if name in signatures:

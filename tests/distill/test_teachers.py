@@ -114,6 +114,20 @@ def test_a_signature_teaches_and_bytes_become_fractions(tmp_path):
     np.testing.assert_allclose(teacher.predict(clip), [[0, 0.2, 1]] * 2, rtol=1e-6)
 
 
+def test_a_network_that_takes_its_clip_by_name_teaches(tmp_path):
+    class Named(tf.Module):
+        @tf.function(
+            input_signature=[{"image": tf.TensorSpec([None, None, None, None, 3], name="image")}]
+        )
+        def __call__(self, inputs):
+            return tf.reduce_mean(inputs["image"], axis=[1, 2, 3])
+
+    tf.saved_model.save(Named(), str(tmp_path / "named"))
+    teacher = load_saved_teacher(tmp_path / "named", classes=["r", "g", "b"], stream="rgb")
+    clip = tf.constant(np.broadcast_to(np.float32([0, 0.2, 1]), (2, 1, 4, 5, 3)))
+    np.testing.assert_allclose(teacher.predict(clip), [[0, 0.2, 1]] * 2, rtol=1e-6)
+
+
 def test_other_names_must_be_as_many():
     teacher = Teacher(identity, "rgb", ("class_0", "class_1"))
     assert teacher.renamed(["run", "sit"]).classes == ("run", "sit")
