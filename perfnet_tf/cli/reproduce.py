@@ -19,7 +19,12 @@ from perfnet_tf.cli.experiment_flags import (
 from perfnet_tf.cli.view_flag import define_view_flag, windows_and_crops
 from perfnet_tf.config import DistillConfig, ExperimentConfig
 from perfnet_tf.errors import InputError, check_choice
-from perfnet_tf.reproduction.settings import REPRODUCTION_PRESETS, Settings, choose_settings
+from perfnet_tf.reproduction.settings import (
+    REPRODUCTION_PRESETS,
+    STUDENT_STARTS,
+    Settings,
+    choose_settings,
+)
 from perfnet_tf.reproduction.tables import KINDS, TABLE_NAMES, TABLES
 
 if TYPE_CHECKING:
@@ -65,7 +70,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         rows=tuple(arguments.rows),
         seeds=_numbers("seeds", arguments.seeds),
         initial=tuple(arguments.initial),
-        student_start=arguments.student_start,
+        student_start=_student_start(arguments),
         split=arguments.split,
         validation_fold=arguments.validation_fold if arguments.validation else None,
         every_row=arguments.backbone is not None,
@@ -189,6 +194,12 @@ def _weights(arguments: flags.FlagValues) -> dict[str, float]:
     return weights
 
 
+def _student_start(arguments: flags.FlagValues) -> str | None:
+    if arguments.student_start is None:
+        return STUDENT_STARTS[arguments.preset]
+    return None if arguments.student_start == "none" else arguments.student_start
+
+
 def _numbers(flag: str, words: list[str]) -> tuple[int, ...]:
     try:
         return tuple(int(word) for word in words)
@@ -259,7 +270,8 @@ flags.DEFINE_list(
 flags.DEFINE_string(
     "student_start",
     None,
-    "pose: students of the pose teacher start from its weights.",
+    "pose: students of the pose teacher start from its weights; none: like other networks. Without "
+    "it, pose for mini and none for paper.",
     flag_values=_FLAGS,
 )
 flags.DEFINE_list(

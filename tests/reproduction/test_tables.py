@@ -5,7 +5,7 @@ import pytest
 from perfnet_tf.config import DistillConfig, PoseRenderConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.reproduction.plan import partner_seed, plan_runs, row_runs, rows_by_backbone
-from perfnet_tf.reproduction.settings import choose_settings
+from perfnet_tf.reproduction.settings import REPRODUCTION_PRESETS, STUDENT_STARTS, choose_settings
 from perfnet_tf.reproduction.tables import NETWORKS, TABLE7, TABLES, networks_of
 
 
@@ -68,7 +68,9 @@ def test_tables_share_runs_and_teachers_come_first():
         )
     student = next(run for run in table4 if run.name == "s3d_g-student_separate-seed2")
     assert student.teachers == {"flow": "s3d_g-flow-seed2", "pose": "s3d_g-pose-seed2"}
-    assert student.config.train.seed == 2 and student.config.distill == DistillConfig("separate")
+    weights = {"flow": 0.2, "pose": 0.2}
+    assert student.config.train.seed == 2
+    assert student.config.distill == DistillConfig("separate", weights)
 
 
 def test_two_networks_of_one_stream_are_two_seeds():
@@ -125,3 +127,18 @@ def test_networks_are_listed_once_and_bad_names_refused():
         TABLES["table4"].selected(["student_flaw"])
     with pytest.raises(InputError, match="--seeds takes different"):
         planned("table4", (0, 0))
+
+
+def test_mini_students_weigh_each_term_alike_and_start_from_the_pose_teacher():
+    configs = {run.name: run.config for run in planned("table4")}
+    weights = {
+        student: dict(configs[f"s3d_g-{student}-seed0"].distill.teacher_weights)
+        for student in ("student_flow", "student_separate", "student_unified")
+    }
+    assert weights == {
+        "student_flow": {"flow": 0.2},
+        "student_separate": {"flow": 0.2, "pose": 0.2},
+        "student_unified": {"unified": 0.2},
+    }
+    assert STUDENT_STARTS == {"paper": None, "mini": "pose"}
+    assert set(STUDENT_STARTS) == set(REPRODUCTION_PRESETS)
