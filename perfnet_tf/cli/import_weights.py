@@ -13,8 +13,8 @@ from perfnet_tf.errors import InputError
 
 #: Source -> what --weights names. Kept here for --help, which does not import TensorFlow.
 _WEIGHTS = {
-    "model_garden_r3d50": "TF2 checkpoint of tf-models-official's ResNet3D-50 (a params.yaml of its "
-    "trainer beside it is read, too)",
+    "model_garden_r3d50": "TF2 checkpoint of tf-models-official's ResNet3D-50 (its trainer's "
+    "params.yaml beside it is read, too)",
     "torchvision_s3d": ".pth (needs torch) or .safetensors of torchvision's s3d",
     "slim_s3dg": "TF1 checkpoint of TF-slim's s3dg: also D3D's, RGB, flow and distilled",
     "imagenet_inception_v1": "TF1 checkpoint of TF-slim's inception_v1, inflated to S3D-G",

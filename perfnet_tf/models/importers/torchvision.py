@@ -55,7 +55,7 @@ def read_s3d(
     if len(tensors.shapes.get(stem, ())) != 5 or len(tensors.shapes.get(temporal, ())) != 5:
         raise InputError(
             f"A state dict of torchvision's s3d has {stem} and {temporal} with 5 axes. Received: "
-            f"{path} with {len(everything)} tensors, such as {', '.join(list(everything)[:2])}."
+            f"{path} with {len(everything)} tensors{_examples(everything)}."
         )
     widths = [
         (full, tensors.shapes[f"{name}.weight"][0])
@@ -111,6 +111,10 @@ def read_s3d(
         complete=lambda model: {} if head else fresh_classifier(),
         outside=outside,
     )
+
+
+def _examples(tensors: Tensors) -> str:
+    return f", such as {', '.join(list(tensors)[:2])}" if tensors else ""
 
 
 def _select_module(tensors: Tensors, scope: str | None) -> tuple[Tensors, dict[str, str]]:
