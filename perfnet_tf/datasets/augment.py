@@ -112,8 +112,30 @@ def frame_indices(num_stored: tf.Tensor, clip: ClipConfig, start: tf.Tensor) -> 
     return tf.minimum(indices, num_stored - 1)
 
 
+def crop_window(stored: tf.Tensor, clip: ClipConfig, view: ClipView) -> tf.Tensor:
+    """What `cut_streams` needs of each frame: the crop, or the whole of frames to be resized.
+
+    Args:
+        stored: int32 `[2]`, height and width of the frames.
+        clip: size of the crop.
+        view: where.
+
+    Returns:
+        int32 `[4]`: top, left, height and width.
+    """
+    resized, corner = _placed(stored, clip, view)
+    crop = tf.concat([corner, [clip.height, clip.width]], 0)
+    whole = tf.concat([[0, 0], stored], 0)
+    return tf.where(tf.reduce_all(resized == stored), crop, whole)
+
+
 def cut_streams(
-    sources: dict[str, tf.Tensor], clip: ClipConfig, view: ClipView, *, compiled: bool = False
+    sources: dict[str, tf.Tensor],
+    clip: ClipConfig,
+    view: ClipView,
+    *,
+    stored: tf.Tensor | None = None,
+    compiled: bool = False,
 ) -> dict[str, tf.Tensor]:
     """Resizes, crops, mirrors and colours everything that belongs to one clip.
 
@@ -127,6 +149,8 @@ def cut_streams(
             when the graph is made, but `rgb` or `flow` must be among them.
         clip: size of the crop.
         view: where.
+        stored: int32 `[2]`, height and width of the frames if all that is left of `rgb` is its
+            `crop_window`; None if it is whole.
         compiled: change colours by XLA, where `processor_compiles`.
 
     Returns:
@@ -134,16 +158,11 @@ def cut_streams(
         resized frame; keypoints and boxes are in fractions of the crop and not clipped to it, so
         that a limb that leaves the picture keeps its direction.
     """
-    frames = sources[features.RGB] if features.RGB in sources else sources[features.FLOW]
-    stored = tf.shape(frames)[1:3]  # height, width
+    if stored is None:
+        frames = sources[features.RGB] if features.RGB in sources else sources[features.FLOW]
+        stored = tf.shape(frames)[1:3]  # height, width
     crop_size = tf.constant([clip.height, clip.width])
-    resized = _resized_size(stored, clip)
-    corner = tf.stack(
-        [
-            _place(view.top, resized[0] - crop_size[0]),
-            _place(view.left, resized[1] - crop_size[1]),
-        ]
-    )
+    resized, corner = _placed(stored, clip, view)
     scale = tf.cast(resized, tf.float32) / tf.cast(stored, tf.float32)
     result = {}
     if features.RGB in sources:
@@ -178,8 +197,9 @@ def adjust_colors(rgb: tf.Tensor, brightness: tf.Tensor, contrast: tf.Tensor) ->
         uint8 of the same shape, rounded, clipped to 0..255.
     """
     # One mean for the clip: a mean a frame would make still things flicker. A sixteenth of the
-    # pixels gives it within a level, at a third of the time.
-    mean = tf.reduce_mean(tf.cast(rgb[:, ::4, ::4], tf.float32), axis=[0, 1, 2])
+    # pixels of 16 frames or more gives it within a level, at a fraction of the time.
+    stride = max((rgb.shape[0] or 0) // 16, 1)
+    mean = tf.reduce_mean(tf.cast(rgb[::stride, ::4, ::4], tf.float32), axis=[0, 1, 2])
     return _to_levels(tf.cast(rgb, tf.float32) * contrast + (mean * (1 - contrast) + brightness))
 
 
@@ -251,6 +271,16 @@ def _place(position: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(tf.cast(place, tf.int32), 0, last)
 
 
+def _placed(stored: tf.Tensor, clip: ClipConfig, view: ClipView) -> tuple[tf.Tensor, tf.Tensor]:
+    """Size of the resized frame, and the crop's corner in it: int32 [2] each, vertical first."""
+    resized = _resized_size(stored, clip)
+    corner = [
+        _place(view.top, resized[0] - clip.height),
+        _place(view.left, resized[1] - clip.width),
+    ]
+    return resized, tf.stack(corner)
+
+
 def _resized_size(stored: tf.Tensor, clip: ClipConfig) -> tf.Tensor:
     """Height and width of the resized frame, int32 [2], from those of the stored one."""
     sides = tf.cast(stored, tf.float32)
@@ -272,7 +302,8 @@ def _resize_and_crop(
     """
 
     def crop() -> tf.Tensor:
-        begin = tf.concat([[0], corner, [0]], 0)
+        # Of frames that are the crop already, nothing is left to cut off.
+        begin = tf.concat([[0], tf.minimum(corner, tf.shape(frames)[1:3] - crop_size), [0]], 0)
         return tf.slice(frames, begin, tf.concat([[-1], crop_size, [-1]], 0))
 
     def resize() -> tf.Tensor:

@@ -103,11 +103,13 @@ def build_dataset(
             indices=lambda num_frames: augment.frame_indices(num_frames, clip, cut.start),
             streams=streams,
             info=info,
+            window=lambda stored: augment.crop_window(stored, clip, cut),
         )
+        stored = example.pop(reader.STORED_SIZE, None)
         label = example.pop(features.LABEL)
         clip_id = example.pop(features.CLIP_ID)
         sources = _with_known_frames(example, clip.num_frames)
-        batch = augment.cut_streams(sources, clip, cut, compiled=compiled)
+        batch = augment.cut_streams(sources, clip, cut, stored=stored, compiled=compiled)
         batch[features.LABEL] = label
         if with_clip_ids:
             batch[features.CLIP_ID] = clip_id

@@ -80,6 +80,28 @@ def test_cropping_before_resizing_gives_what_resizing_everything_and_cropping_gi
     np.testing.assert_allclose(cut, whole[:, top : top + 11, left : left + 17], atol=1e-4)
 
 
+@pytest.mark.parametrize("height", [12, 19])
+def test_frames_that_were_cut_while_decoding_make_the_same_clip(height):
+    random = np.random.default_rng(5)
+    width = 2 * height - 3
+    sources = {
+        "rgb": tf.constant(random.integers(0, 256, (2, height, width, 3)), tf.uint8),
+        "keypoints": tf.constant(random.uniform(0, 1, (2, 1, 17, 3)), tf.float32),
+        "boxes": tf.constant(np.tile([0.1, 0.2, 0.4, 0.9], (2, 1, 1)), tf.float32),
+    }
+    clip = clip_of(2, 8, 10, short_side=12)  # of 12 it is a crop; 19 are resized
+    drawn = view(top=0.8, left=0.3, brightness=9.0, contrast=1.2, mirror=True)
+    stored = tf.constant([height, width])
+    top, left, rows, columns = augment.crop_window(stored, clip, drawn).numpy()
+    assert (rows, columns) == ((8, 10) if height == 12 else (height, width))
+    part = sources["rgb"][:, top : top + rows, left : left + columns]
+    expected = augment.cut_streams(sources, clip, drawn)
+    cut = augment.cut_streams({**sources, "rgb": part}, clip, drawn, stored=stored)
+    assert cut.keys() == expected.keys()
+    for key, value in cut.items():
+        np.testing.assert_array_equal(value, expected[key], err_msg=key)
+
+
 def test_flow_is_scaled_with_the_frame_each_axis_by_its_own_ratio():
     # 40x30 to 20x15: both halved; rounding makes 41 to 20 (dy) while 60 to 29 (dx).
     flow = np.ones((1, 41, 60, 2), np.float32) * [8.0, -4.0]

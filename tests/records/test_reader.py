@@ -151,3 +151,23 @@ def test_model_garden_reads_frames_and_label(serialized):
     # Its middle clip of a 7-frame video starts at frame 1; green rises by 30 a frame here.
     green = features["image"].numpy()[..., 1].mean(axis=(1, 2)) * 255
     np.testing.assert_allclose(green, [30, 60, 90, 120], atol=3)
+
+
+def test_a_window_of_frames_is_what_cutting_whole_frames_gives():
+    pixels = np.random.default_rng(6).integers(0, 256, (3, 20, 28, 3)).astype(np.uint8)
+    encoded = tf.stack([tf.io.encode_jpeg(frame) for frame in pixels])
+    window = tf.constant([3, 5, 11, 17])
+    whole = reader.decode_frames(encoded)
+    assert whole.shape == (3, 20, 28, 3)
+    part = reader.decode_frames(encoded, window)
+    np.testing.assert_array_equal(part, whole[:, 3:14, 5:22])
+    # Where their number is not known, they are decoded in a loop.
+    unknown = tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    np.testing.assert_array_equal(unknown(reader.decode_frames)(encoded), whole)
+    cut = unknown(lambda frames: reader.decode_frames(frames, window))
+    np.testing.assert_array_equal(cut(encoded), part)
+
+    odd = tf.concat([encoded, [tf.io.encode_jpeg(pixels[0].transpose(1, 0, 2))]], 0)
+    for part in (None, window):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            reader.decode_frames(odd, part)
