@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from perfnet_tf.models.hardware import trains_on_cpu
+
 
 def sums_lose_bits(frames: tf.Tensor) -> bool:
     """Whether the fused kernel would normalise these imprecisely: float32 on a CPU."""
-    strategy = tf.distribute.get_strategy()
-    on_cpu = not isinstance(strategy, tf.distribute.TPUStrategy) and not (
-        tf.config.list_logical_devices("GPU")
-    )
-    return on_cpu and frames.dtype == tf.float32
+    return frames.dtype == tf.float32 and trains_on_cpu()
 
 
 def moments(frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -12,6 +12,7 @@ import tf_keras
 from perfnet_tf.errors import InputError
 from perfnet_tf.models import PACKAGE
 from perfnet_tf.models.batch_norm import BatchNormOptions, VideoBatchNormalization
+from perfnet_tf.models.filter_gradient import conv2d
 from perfnet_tf.models.video_shapes import merged_frames, pad_symmetrically, sizes_of
 
 
@@ -113,7 +114,7 @@ class FactorizedConv3D(tf_keras.layers.Conv3D):
             inputs, padding = pad_symmetrically(inputs, self.kernel_size, 0.0), "VALID"
         if self.kernel_size[0] == 1 and self.strides[0] == 1:
             frames = tf.reshape(inputs, merged_frames(inputs))
-            outputs = tf.nn.conv2d(frames, tf.squeeze(kernel, 0), self.strides[1:], padding)
+            outputs = conv2d(frames, tf.squeeze(kernel, 0), self.strides[1:], padding)
             batch, num_frames = sizes_of(inputs)[:2]
             return tf.reshape(outputs, [batch, num_frames, *sizes_of(outputs)[1:]])
         if self.kernel_size[1:] == (1, 1):
@@ -122,7 +123,7 @@ class FactorizedConv3D(tf_keras.layers.Conv3D):
             batch, num_frames, height, width, channels = sizes_of(inputs)
             pixels = tf.reshape(inputs, [batch, num_frames, height * width, channels])
             strides = (self.strides[0], 1)
-            outputs = tf.nn.conv2d(pixels, tf.squeeze(kernel, 1), strides, padding)
+            outputs = conv2d(pixels, tf.squeeze(kernel, 1), strides, padding)
             return tf.reshape(outputs, [batch, sizes_of(outputs)[1], height, width, self.filters])
         return tf.nn.convolution(inputs, kernel, self.strides, padding, "NDHWC")
 

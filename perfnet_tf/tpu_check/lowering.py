@@ -12,6 +12,7 @@ from perfnet_tf import features
 from perfnet_tf.config import ClipConfig, ExperimentConfig
 from perfnet_tf.distill.distiller import Distiller
 from perfnet_tf.models.factory import build_from_config
+from perfnet_tf.models.hardware import traced_for_accelerator
 from perfnet_tf.records.prepare_config import PrepareConfig
 from perfnet_tf.training.precision import precision_policy
 from perfnet_tf.training.schedules import build_optimizer
@@ -103,8 +104,10 @@ def lower_step(distiller: Distiller, specs: dict[str, tf.TensorSpec]) -> Lowered
 
     function = tf.function(step, jit_compile=True, autograph=False)
     arguments = list(specs.values())
+    with traced_for_accelerator():
+        graph = function.get_concrete_function(*arguments).graph
     batch_bytes = sum(spec.shape.num_elements() * spec.dtype.size for spec in arguments)
-    host_ops = find_host_ops(function.get_concrete_function(*arguments).graph)
+    host_ops = find_host_ops(graph)
     if host_ops:
         return LoweredStep(b"", host_ops, batch_bytes)
     # Variables cannot be lowered for a device that is absent; the CPU's unoptimised HLO is the
