@@ -24,6 +24,12 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
     raise InputError(f"{name} must be one of {', '.join(choices)}. Received: {value!r}.{hint}")
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line; its type where it says nothing, as some libraries' do."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def is_utf8(path: str | os.PathLike[str]) -> bool:
     """Whether a path can be written as text: on Linux any bytes may name a file."""
     try:

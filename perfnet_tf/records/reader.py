@@ -10,7 +10,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from perfnet_tf import features
-from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.errors import InputError, check_choice, first_line
 from perfnet_tf.flow.encoding import decode_flow
 from perfnet_tf.records import schema
 from perfnet_tf.records.schema import ClipRecord, DatasetInfo, IndexEntry, SplitInfo
@@ -285,7 +285,7 @@ def decode_record(serialized: bytes, info: DatasetInfo) -> ClipRecord:
             truncated=bool(context[schema.TRUNCATED_KEY].int64_list.value[0]),
         )
     except (ValueError, IndexError, tf.errors.OpError) as error:
-        raise InputError(f"A record is damaged: {str(error).splitlines()[0]}") from error
+        raise InputError(f"A record is damaged: {first_line(error)}") from error
 
 
 def check_record(

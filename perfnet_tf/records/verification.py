@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import InputError, first_line
 from perfnet_tf.records import schema
 from perfnet_tf.records.reader import check_record, decode_record
 from perfnet_tf.records.schema import DatasetInfo, IndexEntry
@@ -141,7 +141,7 @@ class _Shard:
         try:
             self._read(entries, digest, info)
         except (OSError, tf.errors.OpError) as error:
-            self.problems.append(f"cannot be read: {str(error).splitlines()[0]}.")
+            self.problems.append(f"cannot be read: {first_line(error)}.")
 
     def _read(self, entries: Sequence[IndexEntry], digest: str | None, info: DatasetInfo) -> None:
         self.size = tf.io.gfile.stat(self._path).length

@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import InputError, first_line
 from perfnet_tf.records.prepare_config import PrepareConfig
 from perfnet_tf.records.schema import SourceClip
 from perfnet_tf.records.staging import (
@@ -85,7 +85,7 @@ def _write_record(path: pathlib.Path, serialized: bytes) -> tuple[int, str]:
             with tf.io.TFRecordWriter(str(partial)) as writer:
                 writer.write(serialized)
         except tf.errors.OpError as error:
-            raise OSError(errno.EIO, str(error).splitlines()[0]) from error
+            raise OSError(errno.EIO, first_line(error)) from error
         size = partial.stat().st_size
         if size != len(serialized) + FRAMING_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

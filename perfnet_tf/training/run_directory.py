@@ -25,7 +25,7 @@ from typing import Any
 import tensorflow as tf
 
 from perfnet_tf.config import ExperimentConfig
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import InputError, first_line
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.models.video_model import VideoModel
 from perfnet_tf.records.schema import check_class_names
@@ -90,8 +90,7 @@ def load_run(path: str | pathlib.Path, *, precision: str = "float32") -> Run:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"{folder / CONFIG_FILE} describes no network that can be built: "
-            f"{str(error).splitlines()[0]}"
+            f"{folder / CONFIG_FILE} describes no network that can be built: {first_line(error)}"
         ) from error
     checkpoint = tf.train.Checkpoint(model=model)
     try:
@@ -100,7 +99,7 @@ def load_run(path: str | pathlib.Path, *, precision: str = "float32") -> Run:
     except (AssertionError, ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
         raise InputError(
             f"The weights in {folder} are not those of the network in its {CONFIG_FILE}: "
-            f"{str(error).splitlines()[0]} Train or import it again."
+            f"{first_line(error)} Train or import it again."
         ) from error
     return Run(folder, config, classes, model, record)
 
