@@ -104,4 +104,5 @@ def _compiled(num_pairs: int, height: int, width: int, params: TVL1Params, initi
     def solve(first: tf.Tensor, second: tf.Tensor, *start: tf.Tensor) -> tf.Tensor:
         return solve_tvl1(first, second, start[0] if start else None, params)
 
-    return solve
+    # Called as a function of one shape: TensorFlow would warn of every fifth size that it retraces.
+    return solve.get_concrete_function()

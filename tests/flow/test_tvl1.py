@@ -1,12 +1,19 @@
 import dataclasses
+import importlib.util
+import json
+import subprocess
+import sys
 
 import cv2
 import flow_tvl1 as reference
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.flow.tvl1 import TVL1Params, compute_tvl1
+from perfnet_tf.flow.tvl1_solver import solve_tvl1
+from perfnet_tf.tpu_check.chips import CHIPS
 
 ONE_STEP = TVL1Params(nscales=1, warps=1, outer_iterations=1, epsilon=0)
 # Frames of this size share one compiled program across the tests below.
@@ -118,12 +125,42 @@ def test_any_size_gives_finite_flow(size):
     assert np.isfinite(flow).all()
 
 
+def test_videos_of_many_sizes_raise_no_warning(caplog):
+    params = TVL1Params(nscales=1, warps=1, outer_iterations=1, median_filtering=1)
+    for height in range(2, 9):
+        compute_tvl1(moving_right(size=(height, 5)), params)
+    assert "retracing" not in caplog.text
+
+
 def test_finite_input_gives_finite_flow():
     frames = moving_right(num_frames=4).astype(np.float32) / 255
     frames[1] = 0
     frames[2] *= 1e6
     frames[3] = 1e30
     assert np.isfinite(compute_tvl1(frames)).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chip", ["v3", "v5e"])
+def test_the_same_program_compiles_for_tpus(tmp_path, chip):
+    if not all(importlib.util.find_spec(name) for name in ("jax", "libtpu")):
+        pytest.skip("jax and libtpu are not installed")
+    image = tf.TensorSpec([4, 64, 80], tf.float32)  # larger frames take minutes to compile
+
+    @tf.function(jit_compile=True, autograph=False)
+    def solve(first, second):
+        return solve_tvl1(first, second, None, TVL1Params())
+
+    lower = solve.experimental_get_compiler_ir(image, image)
+    hlo, result = tmp_path / "flow.hlo", tmp_path / "result.json"
+    hlo.write_bytes(lower(stage="hlo_serialized", platform_name="CPU"))
+    worker = [sys.executable, "-m", "perfnet_tf.tpu_check.compile_worker"]
+    subprocess.run([*worker, str(hlo), CHIPS[chip].topology, str(result)], check=True)
+    found = json.loads(result.read_text())
+    assert found["error"] is None and not found["host_calls"] and not found["dynamic_shapes"]
+    assert found["arguments"] >= 2 * 4 * 64 * 80 * 4  # bytes of the frames
+    assert found["outputs"] >= 4 * 64 * 80 * 2 * 4  # and of the flow
+    assert found["temporaries"] < 2**28
 
 
 @pytest.mark.parametrize(
