@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_OUTPUT ?= demo_output
+# Processes that share the tests, a file each at a time: some 2 GB of memory each.
+TEST_WORKERS ?= 2
 
 .PHONY: help demo test test-slow check format lint types clean
 
@@ -22,7 +24,7 @@ demo: $(STAMP)
 	$(BIN)/perfnet demo --output=$(DEMO_OUTPUT)
 
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile
 
 test-slow: $(STAMP)
 	$(BIN)/pytest -m "slow or not slow"
