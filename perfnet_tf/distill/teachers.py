@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from perfnet_tf.config import ExperimentConfig, PoseRenderConfig
-from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.errors import InputError, check_choice, first_line
 from perfnet_tf.features import STREAMS
 
 
@@ -149,9 +149,7 @@ def load_saved_teacher(
     try:
         module = hub.load(str(handle))
     except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
-        raise InputError(
-            f"No run and no SavedModel at {handle}: {str(error).splitlines()[0]}"
-        ) from error
+        raise InputError(f"No run and no SavedModel at {handle}: {first_line(error)}") from error
     try:
         info = json.loads(_asset(module.info_file))
         experiment = ExperimentConfig.from_json(json.dumps(info["experiment"]))

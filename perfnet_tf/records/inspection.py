@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from perfnet_tf import features
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import InputError, first_line
 from perfnet_tf.records import schema
 from perfnet_tf.records.reader import check_record, parse_clip
 from perfnet_tf.records.schema import DatasetInfo, IndexEntry
@@ -60,7 +60,7 @@ class StoredClip:
             )
         except tf.errors.OpError as error:
             raise InputError(
-                f"The record of {self.entry.clip_id} is damaged: {str(error).splitlines()[0]} "
+                f"The record of {self.entry.clip_id} is damaged: {first_line(error)} "
                 "perfnet inspect --verify tells what else is."
             ) from error
         return {name: value.numpy() for name, value in parsed.items()}

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import InputError, first_line
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.saved_model.inference import InferenceModule
 from perfnet_tf.saved_model.info import INFO_FILE, LABELS_FILE, ModelInfo
@@ -151,5 +151,6 @@ def _read_assets(path: str | os.PathLike[str]) -> tuple[pathlib.Path, tuple[str,
 
 
 def _damaged(folder: pathlib.Path, error: Exception) -> InputError:
-    reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else repr(error)
-    return InputError(f"{folder} is damaged: {reason}. Copy it again, or export the run again.")
+    return InputError(
+        f"{folder} is damaged: {first_line(error)[:200]}. Copy it again, or export the run again."
+    )

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.distill.distiller import Distiller
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import InputError, first_line
 from perfnet_tf.training.run_directory import CHECKPOINTS_FOLDER
 from perfnet_tf.training.workers import Workers
 
@@ -42,6 +42,8 @@ class Checkpoints:
             dropout=_dropout_generators(distiller.student),
         )
         self._own_folder = workers.own_folder(self._folder)
+        if workers.is_chief:
+            self._mend_list()
         self._manager = tf.train.CheckpointManager(
             self._checkpoint, str(self._own_folder), max_to_keep=2, step_counter=self._step
         )
@@ -77,7 +79,7 @@ class Checkpoints:
             self._checkpoint.restore(latest).assert_existing_objects_matched()
         except (AssertionError, ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
             raise InputError(
-                f"The checkpoint {latest} cannot be read: {str(error).splitlines()[0]} "
+                f"The checkpoint {latest} cannot be read: {first_line(error)} "
                 f"Delete it, and its line in {self._folder / 'checkpoint'}, to go on from the one "
                 "before, or train into a new folder."
             ) from error
@@ -92,7 +94,8 @@ class Checkpoints:
     @property
     def latest(self) -> str | None:
         """The last checkpoint that is whole, or None."""
-        return tf.train.latest_checkpoint(str(self._folder))
+        whole = _whole(self._folder)
+        return str(self._folder / whole[-1]) if whole else None
 
     def save(self) -> None:
         """Saves now. All workers must, at the same step."""
@@ -107,14 +110,55 @@ class Checkpoints:
         """Removes all of them: a finished run needs its weights only."""
         shutil.rmtree(self._own_folder, ignore_errors=True)
 
+    def _mend_list(self) -> None:
+        """Makes TensorFlow's list of the checkpoints name those that are whole."""
+        whole = _whole(self._folder)
+        if whole != _listed(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            tf.compat.v1.train.update_checkpoint_state(
+                str(self._folder),
+                whole[-1] if whole else "",
+                all_model_checkpoint_paths=whole,
+                all_model_checkpoint_timestamps=[time.time()] * len(whole),
+            )
+
     def _sweep(self) -> None:
         """Removes what was being written when a process was killed, or a disk full."""
-        whole = {pathlib.PurePath(checkpoint).name for checkpoint in self._manager.checkpoints}
+        whole = _whole(self._own_folder)
         for path in self._own_folder.glob("ckpt-*"):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             elif path.name.partition(".")[0] not in whole:
                 path.unlink(missing_ok=True)
+
+
+def _whole(folder: pathlib.Path) -> list[str]:
+    """The checkpoints that were written to the end, the last one last.
+
+    TensorFlow lists them in one small file: where it is lost or damaged, they are not.
+    """
+    listed = _listed(folder)
+    names = [path.stem for path in folder.glob("ckpt-*.index") if path.stem[5:].isdecimal()]
+    whole = [name for name in names if name in listed or _has_index(folder / name)]
+    return sorted(whole, key=lambda name: int(name[5:]))
+
+
+def _listed(folder: pathlib.Path) -> list[str]:
+    try:
+        state = tf.train.get_checkpoint_state(str(folder))
+    except UnicodeDecodeError:
+        return []
+    paths = state.all_model_checkpoint_paths if state else ()
+    return [pathlib.PurePath(path).name for path in paths]
+
+
+def _has_index(prefix: pathlib.Path) -> bool:
+    """Whether the index, which is written last, can be read."""
+    try:
+        tf.train.load_checkpoint(str(prefix))
+    except (ValueError, RuntimeError, tf.errors.OpError):
+        return False
+    return True
 
 
 @contextlib.contextmanager

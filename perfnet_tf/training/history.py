@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import pathlib
 from collections.abc import Mapping
 
 import tensorflow as tf
 
+from perfnet_tf.errors import InputError
 from perfnet_tf.training.run_directory import HISTORY_FILE, TENSORBOARD_FOLDER
 
 
@@ -20,15 +22,31 @@ class History:
         Args:
             folder: of the run.
             epochs_done: rows of later epochs are dropped.
+
+        Raises:
+            InputError: what is there is no history.
         """
         self._path = folder / HISTORY_FILE
         self._tensorboard = tf.summary.create_file_writer(str(folder / TENSORBOARD_FOLDER))
         self.rows: list[dict[str, str]] = []
         if self._path.exists():
+            self.rows = [row for row in self._read() if int(row["epoch"]) <= epochs_done]
+
+    def _read(self) -> list[dict[str, str]]:
+        try:
             with open(self._path, newline="") as file:
-                self.rows = [
-                    row for row in csv.DictReader(file) if int(row["epoch"]) <= epochs_done
-                ]
+                rows = list(csv.DictReader(file))
+            if any(None in row or None in row.values() for row in rows):
+                raise ValueError("a line has not as many values as the first")
+            epochs = [int(row["epoch"]) for row in rows]
+            if any(after != before + 1 for before, after in itertools.pairwise(epochs)):
+                raise ValueError("its epochs do not follow each other")
+        except (ValueError, KeyError, csv.Error) as error:
+            raise InputError(
+                f"{self._path} is damaged: {error}. Bring it back, or delete it: the training goes "
+                "on without it, and the history then begins there."
+            ) from error
+        return rows
 
     def add(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
         """Writes the row of `epoch` (1 is the first), which ended with `step` steps done."""

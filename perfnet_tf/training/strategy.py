@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 from official.common import distribute_utils
 
-from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.errors import InputError, check_choice, first_line
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multiworker", "tpu")
 
@@ -77,7 +77,7 @@ def _tpu(address: str) -> tf.distribute.Strategy:
     try:
         return distribute_utils.get_distribution_strategy("tpu", tpu_address=address)
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
-        raise InputError(f"No TPU at {address!r}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"No TPU at {address!r}: {first_line(error)}") from error
 
 
 def _multiworker(workers: int) -> tf.distribute.Strategy:
@@ -90,9 +90,7 @@ def _multiworker(workers: int) -> tf.distribute.Strategy:
     try:
         return distribute_utils.get_distribution_strategy("multi_worker_mirrored")
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
-        raise InputError(
-            f"The workers of TF_CONFIG did not meet: {str(error).splitlines()[0]}"
-        ) from error
+        raise InputError(f"The workers of TF_CONFIG did not meet: {first_line(error)}") from error
 
 
 def _num_workers() -> int:

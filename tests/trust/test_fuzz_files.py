@@ -7,13 +7,15 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from mutations import generator, mutate_bytes, mutate_json_file
 from pose_graph import random_layers, write_graph
 from prepared_clips import write_tiny_dataset
 from tiny_network import build_tiny
 
-from perfnet_tf.config import ClipConfig, ExperimentConfig
+from perfnet_tf.config import ClipConfig, ExperimentConfig, TrainConfig
 from perfnet_tf.datasets.catalog import load_catalog
+from perfnet_tf.distill.distiller import Distiller
 from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation.fusion import ClipScores
 from perfnet_tf.models.importers import tensors
@@ -21,6 +23,11 @@ from perfnet_tf.pose.posenet import load_posenet
 from perfnet_tf.records import schema
 from perfnet_tf.saved_model.info import ModelInfo
 from perfnet_tf.training import run_directory
+from perfnet_tf.training.checkpoints import Checkpoints
+from perfnet_tf.training.history import History
+from perfnet_tf.training.schedules import build_optimizer
+from perfnet_tf.training.strategy import make_strategy
+from perfnet_tf.training.workers import Workers
 
 FAST_AND_FULL = [40, pytest.param(1000, marks=pytest.mark.slow)]
 
@@ -183,6 +190,49 @@ def test_checkpoints(run, count):
                     for variable, value in zip(loaded.variables, expected, strict=True):
                         np.testing.assert_array_equal(variable.numpy(), value)
         tally.check(path.name, 0.1)
+
+
+@pytest.mark.parametrize("count", [50, pytest.param(1000, marks=pytest.mark.slow)])
+def test_what_an_interrupted_training_goes_on_from(tmp_path, count):
+    """It goes on from the last checkpoint whose numbers are whole, or refuses; none is lost."""
+    config = ExperimentConfig(clip=ClipConfig(4, 32, 32), train=TrainConfig(epochs=2, batch_size=4))
+    model = build_tiny(config.model, 3)
+    distiller = Distiller(model, {}, "separate", None, classes=("a", "b", "c"))
+    distiller.compile(build_optimizer(config.train, 12))
+    distiller.optimizer.build(model.trainable_variables)
+    workers = Workers(make_strategy())
+    checkpoints = Checkpoints(tmp_path / "run", distiller, workers)
+    for step in (3, 6):
+        distiller.optimizer.iterations.assign(step)
+        checkpoints.save()
+    History(tmp_path / "run", epochs_done=0).add(1, 3, {"loss": 0.5})
+    expected = [variable.numpy() for variable in model.variables]
+    folder = tmp_path / "run" / "checkpoints"
+    files = [*sorted(folder.iterdir()), tmp_path / "run" / "history.csv"]
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    random = generator(count)
+    tally = Tally(count)
+    for number in range(count):
+        path = files[number % len(files)]
+        with restored(path):
+            path.write_bytes(mutate_bytes(path.read_bytes(), random))
+            if number % 7 == 0:
+                path.unlink()
+            with tally.trial():
+                for variable in model.variables:
+                    variable.assign(tf.zeros_like(variable))
+                History(tmp_path / "run", epochs_done=2)
+                found = Checkpoints(tmp_path / "run", distiller, workers)
+                found.restore()
+                assert found.step == (3 if path.name == "ckpt-6.index" and not path.exists() else 6)
+                for variable, value in zip(model.variables, expected, strict=True):
+                    np.testing.assert_array_equal(variable.numpy(), value)
+            lost = whole.keys() - {path.name for path in folder.iterdir()}
+            # Of a checkpoint whose index is lost the numbers go, too: it may be half written.
+            assert lost <= {path.name, path.name.replace("index", "data-00000-of-00001")}
+        for name in whole:  # the list was mended, too
+            (folder / name).write_bytes(whole[name])
+    tally.check("checkpoints", 0.2)
 
 
 @pytest.mark.parametrize("count", FAST_AND_FULL)

@@ -8,10 +8,12 @@ from typing import Any
 
 import yaml
 
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import InputError, first_line
 
 #: The trainer's configuration, in the folder of the training.
 PARAMS_FILE = "params.yaml"
+#: Raised where a file holds something else than is looked for, or holds it too deep.
+_OTHER_CONTENT = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,10 @@ def read_training(checkpoint: pathlib.Path) -> Training:
         }
         shape = data.get("feature_shape")
         clip = "x".join(str(int(size)) for size in shape[:3]) if shape else None
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (OSError, yaml.YAMLError, *_OTHER_CONTENT) as error:
         raise InputError(
             f"{file} beside the checkpoint is not a configuration of Model Garden's ResNet3D "
-            f"({type(error).__name__}: {str(error).splitlines()[0]}). Move it away, and say by "
+            f"({type(error).__name__}: {first_line(error)}). Move it away, and say by "
             "--option what the training had."
         ) from error
     return Training(options, clip, file)

@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 import tensorflow as tf
 
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import InputError, first_line
 
 #: Older releases run code that a crafted file holds even with `weights_only` (CVE-2025-32434).
 _SAFE_TORCH = (2, 6)
@@ -73,7 +73,7 @@ class Tensors(Mapping[str, np.ndarray]):
         except (OSError, ValueError, LookupError, RuntimeError, tf.errors.OpError) as error:
             raise InputError(
                 f"{self.path} is damaged at {self.names_in_file[name]}: "
-                f"{str(error).splitlines()[0]} Fetch it again."
+                f"{first_line(error)} Fetch it again."
             ) from error
 
     def __iter__(self) -> Iterator[str]:
@@ -118,7 +118,7 @@ def read_checkpoint(path: str | pathlib.Path) -> Tensors:
     except (ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
         raise InputError(
             f"A TensorFlow checkpoint was expected, such as model.ckpt beside model.ckpt.index. "
-            f"Received: {path} ({str(error).splitlines()[0]})."
+            f"Received: {path} ({first_line(error)})."
         ) from error
     types = reader.get_variable_to_dtype_map()
     numeric = {
@@ -188,7 +188,7 @@ def read_torch(path: str | pathlib.Path, *, average: bool = False) -> Tensors:
     except Exception as error:  # torch raises what pickle, zipfile and itself can think of
         raise InputError(
             f"A PyTorch state dict without code was expected. Received: {file} "
-            f"({str(error).splitlines()[0]}). Save it by torch.save(model.state_dict(), FILE)."
+            f"({first_line(error)}). Save it by torch.save(model.state_dict(), FILE)."
         ) from error
     content = _state_dict(content, average, file)
     state = {
