@@ -29,6 +29,7 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from perfnet_tf import InputError, features
+from perfnet_tf.reproduction.markdown import escape
 from perfnet_tf.saved_model.info import INFO_FILE, LABELS_FILE, PAPER, ModelInfo
 
 _MODEL = flags.DEFINE_string("model", None, "SavedModel of perfnet export.", required=True)
@@ -184,7 +185,7 @@ def write_card(info: ModelInfo, labels: Sequence[str], *, handle: str, title: st
         input=INPUTS[experiment.stream],
         drawing=DRAWING if experiment.stream == features.POSE else "",
         num_classes=len(labels),
-        labels=", ".join(labels),
+        labels=", ".join(map(escape, labels)),
         clip=f"{clip.num_frames} frames (every {_ordinal(clip.frame_stride)}) of "
         f"{clip.height}x{clip.width}",
         rate=f"{info.dataset['fps']:g} frames a second"

@@ -21,6 +21,7 @@ import tf_keras
 from perfnet_tf.config import ClipConfig, DistillConfig, ExperimentConfig, ModelConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.models.factory import build_from_config
+from perfnet_tf.saved_model.info import INFO_FILE, ModelInfo
 from perfnet_tf.training.run_directory import save_run
 
 SCRIPTS = pathlib.Path(__file__).parents[2] / "export"
@@ -148,6 +149,13 @@ def test_tarball_loads_from_a_web_server(release, script, tmp_path, monkeypatch)
         server.server_close()
     with np.load(release[0] / "model" / "assets.extra" / "golden.npz") as golden:
         np.testing.assert_allclose(model(golden["frames"]), golden["logits"], atol=1e-6)
+
+
+def test_names_of_classes_are_shown_as_they_are(release, script):
+    info = ModelInfo.from_json((release[0] / "model" / "assets" / INFO_FILE).read_text())
+    labels = ["<img src=x onerror=y>", "brush_hair", "[a](b)"]
+    card = script.write_card(info, labels, handle="me/p/tensorFlow2/v", title="T")
+    assert r"\<img src=x onerror=y\>, brush\_hair, \[a\](b)" in card
 
 
 def test_a_model_without_metrics_says_so(release, script):
