@@ -27,8 +27,8 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     were cut at --max_seconds, and what was read of them is in the records. Clips that failed are
     tried again for as long as the preparation is unfinished.
 
-    Workers hold one clip each: at most 4 GiB of frames (longer clips are cut there), from frames of
-    at most 16384 pixels a side and 67 megapixels.
+    Workers hold one clip each: at most 4 GiB of frames that make 1.9 GiB of record (longer clips
+    are cut there), from frames of at most 16384 pixels a side and 67 megapixels.
 
     --dataset=synthetic generates its videos in --videos first if the folder does not exist.
     """
