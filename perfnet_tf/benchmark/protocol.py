@@ -65,9 +65,17 @@ def serve(run):
         wall, cpu = time.perf_counter(), time.process_time()
         run(clips[shape])
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        # Kibibytes on Linux, bytes on macOS.
-        say({"wall": wall, "cpu": cpu, "peak": peak * (1 if sys.platform == "darwin" else 1024)})
+        say({"wall": wall, "cpu": cpu, "peak": peak_memory()})
+
+
+def peak_memory():
+    """Bytes that this process held at most."""
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # On Linux getrusage counts what the parent held when it started this process, too.
+    with open("/proc/self/status") as status:
+        line = next(line for line in status if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
 
 
 def say(message):

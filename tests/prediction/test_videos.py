@@ -27,7 +27,13 @@ def test_prediction_gives_the_logits_of_evaluation(tmp_path, num_frames):
     frames = read_video(tmp_path / "a.mp4", fps=12.5, short_side=40).frames
     stored = ClipRecord("a", 1, "class1", frames, np.arange(len(frames)) / 12.5, 12.5)
     data = write_dataset(
-        tmp_path / "data", {"test": [stored]}, num_classes=3, num_shards=1, pose=False, flow=False
+        tmp_path / "data",
+        {"test": [stored]},
+        num_classes=3,
+        num_shards=1,
+        pose=False,
+        flow=False,
+        fps=12.5,
     )
     tf_keras.utils.set_random_seed(0)
     config = ExperimentConfig(clip=ClipConfig(2, 8, 8), eval_clip=CLIP)

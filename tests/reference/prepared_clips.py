@@ -54,6 +54,7 @@ def write_dataset(
     num_shards: int = 2,
     pose: bool = True,
     flow: bool = True,
+    fps: float = 25.0,
 ) -> pathlib.Path:
     """A prepared dataset of these clips by split, as `perfnet prepare` would lay it out."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +95,7 @@ def write_dataset(
             name="tiny",
             classes=tuple(f"class{i}" for i in range(num_classes)),
             splits=splits,
-            fps=25.0,
+            fps=fps,
             short_side=48,
             pose="keypoints" if pose else None,
             max_people=MAX_PEOPLE,
