@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_OUTPUT ?= demo_output
-# Processes that share the tests, a file each at a time: some 2 GB of memory each.
+# Processes that share the tests, a file each at a time: up to 8 GB of memory each.
 TEST_WORKERS ?= 2
 
 .PHONY: help demo test test-slow check format lint types clean
