@@ -24,7 +24,7 @@ def _all_alike(config: ExperimentConfig) -> dict[str, ExperimentConfig]:
 
 def _mini() -> dict[str, ExperimentConfig]:
     base = PRESETS["mini"]
-    # The squared errors of logits are ten times the cross-entropy: at a weight of 1, the rate that
+    # The squared errors of logits are five times the cross-entropy: at a weight of 1, the rate that
     # suits it is too high for them. Held-out top-1 of a student by weights of 0.05, 0.2 and, at a
     # fifth of the rate, 1: 49, 58 and 35 %; started from the pose teacher, 67 % by 0.2.
     weights = dict.fromkeys((FLOW, POSE, "unified"), 0.2)
