@@ -12,7 +12,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -177,6 +177,12 @@ class DistillConfig:
         check_choice("loss", self.loss, ("separate", "unified"))
         _check_not_negative(**{f"teacher_weights[{k}]": v for k, v in self.teacher_weights.items()})
 
+    def of(self, loss: str, teachers: Iterable[str]) -> DistillConfig:
+        """These weights for another loss and its teachers: of the terms that it has, no others."""
+        terms = ("unified",) if loss == "unified" else tuple(teachers)
+        kept = {name: weight for name, weight in self.teacher_weights.items() if name in terms}
+        return DistillConfig(loss, kept)
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -255,7 +261,8 @@ class ExperimentConfig:
         stream: what the network sees: `rgb`, `flow` or `pose`.
         clip: training clips.
         eval_clip: evaluation clips (one central crop); None takes `clip`.
-        model, pose_render, distill, train: see their classes. `distill` is None without teachers.
+        model, pose_render, distill, train: see their classes. `distill` says how teachers teach; a
+            run without any has None there.
     """
 
     stream: str = "rgb"

@@ -183,7 +183,7 @@ def list_entries(config: BenchmarkConfig, folder: pathlib.Path) -> list[Entry]:
                 peer=True, network="model_garden", weights=weights,
             )  # fmt: skip
     elif config.backbone == "s3d_g" and config.peers and config.torch_python is not None:
-        weights, source, same = str(folder / "s3d.pth"), "torchvision_s3d", "s3d"
+        weights, source, same = str(folder / "s3d.safetensors"), "torchvision_s3d", "s3d"
         file = pathlib.Path(__file__).with_name("torch_contender.py")
         torch = [config.torch_python, str(file)]
         for precision in config.precisions:

@@ -54,6 +54,24 @@ def trained_looking(name, shape, rng):
     return np.asarray(value, np.float32)
 
 
+def write_safetensors(path, tensors):
+    """Writes float32 arrays by name as a `.safetensors` file, which is read without torch."""
+    table, position = {}, 0
+    for name, value in tensors.items():
+        end = position + value.nbytes
+        table[name] = {
+            "dtype": "F32",
+            "shape": list(value.shape),
+            "data_offsets": [position, end],
+        }
+        position = end
+    header = json.dumps(table).encode()
+    with open(path, "wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        for value in tensors.values():
+            file.write(np.asarray(value, "<f4").tobytes())
+
+
 def serve(run):
     """Answers until the end of input; `run(clip)` takes what `example_clip` gives."""
     say({"ready": True})

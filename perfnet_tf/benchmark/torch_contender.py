@@ -3,8 +3,9 @@
     python torch_contender.py '{"precision": "float32", "channels_last": false, ...}'
 
 The specification: `precision` (float32, or bfloat16 by autocast), `channels_last`, `shape` of the
-clip whose logits are written to the file `logits`, `weights` (a state dict: written if there is
-none, else read), `threads` (0: torch's own choice), `num_classes`.
+clip whose logits are written to the file `logits`, `weights` (a `.safetensors` file, written if
+there is none: the weights are the same each time), `threads` (0: torch's own choice),
+`num_classes`.
 """
 
 from __future__ import annotations
@@ -30,14 +31,11 @@ def main(spec):
     """Builds the network as `spec` says, then answers."""
     if spec["threads"]:
         torch.set_num_threads(spec["threads"])
-    torch.manual_seed(0)
     model = s3d(weights=None, num_classes=spec["num_classes"]).eval()
-    weights = pathlib.Path(spec["weights"])
-    if weights.exists():
-        model.load_state_dict(torch.load(weights, weights_only=True))
-    else:
-        look_trained(model)
-        torch.save(model.state_dict(), weights)
+    look_trained(model)
+    if not pathlib.Path(spec["weights"]).exists():
+        floats = {n: t.numpy() for n, t in model.state_dict().items() if t.is_floating_point()}
+        protocol.write_safetensors(spec["weights"], floats)
     layout = torch.channels_last_3d if spec["channels_last"] else torch.contiguous_format
     model = model.to(memory_format=layout)
     mean = torch.tensor(MEAN)[None, :, None, None, None]

@@ -30,8 +30,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     """
     sources = _pairs("teachers", arguments.teachers)
     teachers = _named(sources, _pairs("teacher_labels", arguments.teacher_labels))
-    config = apply_flags(arguments, preset_of(arguments) or ExperimentConfig())
-    config = config.replace(distill=DistillConfig(arguments.loss, _weights(arguments, sources)))
+    config = experiment_of(arguments)
     from perfnet_tf.training.run_directory import is_run
 
     for source in teachers.values():
@@ -72,6 +71,17 @@ def _pairs(flag: str, words: list[str]) -> dict[str, str]:
     if len(result) < len(pairs):
         raise InputError(f"--{flag} names something twice. Received: {','.join(words)}.")
     return result
+
+
+def experiment_of(arguments: flags.FlagValues) -> ExperimentConfig:
+    """What the flags ask for; teachers weigh what is given, or else what the preset says."""
+    preset = preset_of(arguments) or ExperimentConfig()
+    teachers = _pairs("teachers", arguments.teachers)
+    if arguments.teacher_weight:
+        distill = DistillConfig(arguments.loss, _weights(arguments, teachers))
+    else:
+        distill = (preset.distill or DistillConfig()).of(arguments.loss, teachers)
+    return apply_flags(arguments, preset).replace(distill=distill)
 
 
 def _weights(arguments: flags.FlagValues, teachers: dict[str, str]) -> dict[str, float]:
@@ -116,7 +126,8 @@ flags.DEFINE_string(
 flags.DEFINE_list(
     "teacher_weight",
     [],
-    "Weight of the squared errors: one number, or NAME=NUMBER for each teacher; else 1.",
+    "Weight of the squared errors: one number, or NAME=NUMBER for each teacher; without it, the "
+    "preset's, or 1.",
     flag_values=COMMAND.flags,
 )
 flags.DEFINE_string(

@@ -17,11 +17,11 @@ import numpy as np
 from perfnet_tf import features
 from perfnet_tf.config import ExperimentConfig
 from perfnet_tf.demo.stages import (
-    EXPERIMENT,
     EXPORTED,
     FUSIONS,
     LOSSES,
     PREDICTED,
+    STUDENT_START,
     DemoConfig,
     DemoFolder,
     Journal,
@@ -35,6 +35,7 @@ from perfnet_tf.evaluation.report import (
     stack_frames,
     write_report,
 )
+from perfnet_tf.presets import PRESETS
 from perfnet_tf.records.inspection import open_clip
 from perfnet_tf.records.inspection_picture import choose_max_speed, draw_streams
 from perfnet_tf.records.schema import read_dataset_info
@@ -203,7 +204,8 @@ def _settings(folder: DemoFolder, config: DemoConfig) -> dict[str, str]:
         f"{train.peak_learning_rate:g}, weight decay {model.weight_decay:g}, dropout "
         f"{model.dropout_rate:g}",
         "mirroring": "on" if train.mirror else "off: the classes tell left from right",
-        "distillation": "mean squared error of the logits, weight 1 for each term",
+        "distillation": f"mean squared error of the logits, weight {_weight(experiment):g} for "
+        f"each term; the students start from the {STUDENT_START} network's weights",
         "pose": f"{info.pose}, drawn as {experiment.pose_render.num_colors}-colour "
         f"{experiment.pose_render.marker}s on the frame",
         "flow": f"{info.flow}, clipped at {info.flow_bound:g} pixels a frame",
@@ -214,6 +216,12 @@ def _settings(folder: DemoFolder, config: DemoConfig) -> dict[str, str]:
         if not _gpus()
         else f"{len(_gpus())} GPU",
     }
+
+
+def _weight(experiment: ExperimentConfig) -> float:
+    """Of each of the student's terms, which weigh alike."""
+    assert experiment.distill is not None
+    return max(experiment.distill.teacher_weights.values(), default=1.0)
 
 
 def _gpus() -> list[Any]:
@@ -230,7 +238,7 @@ def list_commands(folder: DemoFolder, config: DemoConfig) -> list[tuple[str, str
         return shlex.join(["perfnet", *words])
 
     def training(run: str, experiment: ExperimentConfig, *words: str) -> tuple[str, ...]:
-        preset = EXPERIMENT.train
+        preset = PRESETS["demo"].train
         changed = {
             "epochs": experiment.train.epochs != preset.epochs,
             "seed": experiment.train.seed != preset.seed,
@@ -273,7 +281,12 @@ def list_commands(folder: DemoFolder, config: DemoConfig) -> list[tuple[str, str
     for loss in LOSSES:
         experiment = config.training(features.RGB, loss)
         words = training(
-            f"student_{loss}", experiment, "distill", f"--teachers={teachers}", f"--loss={loss}"
+            f"student_{loss}",
+            experiment,
+            "distill",
+            f"--teachers={teachers}",
+            f"--loss={loss}",
+            f"--from={folder.run(STUDENT_START)}",
         )
         commands.append((f"The student, {loss} loss:", command(*words)))
     student = folder.evaluation(EXPORTED)

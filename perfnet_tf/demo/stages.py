@@ -26,45 +26,31 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from tqdm import tqdm
 
 from perfnet_tf import features
-from perfnet_tf.config import (
-    ClipConfig,
-    DistillConfig,
-    ExperimentConfig,
-    ModelConfig,
-    TrainConfig,
-)
+from perfnet_tf.config import DistillConfig, ExperimentConfig
 from perfnet_tf.datasets.catalog import load_catalog
 from perfnet_tf.datasets.synthetic import SyntheticConfig, generate_synthetic_dataset
 from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation.fusion import ClipScores, fuse
 from perfnet_tf.evaluation.metrics import accuracy_summary
 from perfnet_tf.evaluation.protocol import evaluate_runs
+from perfnet_tf.presets import PRESETS
 from perfnet_tf.records.build import build_records
 from perfnet_tf.records.prepare_config import PrepareConfig
 from perfnet_tf.saved_model import export_saved_model
 from perfnet_tf.training.run_directory import load_run
 from perfnet_tf.training.trainer import train
 
-#: Ours: a network that two CPU cores train in two minutes, on classes that tell left from right.
-EXPERIMENT = ExperimentConfig(
-    clip=ClipConfig(16, 64, 72),
-    model=ModelConfig(
-        "s3d_g",
-        width_multiplier=0.25,
-        dropout_rate=0.2,
-        options={"batch_norm_momentum": 0.9},
-    ),
-    train=TrainConfig(epochs=24, batch_size=8, learning_rate=0.01, mirror=False),
-)
 LOSSES = ("separate", "unified")
 #: Streams of the teachers, in the order of the report.
 TEACHERS = (features.FLOW, features.POSE)
+#: The network whose weights both students start from: it has seen RGB frames, with poses on them.
+STUDENT_START = features.POSE
 #: Late fusions: PERF-Net Table 3's, of networks that each see a stream of their own.
 FUSIONS = (
     (features.RGB, features.FLOW),
@@ -93,7 +79,7 @@ class DemoConfig:
     epochs: int | None = None
     seed: int = 0
     pose_weights: str | None = None
-    experiment: ExperimentConfig = field(default_factory=lambda: EXPERIMENT)
+    experiment: ExperimentConfig = PRESETS["demo"]
 
     @property
     def synthetic(self) -> SyntheticConfig:
@@ -123,8 +109,11 @@ class DemoConfig:
         return base.replace(
             stream=stream,
             train=dataclasses.replace(base.train, **changes),
-            distill=None if loss is None else DistillConfig(loss),
+            distill=None if loss is None else self._distillation(loss),
         )
+
+    def _distillation(self, loss: str) -> DistillConfig:
+        return (self.experiment.distill or DistillConfig()).of(loss, TEACHERS)
 
 
 @dataclass(frozen=True)
@@ -267,6 +256,7 @@ def _stages(
             folder.records,
             folder.run(f"student_{loss}"),
             teachers=teachers,
+            initial=folder.run(STUDENT_START),
             progress=progress,
         )
 

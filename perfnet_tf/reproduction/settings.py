@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from perfnet_tf.config import DistillConfig, ExperimentConfig
 from perfnet_tf.errors import InputError, check_choice
-from perfnet_tf.features import FLOW, POSE
+from perfnet_tf.features import POSE
 from perfnet_tf.presets import PRESETS
 from perfnet_tf.reproduction.tables import KINDS, R3D50_G, S3D_G, Network
 
@@ -16,22 +16,12 @@ Settings = Mapping[str, Mapping[str, ExperimentConfig]]
 
 
 def _all_alike(config: ExperimentConfig) -> dict[str, ExperimentConfig]:
-    return {
-        kind: config.replace(distill=DistillConfig() if kind == "student" else None)
-        for kind in KINDS
-    }
+    return dict.fromkeys(KINDS, config)
 
 
 def _mini() -> dict[str, ExperimentConfig]:
     base = PRESETS["mini"]
-    # The squared errors of logits are five times the cross-entropy: at a weight of 1, the rate that
-    # suits it is too high for them. Held-out top-1 of a student by weights of 0.05, 0.2 and, at a
-    # fifth of the rate, 1: 49, 58 and 35 %; started from the pose teacher, 67 % by 0.2.
-    weights = dict.fromkeys((FLOW, POSE, "unified"), 0.2)
-    student = base.replace(
-        distill=DistillConfig(teacher_weights=weights),
-        train=dataclasses.replace(base.train, epochs=60),
-    )
+    student = base.replace(train=dataclasses.replace(base.train, epochs=60))
     return {**_all_alike(base), "student": student}
 
 
@@ -89,11 +79,7 @@ def network_config(
     config = kinds[network.kind]
     distill = None
     if network.teachers:
-        weights = (config.distill or DistillConfig()).teacher_weights
-        # The unified loss has one term, and a student of one teacher one of the separate terms.
-        terms = ("unified",) if network.loss == "unified" else network.teachers
-        kept = {name: weight for name, weight in weights.items() if name in terms}
-        distill = DistillConfig(network.loss, kept)
+        distill = (config.distill or DistillConfig()).of(network.loss, network.teachers)
     return config.replace(
         stream=network.stream,
         train=dataclasses.replace(config.train, seed=seed),

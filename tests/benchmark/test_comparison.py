@@ -11,11 +11,13 @@ from perfnet_tf.benchmark.comparison import (
     make_rows,
     run_benchmark,
 )
+from perfnet_tf.benchmark.protocol import write_safetensors
 from perfnet_tf.benchmark.scaling import Point, format_points, growth, plot_scaling
 from perfnet_tf.benchmark.turns import Turn
 from perfnet_tf.cli.main import main
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
+from perfnet_tf.models.importers.tensors import read_torch
 
 
 def test_peers_come_first_and_share_their_weights(tmp_path):
@@ -41,6 +43,20 @@ def test_s3d_with_gates_has_weights_of_its_own(tmp_path):
     assert set(others) == {"torchvision s3d", "perfnet s3d"}
     without = list_entries(BenchmarkConfig("s3d_g"), tmp_path)
     assert not any(entry.peer for entry in without)
+
+
+def test_what_torch_leaves_is_read_without_torch(tmp_path):
+    entries = list_entries(BenchmarkConfig("s3d_g", torch_python="/venv/python"), tmp_path)
+    specs = [json.loads(entry.command[-1]) for entry in entries]
+    files = {spec["weights"] for spec in specs if spec["weights"]}
+    assert files == {str(tmp_path / "s3d.safetensors")}
+    rng = np.random.default_rng(0)
+    written = {"conv": rng.normal(size=(2, 3, 5)).astype("f4"), "mean": np.float32([7])}
+    write_safetensors(*files, written)
+    read = read_torch(*files)
+    assert set(read.shapes) == set(written)
+    for name, value in written.items():
+        np.testing.assert_array_equal(read[name], value)
 
 
 def test_rows_compare_with_the_first_line_and_with_the_best_peer(tmp_path):

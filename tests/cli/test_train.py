@@ -102,6 +102,18 @@ def test_teachers_are_named_sources_and_one_weight_is_for_all(called):
     assert config.distill == DistillConfig("unified", {"unified": 2.0})
 
 
+def test_teachers_weigh_what_the_preset_says_unless_told_otherwise(called):
+    teachers = "--teachers=flow=runs/f,pose=runs/p"
+    config, _ = distill_of(called, teachers, "--preset=mini")
+    assert config.distill == DistillConfig("separate", {"flow": 0.2, "pose": 0.2})
+    config, _ = distill_of(called, teachers, "--preset=mini", "--loss=unified")
+    assert config.distill == DistillConfig("unified", {"unified": 0.2})
+    config, _ = distill_of(called, teachers, "--preset=mini", "--teacher_weight=3")
+    assert config.distill == DistillConfig("separate", {"flow": 3.0, "pose": 3.0})
+    config, _ = distill_of(called, teachers, "--preset=small")
+    assert config.distill == DistillConfig("separate")
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
