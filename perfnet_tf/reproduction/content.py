@@ -205,7 +205,7 @@ def settings(reproduction: Reproduction) -> dict[str, str]:
     if initial:
         shown["first weights"] = ", ".join(sorted(initial))
     if any(run.start is not None for run in reproduction.plan):
-        shown["first weights of students"] = "the pose teacher's of their seed"
+        shown["first weights of students"] = "the pose network's of their seed"
     return shown
 
 

@@ -177,6 +177,7 @@ def _plan(
     student_start: str | None,
 ) -> PlannedRun:
     teachers = {name: run_name(name, backbone, seed) for name in network.teachers}
+    start = run_name(network.start, backbone, seed) if network.start else None
     return PlannedRun(
         name=run_name(network.name, backbone, seed),
         network=network,
@@ -185,7 +186,7 @@ def _plan(
         config=network_config(network, settings[backbone], seed),
         teachers=teachers,
         initial=first_weights.get((backbone, network.stream)),
-        start=teachers.get(student_start) if student_start else None,
+        start=teachers.get(student_start, start) if student_start else start,
     )
 
 

@@ -17,7 +17,7 @@ from perfnet_tf.reproduction.reporting import write_table_report
 from perfnet_tf.reproduction.results import Reproduction, collect_results
 from perfnet_tf.reproduction.runner import Execution, run_plan
 from perfnet_tf.reproduction.settings import Settings
-from perfnet_tf.reproduction.tables import Table
+from perfnet_tf.reproduction.tables import NETWORKS, Row, Table
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,14 @@ class ReproduceConfig:
                 "--validate_every_epochs goes with --validation. Give it, too."
             )
 
+    @property
+    def selected_rows(self) -> tuple[Row, ...]:
+        """The rows named; of all, those of what a start gives only where students have one."""
+        rows = self.table.selected(self.rows)
+        if self.rows or self.student_start is not None:
+            return rows
+        return tuple(row for row in rows if not any(NETWORKS[name].start for name in row.networks))
+
 
 def reproduce_table(
     config: ReproduceConfig,
@@ -102,7 +110,7 @@ def reproduce_table(
     data = os.fspath(data)
     workspace = Workspace(pathlib.Path(output))
     rows = rows_by_backbone(
-        config.table.selected(config.rows),
+        config.selected_rows,
         config.settings,
         only_stated=config.preset == "paper" and not config.every_row,
     )

@@ -13,7 +13,8 @@ from typing import Any
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.features import FLOW, POSE, RGB
 
-#: What settings are chosen by: the networks of one stream, and the RGB networks with teachers.
+#: What settings are chosen by: the networks of one stream, and the RGB networks with teachers or
+#: that start as such a student does.
 KINDS = (RGB, FLOW, POSE, "student")
 
 S3D_G, R3D50_G = "s3d_g", "r3d50_g"
@@ -30,6 +31,8 @@ class Network:
         stream: what it sees.
         teachers: names of the networks that teach it; without any it learns from labels only.
         loss: of distillation.
+        start: name of the network whose weights it starts from; None: students may start from a
+            teacher's, all others from none.
         drawing: attributes of `PoseRenderConfig` that make this network; empty keeps the settings'.
     """
 
@@ -37,12 +40,18 @@ class Network:
     stream: str
     teachers: tuple[str, ...] = ()
     loss: str = "separate"
+    start: str | None = None
     drawing: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
         """One of `KINDS`."""
-        return "student" if self.teachers else self.stream
+        return "student" if self.teachers or self.start else self.stream
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the networks that have to be trained before."""
+        return self.teachers if self.start is None else (*self.teachers, self.start)
 
 
 @dataclass(frozen=True)
@@ -142,6 +151,7 @@ NETWORKS = {
         Network(FLOW, FLOW),
         Network(POSE, POSE),
         *_POSE_DRAWINGS,
+        Network("rgb_from_pose", RGB, start=POSE),
         Network("student_flow", RGB, (FLOW,)),
         Network("student_pose", RGB, (POSE,)),
         Network("student_unified", RGB, (FLOW, POSE), loss="unified"),
@@ -228,6 +238,13 @@ TABLES = {
                     _FUSION_FIGURES[(RGB,)],
                     "RGB-only at test",
                 ),
+                # Not in the paper: what students that start from the pose teacher owe to that.
+                Row(
+                    "rgb_from_pose",
+                    "RGB, no teacher, from the pose network's weights",
+                    ("rgb_from_pose",),
+                    group="RGB-only at test",
+                ),
                 Row(
                     "student_flow",
                     "student of flow",
@@ -298,7 +315,7 @@ TABLE_NAMES = (*TABLES, "table7")
 
 
 def networks_of(rows: tuple[Row, ...]) -> tuple[Network, ...]:
-    """Every network that the rows need, teachers before their students, each once.
+    """Every network that the rows need, each once, and after those that it needs itself.
 
     Raises:
         InputError: no row.
@@ -306,5 +323,5 @@ def networks_of(rows: tuple[Row, ...]) -> tuple[Network, ...]:
     if not rows:
         raise InputError("A table needs at least one row. Received: none.")
     wanted = {name for row in rows for name in row.networks}
-    wanted |= {teacher for name in wanted for teacher in NETWORKS[name].teachers}
+    wanted |= {needed for name in wanted for needed in NETWORKS[name].needs}
     return tuple(network for name, network in NETWORKS.items() if name in wanted)

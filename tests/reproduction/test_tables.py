@@ -5,6 +5,7 @@ import pytest
 from perfnet_tf.config import DistillConfig, PoseRenderConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.reproduction.plan import partner_seed, plan_runs, row_runs, rows_by_backbone
+from perfnet_tf.reproduction.reproduce import ReproduceConfig
 from perfnet_tf.reproduction.settings import REPRODUCTION_PRESETS, STUDENT_STARTS, choose_settings
 from perfnet_tf.reproduction.tables import NETWORKS, TABLE7, TABLES, networks_of
 
@@ -112,6 +113,20 @@ def test_settings_change_by_kind_and_keep_weights_that_a_loss_has():
     assert configs["student_unified"].distill == DistillConfig("unified", {"unified": 4.0})
     assert configs["student_flow"].distill.teacher_weights == {"flow": 2.0}
     assert configs["rgb"].distill is None
+
+
+def test_what_a_start_gives_by_itself_is_a_row_where_students_have_one():
+    def rows(**options):
+        config = ReproduceConfig(TABLES["table4"], choose_settings("mini"), "mini", **options)
+        return {row.name for row in config.selected_rows}
+
+    assert rows(student_start="pose") - rows() == {"rgb_from_pose"}
+    assert rows(rows=("rgb_from_pose",)) == {"rgb_from_pose"}
+    runs = {run.network.name: run for run in planned("table4", rows=("rgb_from_pose",))}
+    assert list(runs) == ["pose", "rgb_from_pose"]
+    ours, student = runs["rgb_from_pose"], planned("table4", rows=("student_separate",))[-1]
+    assert ours.start == "s3d_g-pose-seed0" and not ours.teachers
+    assert ours.config == student.config.replace(distill=None)
 
 
 def test_networks_are_listed_once_and_bad_names_refused():
