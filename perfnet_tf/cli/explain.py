@@ -49,7 +49,7 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
     for footage in _footage(arguments, videos, runs):
         clips.append(explain(footage))
         answers = "; ".join(
-            f"{stream.stream}: {stream.predicted}"
+            f"{stream.title}: {stream.predicted}"
             + (f" (shown: {stream.explained})" if stream.explained != stream.predicted else "")
             + f" {stream.probability:.0%}"
             for stream in clips[-1].streams

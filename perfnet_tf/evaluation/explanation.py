@@ -34,6 +34,8 @@ DEFAULT_FPS, DEFAULT_SHORT_SIDE = 25.0, 256
 #: Of a longer video only this much of the beginning is looked at, as `perfnet prepare` does.
 MAX_SECONDS = 300.0
 
+_TITLES = {features.RGB: "RGB", features.POSE: "pose", features.FLOW: "flow"}
+
 
 class Footage(Protocol):
     """A video whose frames, flow and people can be had."""
@@ -54,6 +56,8 @@ class StreamExplanation:
     """One network's view of a clip.
 
     Attributes:
+        title: what tells it from the networks beside it: its stream, or `student`; with the name
+            of its folder where several have one.
         stream: what it sees.
         pictures: uint8 RGB `[frames, height, width, 3]`: its stream, as people look at it.
         backdrop: uint8 RGB, the same shape: what the heat map is laid over. Flow's own picture is
@@ -64,6 +68,7 @@ class StreamExplanation:
         predicted: the class with the largest logit.
     """
 
+    title: str
     stream: str
     pictures: np.ndarray
     backdrop: np.ndarray
@@ -129,6 +134,7 @@ class Explainer:
                     f"label must be a class of {run.path}: {', '.join(run.classes[:10])}"
                     f"{', ...' if len(run.classes) > 10 else ''}. Received: {label!r}."
                 )
+        self._titles = _titles(runs)
         self._cams = [GradCam(run.model, endpoint) for run in runs]
 
     @property
@@ -152,13 +158,20 @@ class Explainer:
             footage.label,
             indices / footage.fps,
             tuple(
-                self._explain(run, cut, cam, sources)
-                for run, cut, cam in zip(self._runs, self._clips, self._cams, strict=True)
+                self._explain(title, run, cut, cam, sources)
+                for title, run, cut, cam in zip(
+                    self._titles, self._runs, self._clips, self._cams, strict=True
+                )
             ),
         )
 
     def _explain(
-        self, run: Run, cut: ClipConfig, cam: GradCam, sources: Mapping[str, np.ndarray]
+        self,
+        title: str,
+        run: Run,
+        cut: ClipConfig,
+        cam: GradCam,
+        sources: Mapping[str, np.ndarray],
     ) -> StreamExplanation:
         stream = run.config.stream
         seen = _cut_stream(run, sources, cut)
@@ -173,6 +186,7 @@ class Explainer:
             speed = np.percentile(np.hypot(pictures[..., 0], pictures[..., 1]), 99.5)
             pictures = flow_to_color(pictures, max(1.0, float(speed)))
         return StreamExplanation(
+            title=title,
             stream=stream,
             pictures=pictures,
             backdrop=rgb if stream == features.FLOW else pictures,
@@ -269,6 +283,14 @@ class VideoFootage:
             first: compute_tvl1(self._frames[first : first + 2])[0] for first in np.unique(firsts)
         }
         return np.clip(np.stack([flow[first] for first in firsts]), -FLOW_BOUND, FLOW_BOUND)
+
+
+def _titles(runs: Sequence[Run]) -> list[str]:
+    titles = [_TITLES[run.config.stream] if not run.config.distill else "student" for run in runs]
+    return [
+        title if titles.count(title) == 1 else f"{title}, {run.path.name}"
+        for title, run in zip(titles, runs, strict=True)
+    ]
 
 
 def _cut_stream(

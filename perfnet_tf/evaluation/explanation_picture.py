@@ -10,14 +10,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from perfnet_tf import features
 from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation.explanation import ClipExplanation, StreamExplanation
 from perfnet_tf.video.sampling import spread_indices
 
 #: Share of a pixel's colour that the strongest evidence takes.
 _OPACITY = 0.65
-_TITLES = {features.RGB: "RGB", features.POSE: "pose", features.FLOW: "flow"}
 _RIGHT, _WRONG, _UNKNOWN = "#1a7f37", "#c0392b", "0.25"
 _DPI = 120
 # Inches: a frame's width, the space between frames and between clips, a clip's title, the names of
@@ -122,7 +120,7 @@ def _write_picture(clips: Sequence[ClipExplanation], path: pathlib.Path, num_fra
             for column, stream in enumerate(clip.streams):
                 left = left0 + margin + column * (_TILE + _GAP) + _TILE / 2
                 top = top0 + _TITLE + num_rows * (height + _GAP) + line / 2
-                text = f"{_TITLES[stream.stream]}: {_answer(stream)}"
+                text = f"{stream.title}: {_answer(stream)}"
                 write(text, left, top, ha="center", color=_color(stream, clip))
     figure.savefig(path, facecolor="white")
 
@@ -142,7 +140,7 @@ def _write_row_name(write: Any, clip: ClipExplanation, row: int, left: float, to
     if row % 2:
         text, color = _answer(stream).replace(" ", "\n", 1), _color(stream, clip)
     else:
-        text, color = _TITLES[stream.stream], "black"
+        text, color = stream.title, "black"
     write(text, left + _MARGIN / 2, top, rotation=90, ha="center", color=color)
 
 
@@ -178,7 +176,7 @@ def _put_stream(
     for top, picture in ((_BAND, stream.pictures[index]), (_BAND + height, heated)):
         tile = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
         canvas[top : top + height, left : left + width] = tile[:, : canvas.shape[1] - left]
-    text = f"{_TITLES[stream.stream]}: {_answer(stream)}"
+    text = f"{stream.title}: {_answer(stream)}"
     _put_text(canvas, text, left, width, _BAND + 2 * height)
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import cv2
@@ -8,7 +9,7 @@ from prepared_clips import make_clip, write_dataset
 from small_clips import write_video
 from tiny_network import build_tiny
 
-from perfnet_tf.config import ClipConfig, ExperimentConfig
+from perfnet_tf.config import ClipConfig, DistillConfig, ExperimentConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation.explanation import Explainer, RecordFootage, VideoFootage
 from perfnet_tf.evaluation.explanation_picture import overlay_heat, write_explanation
@@ -69,6 +70,20 @@ def test_every_network_sees_the_central_clip_of_its_own_stream(explained, runs, 
     assert (pose.pictures != rgb.pictures).any()
     # All of it moves right and up: one colour.
     assert np.ptp(flow.pictures.reshape(-1, 3), axis=0).max() <= 2
+
+
+def test_networks_of_one_stream_are_told_apart(runs, data):
+    rgb, pose, flow = runs
+    taught = dataclasses.replace(rgb.config, distill=DistillConfig())
+    student = dataclasses.replace(rgb, config=taught, path=rgb.path.with_name("taught"))
+    other = dataclasses.replace(rgb, path=rgb.path.with_name("other"))
+    footage = RecordFootage(open_clip(data, "class0/clip0"))
+
+    def titles(*runs):
+        return [stream.title for stream in Explainer(runs)(footage).streams]
+
+    assert titles(rgb, pose, flow, student) == ["RGB", "pose", "flow", "student"]
+    assert titles(rgb, other, student) == ["RGB, rgb", "RGB, other", "student"]
 
 
 def test_another_class_can_be_explained(runs, data):
