@@ -75,6 +75,7 @@ class ClipScores:
             KeyError,
             ValueError,
             TypeError,
+            AttributeError,  # of an array whose header is lost NumPy gives the bytes
             NotImplementedError,
             RuntimeError,
             zipfile.BadZipFile,

@@ -147,6 +147,8 @@ def _read_assets(path: str | os.PathLike[str]) -> tuple[pathlib.Path, tuple[str,
             f"{folder} is a SavedModel, but not one of perfnet export: it has no "
             f"assets/{INFO_FILE} and assets/{LABELS_FILE}. Use tf.saved_model.load for it."
         ) from error
+    except UnicodeDecodeError as error:
+        raise _damaged(folder, error) from error
     return folder, tuple(labels.splitlines()), ModelInfo.from_json(info)
 
 

@@ -146,7 +146,7 @@ def _whole(folder: pathlib.Path) -> list[str]:
 def _listed(folder: pathlib.Path) -> list[str]:
     try:
         state = tf.train.get_checkpoint_state(str(folder))
-    except UnicodeDecodeError:
+    except ValueError:  # no text, or a list without entries
         return []
     paths = state.all_model_checkpoint_paths if state else ()
     return [pathlib.PurePath(path).name for path in paths]

@@ -1,3 +1,5 @@
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -79,6 +81,16 @@ def test_scores_survive_the_disk(tmp_path):
     assert (loaded.clip_ids, loaded.classes) == (RGB.clip_ids, RGB.classes)
     np.testing.assert_array_equal(loaded.logits, RGB.logits)
     np.testing.assert_array_equal(loaded.labels, RGB.labels)
+
+
+def test_an_array_without_its_header_is_refused(tmp_path):
+    path = tmp_path / "logits.npz"
+    RGB.save(path)
+    with np.load(path) as arrays, zipfile.ZipFile(path.with_suffix(".cut"), "w") as cut:
+        for name in arrays:
+            cut.writestr(f"{name}.npy", arrays[name].tobytes())
+    with pytest.raises(InputError, match="not an .npz of scores"):
+        ClipScores.load(path.with_suffix(".cut"))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no zip", b"PK\x03\x04cut"])

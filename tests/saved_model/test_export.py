@@ -221,6 +221,13 @@ def test_damaged_exports_are_told(exported, tmp_path):
         with pytest.raises(InputError, match="is damaged"):
             read(bare)
 
+    for name in ("model.json", "labels.txt"):
+        garbled = copy_of(exported, tmp_path / name)
+        file = garbled / "assets" / name
+        file.write_bytes(b"\xf5" + file.read_bytes())
+        with pytest.raises(InputError, match="is damaged"):
+            load_saved_model(garbled)
+
     later = copy_of(exported, tmp_path / "later")
     info = later / "assets" / "model.json"
     info.write_text(json.dumps(json.loads(info.read_text()) | {"format": 99}))

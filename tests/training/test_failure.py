@@ -152,8 +152,9 @@ def test_a_full_disk_is_told_and_the_last_checkpoint_is_whole(data, tmp_path):
     assert "second 0" in result.stdout
 
 
-def test_what_a_kill_left_half_written_is_removed(data, tmp_path, tiny_networks, monkeypatch):
-    run = tmp_path / "run"
+@pytest.fixture
+def stopped(data, tmp_path, tiny_networks, monkeypatch):
+    """A run that was stopped after step 6, where it had saved."""
 
     def die(self, batch, logs=None):
         if self._step == 6:
@@ -163,8 +164,24 @@ def test_what_a_kill_left_half_written_is_removed(data, tmp_path, tiny_networks,
 
     with monkeypatch.context() as patch, pytest.raises(KeyError):
         patch.setattr(RunKeeper, "on_train_batch_begin", die, raising=False)
-        train(config(checkpoint_every_steps=3), data, run, progress=False)
-    folder = run / "checkpoints"
+        train(config(checkpoint_every_steps=3), data, tmp_path / "run", progress=False)
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b'all_model_checkpoint_paths: "ckpt-3"\n'])
+def test_a_damaged_list_of_checkpoints_costs_none(stopped, data, monkeypatch, content):
+    (stopped / "checkpoints" / "checkpoint").write_bytes(content)
+    steps = []
+    restore = Checkpoints.restore
+    monkeypatch.setattr(
+        Checkpoints, "restore", lambda self: (restore(self), steps.append(self.step))[0]
+    )
+    train(config(checkpoint_every_steps=3), data, stopped, progress=False)
+    assert steps == [6]
+
+
+def test_what_a_kill_left_half_written_is_removed(stopped, data, monkeypatch):
+    folder = stopped / "checkpoints"
     (folder / "ckpt-6_temp").mkdir()
     (folder / "ckpt-6_temp" / "part-00000-of-00001.data-00000-of-00001").write_bytes(b"half")
     (folder / "ckpt-9.data-00000-of-00001").write_bytes(b"half")
@@ -175,6 +192,6 @@ def test_what_a_kill_left_half_written_is_removed(data, tmp_path, tiny_networks,
         "restore",
         lambda self: (seen.append(sorted(p.name for p in folder.iterdir())), restore(self))[1],
     )
-    train(config(checkpoint_every_steps=3), data, run, progress=False)
+    train(config(checkpoint_every_steps=3), data, stopped, progress=False)
     assert not [name for name in seen[0] if "temp" in name or "ckpt-9" in name]
     assert "ckpt-6.index" in seen[0]
