@@ -15,6 +15,8 @@ from perfnet_tf.flow.encoding import decode_flow
 from perfnet_tf.records import schema
 from perfnet_tf.records.schema import ClipRecord, DatasetInfo, IndexEntry, SplitInfo
 
+#: Pixels beside a part of a JPEG that take part in the colours of its edge.
+_COLOR_MARGIN = 2
 #: What `parse_clip` can decode.
 SOURCES = (features.RGB, features.FLOW, features.KEYPOINTS, features.BOXES)
 #: Key of `parse_clip`: height and width of the frames that a window was cut from.
@@ -165,28 +167,42 @@ def decode_frames(encoded: tf.Tensor, window: tf.Tensor | None = None) -> tf.Ten
     """
     encoded = _checked_size(encoded, tf.io.extract_jpeg_shape(encoded[0], tf.int64)[:2])
 
-    def decode(image: tf.Tensor) -> tf.Tensor:
-        return tf.io.decode_jpeg(image, channels=3)
-
-    def cut(frames: tf.Tensor) -> tf.Tensor:  # [..., height, width, 3]
-        top, left, height, width = tf.unstack(window)
-        return frames[..., top : top + height, left : left + width, :]
-
     if encoded.shape[0] is None:
         spec = tf.TensorSpec([None, None, 3], tf.uint8)
-        frames = tf.map_fn(decode, encoded, fn_output_signature=spec)
-        return frames if window is None else cut(frames)
+        frames = tf.map_fn(_decode, encoded, fn_output_signature=spec)
+        if window is None:
+            return frames
+        top, left, height, width = tf.unstack(window)
+        return frames[:, top : top + height, left : left + width]
     # The loop of `map_fn` takes a twentieth of what decoding takes.
-    frames = [decode(image) for image in tf.unstack(encoded)]
+    images = tf.unstack(encoded)
     if window is None:
-        return tf.stack(frames)
-    shapes = tf.stack([tf.shape(frame) for frame in frames])
+        return tf.stack([_decode(image) for image in images])
+    shapes = tf.stack([tf.io.extract_jpeg_shape(image) for image in images])
     alike = tf.reduce_all(shapes == shapes[:1])
     check = tf.debugging.Assert(alike, ["Frames of a clip must be of one size:", shapes])
-    # Each is cut while the processor has it at hand.
-    frames = [cut(frame) for frame in frames]
     with tf.control_dependencies([check]):
-        return tf.stack(frames)
+        return tf.stack(_decode_parts(images, window, shapes[0, :2]))
+
+
+def _decode(image: tf.Tensor) -> tf.Tensor:
+    return tf.io.decode_jpeg(image, channels=3)
+
+
+def _decode_parts(images: list[tf.Tensor], window: tf.Tensor, sides: tf.Tensor) -> list[tf.Tensor]:
+    """The window of each image; what lies outside is decoded as far only as it must be."""
+    first, size = window[:2], window[2:]
+    # Colour is stored at half the resolution: the pixels at the edge are made with those beside.
+    begin = tf.maximum(first - _COLOR_MARGIN, 0)
+    end = tf.minimum(first + size + _COLOR_MARGIN, sides)
+    wide = tf.concat([begin, end - begin], 0)
+    top, left = tf.unstack(first - begin)
+    height, width = tf.unstack(size)
+    # Each is cut while the processor has it at hand.
+    return [
+        tf.io.decode_and_crop_jpeg(image, wide, channels=3)[top : top + height, left : left + width]
+        for image in images
+    ]
 
 
 def decode_flow_frames(encoded: tf.Tensor, bound: float) -> tf.Tensor:

@@ -1,5 +1,7 @@
 import dataclasses
+import itertools
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -151,6 +153,22 @@ def test_model_garden_reads_frames_and_label(serialized):
     # Its middle clip of a 7-frame video starts at frame 1; green rises by 30 a frame here.
     green = features["image"].numpy()[..., 1].mean(axis=(1, 2)) * 255
     np.testing.assert_allclose(green, [30, 60, 90, 120], atol=3)
+
+
+@pytest.mark.parametrize("chroma", ["444", "420", "422"])
+def test_any_window_of_a_jpeg_is_exactly_that_of_the_whole(chroma):
+    """At block edges, where the colours of a pixel are made with those of the block beside."""
+    sampling = getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{chroma}")
+    noise = np.random.default_rng(0).integers(0, 256, (75, 99, 3), np.uint8)
+    encoded = cv2.imencode(".jpg", noise, [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling])[1]
+    images = tf.constant([encoded.tobytes()])
+    whole = reader.decode_frames(images)
+    decode = tf.function(reader.decode_frames)
+    for top, left in itertools.product((0, 1, 7, 8, 16, 17, 43), (0, 1, 8, 15, 16, 31, 32, 67)):
+        for height, width in ((32, 32), (31, 17)):
+            part = decode(images, tf.constant([top, left, height, width]))
+            expected = whole[:, top : top + height, left : left + width]
+            np.testing.assert_array_equal(part, expected, f"{top} {left} {height} {width}")
 
 
 def test_a_window_of_frames_is_what_cutting_whole_frames_gives():
