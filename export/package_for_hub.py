@@ -30,6 +30,7 @@ from absl import app, flags
 
 from perfnet_tf import InputError, features
 from perfnet_tf.reproduction.markdown import escape
+from perfnet_tf.reproduction.tables import BACKBONE_TITLES
 from perfnet_tf.saved_model.info import INFO_FILE, LABELS_FILE, PAPER, ModelInfo
 
 _MODEL = flags.DEFINE_string("model", None, "SavedModel of perfnet export.", required=True)
@@ -84,6 +85,7 @@ LICENSES = {
     "MIT": "MIT",
 }
 
+SEEN = {"rgb": "RGB frames", "pose": "poses drawn on RGB frames", "flow": "optical flow"}
 INPUTS = {
     "rgb": "RGB frames: `float32` in [0, 1] or `uint8`, `[batch, frames, height, width, 3]`",
     "pose": (
@@ -157,8 +159,9 @@ def package(
             "modelSlug": slug,
             "instanceSlug": variation,
             "framework": "tensorFlow2",
-            "overview": f"{info.experiment.model.backbone}, {info.experiment.stream} stream, "
-            f"{len(labels)} classes{f' of {dataset}' if dataset else ''}.",
+            "overview": f"{BACKBONE_TITLES[info.experiment.model.backbone]} for "
+            f"{SEEN[info.experiment.stream]}, {len(labels)} classes"
+            + (f" of {dataset}." if dataset else "."),
             "usage": card[card.index("## How to use it") :],
             "licenseName": LICENSES[info.license],
             "fineTunable": info.inference_precision is None,
@@ -180,8 +183,8 @@ def write_card(info: ModelInfo, labels: Sequence[str], *, handle: str, title: st
     return string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=title,
         handle=handle,
-        backbone=experiment.model.backbone,
-        stream=experiment.stream,
+        backbone=BACKBONE_TITLES[experiment.model.backbone],
+        stream=SEEN[experiment.stream],
         input=INPUTS[experiment.stream],
         drawing=DRAWING if experiment.stream == features.POSE else "",
         num_classes=len(labels),
