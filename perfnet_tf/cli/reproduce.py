@@ -270,8 +270,8 @@ flags.DEFINE_list(
 flags.DEFINE_string(
     "student_start",
     None,
-    "pose: students of the pose teacher start from its weights; none: like other networks. Without "
-    "it, pose for mini and none for paper.",
+    "pose: students start from the pose network's weights; none: like other networks. Without it, "
+    "pose for mini and none for paper.",
     flag_values=_FLAGS,
 )
 flags.DEFINE_list(

@@ -139,7 +139,7 @@ def plan_runs(
         settings: backbone -> kind -> configuration.
         seeds: each trains every network once.
         initial: folders of runs; a network starts from the one of its backbone and stream.
-        student_start: name of the teacher whose weights its students start from; None: of none.
+        student_start: name of the network whose weights students start from; None: of none.
 
     Raises:
         InputError: no or repeated seeds, initial runs that are none or not told apart, or a teacher
@@ -157,11 +157,11 @@ def plan_runs(
     for seed in seeds:
         for backbone, its_rows in rows.items():
             wanted: dict[str, set[int]] = {}
-            for network in networks_of(tuple(its_rows)):
+            for network in networks_of(tuple(its_rows), student_start):
                 wanted[network.name] = {seed}
                 if any(row.networks.count(network.name) > 1 for row in its_rows):
                     wanted[network.name].add(partner_seed(seeds, seed))
-            for network in networks_of(tuple(its_rows)):
+            for network in networks_of(tuple(its_rows), student_start):
                 for one in sorted(wanted[network.name], key=lambda s: s != seed):
                     run = _plan(network, backbone, one, settings, first_weights, student_start)
                     planned.setdefault(run.name, run)
@@ -177,7 +177,7 @@ def _plan(
     student_start: str | None,
 ) -> PlannedRun:
     teachers = {name: run_name(name, backbone, seed) for name in network.teachers}
-    start = run_name(network.start, backbone, seed) if network.start else None
+    start = network.starts_from(student_start)
     return PlannedRun(
         name=run_name(network.name, backbone, seed),
         network=network,
@@ -186,7 +186,7 @@ def _plan(
         config=network_config(network, settings[backbone], seed),
         teachers=teachers,
         initial=first_weights.get((backbone, network.stream)),
-        start=teachers.get(student_start, start) if student_start else start,
+        start=run_name(start, backbone, seed) if start else None,
     )
 
 

@@ -31,8 +31,8 @@ class ReproduceConfig:
         rows: names of rows; empty takes all.
         seeds: each trains every network once.
         initial: runs whose weights the networks of their backbone and stream start from.
-        student_start: `pose` starts the pose teacher's students from its weights; its pictures are
-            RGB frames with people drawn on them. None starts them as all others.
+        student_start: `pose` starts students from the pose network's weights; its pictures are RGB
+            frames with people drawn on them. None starts them as all others.
         split: measured on; None takes `val` for Kinetics, which has no public test labels, and
             `test` for all else.
         validation_fold: train on a part of the training groups and measure on the others, which

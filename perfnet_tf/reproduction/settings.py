@@ -33,7 +33,7 @@ REPRODUCTION_PRESETS: dict[str, Settings] = {
     },
     "mini": {S3D_G: _mini()},
 }
-#: Preset -> teacher whose weights its students start from (see `ReproduceConfig.student_start`).
+#: Preset -> network whose weights its students start from (see `ReproduceConfig.student_start`).
 STUDENT_STARTS: dict[str, str | None] = {"paper": None, "mini": POSE}
 
 

@@ -31,8 +31,8 @@ class Network:
         stream: what it sees.
         teachers: names of the networks that teach it; without any it learns from labels only.
         loss: of distillation.
-        start: name of the network whose weights it starts from; None: students may start from a
-            teacher's, all others from none.
+        start: name of the network whose weights it starts from; None: students may start from
+            some (`starts_from`), all others from none.
         drawing: attributes of `PoseRenderConfig` that make this network; empty keeps the settings'.
     """
 
@@ -48,10 +48,9 @@ class Network:
         """One of `KINDS`."""
         return "student" if self.teachers or self.start else self.stream
 
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Names of the networks that have to be trained before."""
-        return self.teachers if self.start is None else (*self.teachers, self.start)
+    def starts_from(self, student_start: str | None) -> str | None:
+        """Name of the network whose weights it starts from, where students start from that one."""
+        return student_start if self.teachers else self.start
 
 
 @dataclass(frozen=True)
@@ -314,14 +313,20 @@ TABLE7 = {
 TABLE_NAMES = (*TABLES, "table7")
 
 
-def networks_of(rows: tuple[Row, ...]) -> tuple[Network, ...]:
+def networks_of(rows: tuple[Row, ...], student_start: str | None = None) -> tuple[Network, ...]:
     """Every network that the rows need, each once, and after those that it needs itself.
+
+    Args:
+        rows: of a table.
+        student_start: name of the network whose weights students start from.
 
     Raises:
         InputError: no row.
     """
     if not rows:
         raise InputError("A table needs at least one row. Received: none.")
-    wanted = {name for row in rows for name in row.networks}
-    wanted |= {needed for name in wanted for needed in NETWORKS[name].needs}
+    named = [NETWORKS[name] for row in rows for name in row.networks]
+    wanted = {network.name for network in named}
+    for network in named:
+        wanted |= {*network.teachers, network.starts_from(student_start) or network.name}
     return tuple(network for name, network in NETWORKS.items() if name in wanted)

@@ -119,14 +119,19 @@ def test_other_views_are_measured_again_and_noted(data, copied, no_training):
     np.testing.assert_array_equal(scores(), central)
 
 
-def test_students_may_start_from_their_pose_teacher():
+def test_all_students_may_start_from_the_pose_network():
+    """Also those of flow alone: rows differ by what teaches, and by nothing else."""
     plan = plan_runs({"s3d_g": TABLES["table4"].rows}, settings(), (0, 3), student_start="pose")
     starts = {run.name: run.start for run in plan if run.start is not None}
+    students = ("student_flow", "student_pose", "student_unified", "student_separate")
     assert starts == {
-        f"s3d_g-{student}-seed{seed}": f"s3d_g-pose-seed{seed}"
-        for student in ("student_pose", "student_unified", "student_separate")
+        f"s3d_g-{name}-seed{seed}": f"s3d_g-pose-seed{seed}"
+        for name in ("rgb_from_pose", *students)
         for seed in (0, 3)
     }
+    rows = (TABLES["table4"].row("student_flow"),)
+    names = [run.name for run in plan_runs({"s3d_g": rows}, settings(), (0,), student_start="pose")]
+    assert names == ["s3d_g-flow-seed0", "s3d_g-pose-seed0", "s3d_g-student_flow-seed0"]
     with pytest.raises(InputError, match="--student_start must be one of pose. Received: 'flow'"):
         plan_runs({"s3d_g": TABLES["table4"].rows}, settings(), (0,), student_start="flow")
 
