@@ -22,6 +22,8 @@ RGB = "rgb"
 FLOW = "flow"
 POSE = "pose"
 STREAMS = (RGB, FLOW, POSE)
+#: How people read them.
+STREAM_TITLES = {RGB: "RGB", FLOW: "flow", POSE: "pose"}
 
 #: Channels of each stream, as the network sees it.
 STREAM_CHANNELS = {RGB: 3, FLOW: 2, POSE: 3}

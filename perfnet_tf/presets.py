@@ -23,6 +23,12 @@ KINETICS_EVAL_CLIP = ClipConfig(250, 256, 256, short_side=256)
 #: 35 %; started from the pose teacher, 67 % by 0.2.
 LIGHT_TEACHERS = DistillConfig(teacher_weights={"flow": 0.2, "pose": 0.2, "unified": 0.2})
 
+#: Ours: a network that learns from a few hundred clips in minutes of two CPU cores. S3D-G's moving
+#: averages need thousands of steps at its momentum of 0.999; these runs have hundreds.
+QUARTER_S3D_G = ModelConfig(
+    "s3d_g", width_multiplier=0.25, dropout_rate=0.2, options={"batch_norm_momentum": 0.9}
+)
+
 PRESETS: dict[str, ExperimentConfig] = {
     # PERF-Net Sec. 4, Tables 2-5: 256 TPU v3 cores x 8 clips, momentum SGD, 2k warm-up steps to
     # 1.6 and 20k cosine steps. 22k steps of 2048 clips are 117 epochs of Kinetics-600's 384k clips.
@@ -56,8 +62,8 @@ PRESETS: dict[str, ExperimentConfig] = {
         model=ModelConfig("s3d_g"),
         train=TrainConfig(epochs=30, batch_size=32, learning_rate=0.005),
     ),
-    # Ours: S3D-G of half width on small clips, for a CPU and a few hundred videos. S3D-G's moving
-    # averages need thousands of steps at its momentum of 0.999; these runs have hundreds.
+    # Ours: S3D-G of half width on small clips, for a CPU and a few hundred videos; its momentum is
+    # that of `QUARTER_S3D_G`, for the same reason.
     "small": ExperimentConfig(
         clip=ClipConfig(16, 112, 112, frame_stride=2),
         model=ModelConfig("s3d_g", width_multiplier=0.5, options={"batch_norm_momentum": 0.9}),
@@ -70,25 +76,14 @@ PRESETS: dict[str, ExperimentConfig] = {
     # by 0.02 and 35 by 0.005 (60 epochs), and 51 by 0.01 (80 epochs).
     "mini": ExperimentConfig(
         clip=ClipConfig(16, 64, 64, frame_stride=2),
-        model=ModelConfig(
-            "s3d_g",
-            width_multiplier=0.25,
-            dropout_rate=0.2,
-            options={"batch_norm_momentum": 0.9},
-        ),
+        model=QUARTER_S3D_G,
         distill=LIGHT_TEACHERS,
         train=TrainConfig(epochs=80, batch_size=16, learning_rate=0.01),
     ),
-    # Ours: of `perfnet demo`, two minutes a network on two CPU cores. Its classes tell left from
-    # right.
+    # Ours: of `perfnet demo`, one or two minutes a network. Its classes tell left from right.
     "demo": ExperimentConfig(
         clip=ClipConfig(16, 64, 72),
-        model=ModelConfig(
-            "s3d_g",
-            width_multiplier=0.25,
-            dropout_rate=0.2,
-            options={"batch_norm_momentum": 0.9},
-        ),
+        model=QUARTER_S3D_G,
         distill=LIGHT_TEACHERS,
         train=TrainConfig(epochs=24, batch_size=8, learning_rate=0.01, mirror=False),
     ),

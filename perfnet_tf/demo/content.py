@@ -35,6 +35,7 @@ from perfnet_tf.evaluation.report import (
     stack_frames,
     write_report,
 )
+from perfnet_tf.features import STREAM_TITLES
 from perfnet_tf.presets import PRESETS
 from perfnet_tf.records.inspection import open_clip
 from perfnet_tf.records.inspection_picture import choose_max_speed, draw_streams
@@ -44,7 +45,6 @@ from perfnet_tf.version import __version__
 from perfnet_tf.video.decode import read_video
 from perfnet_tf.video.sampling import spread_indices
 
-NAMES = {features.RGB: "RGB", features.FLOW: "flow", features.POSE: "pose"}
 #: What has to be computed from a video before a stream's network sees it.
 NEEDS = {features.RGB: "RGB", features.FLOW: "flow", features.POSE: "RGB, pose"}
 STUDENT_NAMES = {f"student_{loss}": f"student, {loss} loss" for loss in LOSSES}
@@ -104,12 +104,12 @@ def read_results(folder: DemoFolder) -> list[Result]:
 
     single = {run["stream"]: run for run in metrics("teachers")["runs"]}
     rows = [
-        result(NAMES[stream], "One stream, labels only", NEEDS[stream], single[stream])
+        result(STREAM_TITLES[stream], "One stream, labels only", NEEDS[stream], single[stream])
         for stream in features.STREAMS
     ]
     for streams in FUSIONS:
-        name = " + ".join(NAMES[stream] for stream in streams)
-        needs = ", ".join(NAMES[stream] for stream in streams)
+        name = " + ".join(STREAM_TITLES[stream] for stream in streams)
+        needs = ", ".join(STREAM_TITLES[stream] for stream in streams)
         rows.append(result(name, "Late fusion", needs, metrics("+".join(streams))))
     for run, name in STUDENT_NAMES.items():
         rows.append(result(name, "RGB-only, distilled from flow and pose", "RGB", metrics(run)))
@@ -119,7 +119,7 @@ def read_results(folder: DemoFolder) -> list[Result]:
 def _compare(results: Sequence[Result]) -> str:
     """The outcome in a sentence, whichever way it came out."""
     by_name = {result.name: result for result in results}
-    plain = by_name[NAMES[features.RGB]]
+    plain = by_name[STREAM_TITLES[features.RGB]]
 
     def right(result: Result) -> str:
         return f"{round(result.top1 * result.num_clips)} of {result.num_clips}"
@@ -130,13 +130,13 @@ def _compare(results: Sequence[Result]) -> str:
     return (
         f"Trained on RGB and labels alone, the network answers {right(plain)} test clips right; "
         f"the same network as a student {students}. The flow teacher answers "
-        f"{right(by_name[NAMES[features.FLOW]])}, the pose teacher "
-        f"{right(by_name[NAMES[features.POSE]])}."
+        f"{right(by_name[STREAM_TITLES[features.FLOW]])}, the pose teacher "
+        f"{right(by_name[STREAM_TITLES[features.POSE]])}."
     )
 
 
 def _charts(folder: DemoFolder) -> list[Chart]:
-    runs = {**NAMES, **STUDENT_NAMES}
+    runs = {**STREAM_TITLES, **STUDENT_NAMES}
     histories = {name: _read_history(folder.run(run)) for run, name in runs.items()}
 
     def chart(title: str, y_label: str, column: str, scale: float = 1.0) -> Chart:
@@ -162,7 +162,7 @@ def _streams_picture(folder: DemoFolder, clip_id: str, config: DemoConfig) -> Pi
     clip = open_clip(folder.records, clip_id)
     indices = spread_indices(clip.entry.num_frames, _COLUMNS)
     drawn = draw_streams(clip, indices, choose_max_speed(clip), config.experiment.pose_render)
-    rows = {NAMES[stream]: pictures for stream, pictures in drawn.items()}
+    rows = {STREAM_TITLES[stream]: pictures for stream, pictures in drawn.items()}
     streams = ", ".join(rows)
     return stack_frames(
         rows,
@@ -180,7 +180,7 @@ def _prediction(folder: DemoFolder) -> Prediction:
         truth=PREDICTED.split("/")[0],
         scores=[(entry["label"], entry["probability"]) for entry in answer["top"]],
         picture=stack_frames(
-            {NAMES[features.RGB]: frames},
+            {STREAM_TITLES[features.RGB]: frames},
             caption="A test video, chosen before training. The SavedModel classified it in a "
             "process of its own, from the MP4 file.",
         ),
@@ -277,7 +277,7 @@ def list_commands(folder: DemoFolder, config: DemoConfig) -> list[tuple[str, str
     ]
     for stream in features.STREAMS:
         words = training(stream, config.training(stream), "train", f"--stream={stream}")
-        commands.append((f"One network, {NAMES[stream]}:", command(*words)))
+        commands.append((f"One network, {STREAM_TITLES[stream]}:", command(*words)))
     for loss in LOSSES:
         experiment = config.training(features.RGB, loss)
         words = training(

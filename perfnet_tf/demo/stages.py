@@ -103,17 +103,17 @@ class DemoConfig:
     def training(self, stream: str, loss: str | None = None) -> ExperimentConfig:
         """One training: of a stream, or of a student by one of `LOSSES`."""
         base = self.experiment
+        distill = None
+        if loss is not None:
+            distill = (base.distill or DistillConfig()).of(loss, TEACHERS)
         changes: dict[str, Any] = {"seed": self.seed}
         if self.epochs is not None:
             changes["epochs"] = self.epochs
         return base.replace(
             stream=stream,
             train=dataclasses.replace(base.train, **changes),
-            distill=None if loss is None else self._distillation(loss),
+            distill=distill,
         )
-
-    def _distillation(self, loss: str) -> DistillConfig:
-        return (self.experiment.distill or DistillConfig()).of(loss, TEACHERS)
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,6 @@ DEFAULT_FPS, DEFAULT_SHORT_SIDE = 25.0, 256
 #: Of a longer video only this much of the beginning is looked at, as `perfnet prepare` does.
 MAX_SECONDS = 300.0
 
-_TITLES = {features.RGB: "RGB", features.POSE: "pose", features.FLOW: "flow"}
-
 
 class Footage(Protocol):
     """A video whose frames, flow and people can be had."""
@@ -286,7 +284,10 @@ class VideoFootage:
 
 
 def _titles(runs: Sequence[Run]) -> list[str]:
-    titles = [_TITLES[run.config.stream] if not run.config.distill else "student" for run in runs]
+    titles = [
+        "student" if run.config.distill else features.STREAM_TITLES[run.config.stream]
+        for run in runs
+    ]
     return [
         title if titles.count(title) == 1 else f"{title}, {run.path.name}"
         for title, run in zip(titles, runs, strict=True)

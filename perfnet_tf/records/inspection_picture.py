@@ -22,7 +22,6 @@ from perfnet_tf.video.sampling import spread_indices
 Drawings = PoseRenderConfig | Mapping[str, PoseRenderConfig] | None
 #: Frames decoded at a time for a video.
 _CHUNK = 16
-_TITLES = {features.RGB: "RGB"}  # others are titled by their names
 _BAND = 28  # pixels of text above a video frame
 _FONT, _LETTERS = cv2.FONT_HERSHEY_SIMPLEX, 0.38  # of OpenCV, and their scale: 8 pixels high
 _DPI = 120
@@ -202,7 +201,8 @@ def _write_picture(
             sheet.write(text, left + _TILE / 2, top + 0.4, fontsize=7, ha="center", color="0.35")
         top += _TITLE
         for stream, pictures in rows.items():
-            title, middle = _TITLES.get(stream, stream), top + height / 2
+            # Drawings are titled by their names.
+            title, middle = features.STREAM_TITLES.get(stream, stream), top + height / 2
             letters = 9 if stream in clip.streams else 7  # the names of drawings are long
             sheet.write(title, 0.25, middle, fontsize=letters, rotation=90, ha="center")
             for left, picture in zip(lefts, pictures, strict=False):

@@ -142,7 +142,7 @@ def plan_runs(
         student_start: name of the network whose weights students start from; None: of none.
 
     Raises:
-        InputError: no or repeated seeds, initial runs that are none or not told apart, or a teacher
+        InputError: no or repeated seeds, initial runs that are none or not told apart, or a network
             to start from whose input is not the student's.
     """
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:

@@ -328,5 +328,8 @@ def networks_of(rows: tuple[Row, ...], student_start: str | None = None) -> tupl
     named = [NETWORKS[name] for row in rows for name in row.networks]
     wanted = {network.name for network in named}
     for network in named:
-        wanted |= {*network.teachers, network.starts_from(student_start) or network.name}
+        wanted.update(network.teachers)
+        start = network.starts_from(student_start)
+        if start is not None:
+            wanted.add(start)
     return tuple(network for name, network in NETWORKS.items() if name in wanted)
