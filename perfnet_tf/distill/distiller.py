@@ -14,6 +14,7 @@ from perfnet_tf.distill.losses import distillation_losses, term_names, weighted_
 from perfnet_tf.distill.teachers import Teacher, as_teacher
 from perfnet_tf.errors import check_choice
 from perfnet_tf.features import LABEL, POSE, RGB, STREAMS
+from perfnet_tf.models.ordering import computed_after
 from perfnet_tf.models.rematerialization import rematerialization
 from perfnet_tf.models.synchronization import synchronized_batch_norm
 
@@ -116,8 +117,9 @@ class Distiller(tf_keras.Model):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         labels = batch[LABEL]
         clips = tf.shape(labels)[0]
-        frames = self._student_stream(batch)
         teacher_logits = self._teacher_logits(batch)
+        # Teachers' activations are gone before the student's, which are kept for the gradient.
+        frames = computed_after(self._student_stream(batch), list(teacher_logits.values()))
 
         with tf.GradientTape() as tape:
             with (
@@ -180,7 +182,7 @@ class Distiller(tf_keras.Model):
     def _teacher_logits(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Each teacher sees the student's own crop, window and mirroring."""
         drawn: dict[PoseRenderConfig, tf.Tensor] = {}
-        logits = {}
+        logits: dict[str, tf.Tensor] = {}
         for name, teacher in self.teachers.items():
             if teacher.stream == POSE:
                 if teacher.render not in drawn:
@@ -188,7 +190,8 @@ class Distiller(tf_keras.Model):
                 frames = drawn[teacher.render]
             else:
                 frames = streams_of(batch, [teacher.stream], teacher.render)[teacher.stream]
-            logits[name] = teacher.predict(frames)
+            # One after the other: their activations share the memory.
+            logits[name] = teacher.predict(computed_after(frames, list(logits.values())[-1:]))
         return logits
 
     def _weight_decay(self) -> tf.Tensor:

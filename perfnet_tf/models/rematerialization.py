@@ -13,6 +13,7 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.models import synchronization
+from perfnet_tf.models.ordering import computed_after
 
 
 class _State(threading.local):  # replicas of a strategy are traced by a thread each
@@ -63,7 +64,7 @@ def call_block(layer: tf_keras.layers.Layer, inputs: tf.Tensor, *, training: boo
         def gradient(
             upstream: tf.Tensor, variables: Sequence[tf.Variable] = ()
         ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-            again = _after(block_inputs, upstream)
+            again = computed_after(block_inputs, [upstream])
             with (
                 tf.GradientTape() as tape,
                 _recomputation(),
@@ -82,17 +83,6 @@ def call_block(layer: tf_keras.layers.Layer, inputs: tf.Tensor, *, training: boo
         return outputs, gradient
 
     return forward(inputs)
-
-
-def _after(inputs: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-    """`inputs`, in a way that no compiler can tell before `upstream` is known.
-
-    XLA ignores control dependencies, and merges two computations of the same thing: it would
-    keep the first one's activations after all. (It also sees through `tf.recompute_grad`, whose
-    dependency is on a comparison of a boolean with itself.)
-    """
-    first = tf.cast(tf.reshape(upstream, [-1])[0], inputs.dtype)
-    return inputs + tf.where(tf.math.is_nan(first), first, tf.zeros_like(first))
 
 
 @contextlib.contextmanager

@@ -55,6 +55,50 @@ def pose_teacher():
     )
 
 
+def ancestors(tensor):
+    """Names of the operations that a tensor of a graph is computed from."""
+    found, ahead = set(), [tensor.op]
+    while ahead:
+        operation = ahead.pop()
+        if operation.name not in found:
+            found.add(operation.name)
+            ahead += [source.op for source in operation.inputs]
+    return found
+
+
+def test_teachers_are_computed_one_by_one_before_the_student(batch):
+    """Through data: XLA ignores the program's order, and would keep all activations at once."""
+    inputs, logits = {}, {}
+
+    def spied(name, predict):
+        def spy(frames):
+            inputs[name] = frames
+            logits[name] = predict(frames)
+            return logits[name]
+
+        return spy
+
+    class Student(Linear):
+        def call(self, inputs_, training=False):
+            inputs["student"] = inputs_
+            return super().call(inputs_)
+
+    student = Student()
+    student(batch["rgb"])
+    pose = pose_teacher()
+    teachers = {
+        "flow": spied("flow", flow_teacher),
+        "pose": Teacher(spied("pose", pose.predict), "pose", render=pose.render),
+    }
+    distiller = Distiller(student, teachers)
+    distiller.compile(tf_keras.optimizers.SGD(1.0))
+    tf.function(distiller.train_step, autograph=False).get_concrete_function(batch)
+    before = {name: ancestors(tensor) for name, tensor in inputs.items()}
+    assert logits["flow"].op.name in before["pose"]
+    assert {logits["flow"].op.name, logits["pose"].op.name} <= before["student"]
+    assert logits["pose"].op.name not in before["flow"]
+
+
 @pytest.mark.parametrize(
     ("loss", "weights"),
     [("separate", {"flow": 0.5, "pose": 3.0}), ("unified", {"unified": 0.7})],
