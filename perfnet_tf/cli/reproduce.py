@@ -22,6 +22,7 @@ from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.reproduction.settings import (
     REPRODUCTION_PRESETS,
     STUDENT_STARTS,
+    VIEWS,
     Settings,
     choose_settings,
 )
@@ -74,7 +75,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         split=arguments.split,
         validation_fold=arguments.validation_fold if arguments.validation else None,
         every_row=arguments.backbone is not None,
-        views=windows_and_crops(arguments),
+        views=VIEWS[arguments.preset] if arguments.views is None else windows_and_crops(arguments),
     )
     reproduction, report = reproduce_table(
         config,
@@ -260,7 +261,7 @@ flags.DEFINE_string(
     "Measured on; without it, val for Kinetics and test for all else.",
     flag_values=_FLAGS,
 )
-define_view_flag(_FLAGS)
+define_view_flag(_FLAGS, default=None)
 flags.DEFINE_list(
     "initial",
     [],

@@ -9,13 +9,14 @@ from absl import flags
 from perfnet_tf.errors import InputError
 
 
-def define_view_flag(values: flags.FlagValues) -> None:
-    """Defines --views."""
+def define_view_flag(values: flags.FlagValues, *, default: str | None = "1x1") -> None:
+    """Defines --views, whose default may also be that of a preset."""
     flags.DEFINE_string(
         "views",
-        "1x1",
+        default,
         "WINDOWSxCROPS of each video whose logits are averaged; 1x1 is the paper's central one, "
-        "10x3 what SlowFast and others report.",
+        "10x3 what SlowFast and others report."
+        + ("" if default else " Without it, the preset's: 1x1 for paper, 5x1 for mini."),
         flag_values=values,
     )
 

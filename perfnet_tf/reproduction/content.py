@@ -32,8 +32,8 @@ def summary(reproduction: Reproduction) -> list[str]:
     done = sorted({seed for result in reproduction.results for seed in result.seeds})
     lines = [
         f"Networks trained on {reproduction.num_train} clips of {reproduction.dataset} and "
-        f"measured on {clips} clips of its split {reproduction.split}, {classes} classes, one "
-        "central crop a clip. Guessing gives "
+        f"measured on {clips} clips of its split {reproduction.split}, {classes} classes, "
+        f"{_views_text(reproduction.views)}. Guessing gives "
         f"{format_percent(1 / classes)} top-1. {len(done)} of {len(reproduction.seeds)} seeds are "
         f"done: {', '.join(map(str, done))}.",
         f"The paper's figures beside ours are of {reproduction.table.dataset}, with networks and a "
@@ -46,6 +46,15 @@ def summary(reproduction: Reproduction) -> list[str]:
             "clips that took no part in it."
         )
     return [*lines, *reproduction.notes]
+
+
+def _views_text(views: tuple[int, int]) -> str:
+    windows, crops = views
+    if views == (1, 1):
+        return "one central crop a clip"
+    crops_text = "the central crop" if crops == 1 else f"{crops} crops"
+    windows_text = "of the central window" if windows == 1 else f"in each of {windows} windows"
+    return f"by the mean of the logits of {crops_text} {windows_text}"
 
 
 def results_table(reproduction: Reproduction) -> Table:

@@ -95,6 +95,7 @@ def as_json(reproduction: Reproduction) -> dict[str, Any]:
         "preset": reproduction.preset,
         "dataset": reproduction.dataset,
         "split": reproduction.split,
+        "views": list(reproduction.views),
         "num_train": reproduction.num_train,
         "seeds": list(reproduction.seeds),
         "rows": rows,

@@ -130,9 +130,6 @@ def reproduce_table(
     check_streams({run.network.stream for run in plan}, info)
     split = config.split or ("val" if info.name.startswith("kinetics") else "test")
     notes = data_notes(data)
-    if config.views != (1, 1):
-        windows, crops = config.views
-        notes += (f"Logits are means over {windows} x {crops} windows and crops of each video.",)
     if config.validation_fold is not None:
         workspace = Workspace(workspace.path / f"validation{config.validation_fold}")
         subset = workspace.path / "data"
@@ -162,6 +159,7 @@ def reproduce_table(
                 preset=config.preset,
                 dataset=info.name,
                 split=split,
+                views=config.views,
                 num_train=info.split("train")["num_clips"],
                 seeds=config.seeds,
                 plan=plan,

@@ -113,6 +113,7 @@ class Reproduction:
         preset: that the settings began with.
         dataset: name of the data.
         split: that was measured on.
+        views: windows, and crops of each, that were seen of every video.
         num_train: training clips.
         seeds: that were asked for.
         plan: the runs.
@@ -125,6 +126,7 @@ class Reproduction:
     preset: str
     dataset: str
     split: str
+    views: tuple[int, int]
     num_train: int
     seeds: Sequence[int]
     plan: Sequence[PlannedRun]

@@ -25,6 +25,12 @@ GIB = 2**30
 #: The search ends here.
 MAX_BATCH_PER_CORE = 1024
 
+#: How compilers say that a program needs more memory than there is.
+_LACKS = (
+    r"Used ([\d.]+)([KMGT]) of [\d.]+[KMGT] hbm",
+    r"memory required for [^()]*\(([\d.]+)([KMGT])\) exceeds available HBM",
+)
+
 
 @dataclass(frozen=True)
 class StepReport:
@@ -284,11 +290,14 @@ def _report(chip: Chip, batch: int, step: LoweredStep, result: dict[str, Any]) -
 
 
 def needed_gib(error: str) -> float | None:
-    """What a program needs, GiB, from the compiler's words that it has not got it; else None."""
-    match = re.search(r"Used ([\d.]+)([KMGT]) of [\d.]+[KMGT] hbm", error)
-    if match:
-        return float(match[1]) * {"K": 2**-20, "M": 2**-10, "G": 1.0, "T": 2**10}[match[2]]
-    return None
+    """What a program needs, GiB, from the compiler's words that it has not got it; else None.
+
+    Of a step that needs far more than there is the compiler counts the temporaries only.
+    """
+    match = next((found for words in _LACKS if (found := re.search(words, error))), None)
+    if match is None:
+        return None
+    return float(match[1]) * {"K": 2**-20, "M": 2**-10, "G": 1.0, "T": 2**10}[match[2]]
 
 
 def require_compiler() -> None:

@@ -83,6 +83,11 @@ def test_nothing_fits_or_does_not_compile_at_all():
 def test_what_is_lacking_is_read_from_the_compilers_words():
     words = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 22.43G of 15.48G hbm."
     assert needed_gib(words) == pytest.approx(22.43)
+    words = (
+        "CompileTimeHbmOom: Ran out of memory on HBM, the total memory required for HLO "
+        "temporaries (37.47G) exceeds available HBM (7.48G). HLO module: a_step.11410."
+    )
+    assert needed_gib(words) == pytest.approx(37.47)
     assert needed_gib("Used 900.5M of 512.00M hbm") == pytest.approx(900.5 / 1024)
     assert needed_gib("INVALID_ARGUMENT: no such thing") is None
 
