@@ -238,8 +238,8 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "preset",
     "paper",
-    f"{' or '.join(REPRODUCTION_PRESETS)}: the paper's settings, for a TPU slice; or small "
-    "networks for a CPU. Other flags change them.",
+    f"{', '.join(REPRODUCTION_PRESETS)}: the paper's settings, for a TPU slice; or small networks "
+    "for a CPU. Other flags change them.",
     flag_values=_FLAGS,
 )
 flags.DEFINE_list("seeds", ["0"], "Each trains every network once.", flag_values=_FLAGS)
@@ -272,7 +272,7 @@ flags.DEFINE_string(
     "student_start",
     None,
     "pose: students start from the pose network's weights; none: like other networks. Without it, "
-    "pose for mini and none for paper.",
+    "pose for small and mini, and none for paper.",
     flag_values=_FLAGS,
 )
 flags.DEFINE_list(

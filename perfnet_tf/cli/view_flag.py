@@ -16,7 +16,7 @@ def define_view_flag(values: flags.FlagValues, *, default: str | None = "1x1") -
         default,
         "WINDOWSxCROPS of each video whose logits are averaged; 1x1 is the paper's central one, "
         "10x3 what SlowFast and others report."
-        + ("" if default else " Without it, the preset's: 1x1 for paper, 5x1 for mini."),
+        + ("" if default else " Without it, the preset's: 1x1 for paper, 5x1 for small and mini."),
         flag_values=values,
     )
 

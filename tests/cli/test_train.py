@@ -110,7 +110,7 @@ def test_teachers_weigh_what_the_preset_says_unless_told_otherwise(called):
     assert config.distill == DistillConfig("unified", {"unified": 0.2})
     config, _ = distill_of(called, teachers, "--preset=mini", "--teacher_weight=3")
     assert config.distill == DistillConfig("separate", {"flow": 3.0, "pose": 3.0})
-    config, _ = distill_of(called, teachers, "--preset=small")
+    config, _ = distill_of(called, teachers, "--preset=paper_s3d_g_kinetics")
     assert config.distill == DistillConfig("separate")
 
 
