@@ -155,5 +155,6 @@ def test_mini_students_weigh_each_term_alike_and_start_from_the_pose_teacher():
         "student_separate": {"flow": 0.2, "pose": 0.2},
         "student_unified": {"unified": 0.2},
     }
-    assert STUDENT_STARTS == {"paper": None, "mini": "pose"}
-    assert set(STUDENT_STARTS) == set(REPRODUCTION_PRESETS)
+    assert STUDENT_STARTS == {"paper": None, "small": "pose", "mini": "pose"}
+    assert VIEWS["paper"] == (1, 1)
+    assert set(STUDENT_STARTS) == set(VIEWS) == set(REPRODUCTION_PRESETS)
