@@ -6,7 +6,12 @@ from perfnet_tf.config import DistillConfig, PoseRenderConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.reproduction.plan import partner_seed, plan_runs, row_runs, rows_by_backbone
 from perfnet_tf.reproduction.reproduce import ReproduceConfig
-from perfnet_tf.reproduction.settings import REPRODUCTION_PRESETS, STUDENT_STARTS, choose_settings
+from perfnet_tf.reproduction.settings import (
+    REPRODUCTION_PRESETS,
+    STUDENT_STARTS,
+    VIEWS,
+    choose_settings,
+)
 from perfnet_tf.reproduction.tables import NETWORKS, TABLE7, TABLES, networks_of
 
 
