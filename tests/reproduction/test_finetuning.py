@@ -107,7 +107,7 @@ def test_table_7_has_the_mean_of_the_splits_beside_the_papers(prepared, start, t
         (("table4", "--from=a=b"), "table4 has no --from"),
         (("table5",), "TABLE must be one of table2, table3, table4, table6, table7"),
         ((), "One table is named"),
-        (("table4", "--preset=maxi"), "--preset must be one of paper, mini"),
+        (("table4", "--preset=maxi"), "--preset must be one of paper, small, mini"),
         (("table4", "--seeds=one"), "--seeds takes whole numbers"),
         (("table4", "--teacher_weight=rgb=2"), "--teacher_weight must be one of flow, pose"),
         (("table4", "--flow=--epoch=3"), "--flow: Unknown command line flag 'epoch'"),
