@@ -261,7 +261,7 @@ flags.DEFINE_string(
     "Measured on; without it, val for Kinetics and test for all else.",
     flag_values=_FLAGS,
 )
-define_view_flag(_FLAGS, default=None)
+define_view_flag(_FLAGS, VIEWS)
 flags.DEFINE_list(
     "initial",
     [],

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from absl import flags
 
 from perfnet_tf.errors import InputError
 
 
-def define_view_flag(values: flags.FlagValues, *, default: str | None = "1x1") -> None:
-    """Defines --views, whose default may also be that of a preset."""
+def define_view_flag(
+    values: flags.FlagValues, presets: Mapping[str, tuple[int, int]] | None = None
+) -> None:
+    """Defines --views; where `presets` say what each takes, without it that of --preset."""
+    stated = (f"{windows}x{crops} for {name}" for name, (windows, crops) in (presets or {}).items())
     flags.DEFINE_string(
         "views",
-        default,
+        None if presets else "1x1",
         "WINDOWSxCROPS of each video whose logits are averaged; 1x1 is the paper's central one, "
         "10x3 what SlowFast and others report."
-        + ("" if default else " Without it, the preset's: 1x1 for paper, 5x1 for small and mini."),
+        + (f" Without it, {', '.join(stated)}." if presets else ""),
         flag_values=values,
     )
 

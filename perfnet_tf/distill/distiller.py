@@ -119,7 +119,7 @@ class Distiller(tf_keras.Model):
         clips = tf.shape(labels)[0]
         teacher_logits = self._teacher_logits(batch)
         # Teachers' activations are gone before the student's, which are kept for the gradient.
-        frames = computed_after(self._student_stream(batch), list(teacher_logits.values()))
+        frames = computed_after(self._student_stream(batch), teacher_logits.values())
 
         with tf.GradientTape() as tape:
             with (
@@ -191,7 +191,7 @@ class Distiller(tf_keras.Model):
             else:
                 frames = streams_of(batch, [teacher.stream], teacher.render)[teacher.stream]
             # One after the other: their activations share the memory.
-            logits[name] = teacher.predict(computed_after(frames, list(logits.values())[-1:]))
+            logits[name] = teacher.predict(computed_after(frames, logits.values()))
         return logits
 
     def _weight_decay(self) -> tf.Tensor:

@@ -76,7 +76,6 @@ class ClipScores:
             ValueError,
             TypeError,
             AttributeError,  # of an array whose header is lost NumPy gives the bytes
-            NotImplementedError,
             RuntimeError,
             zipfile.BadZipFile,
             zlib.error,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import tensorflow as tf
 
 
-def computed_after(value: tf.Tensor, earlier: Sequence[tf.Tensor]) -> tf.Tensor:
+def computed_after(value: tf.Tensor, earlier: Iterable[tf.Tensor]) -> tf.Tensor:
     """`value`, in a way that no compiler can tell before `earlier` is known.
 
     XLA ignores control dependencies, merges two computations of the same thing, and computes what
