@@ -28,10 +28,11 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from perfnet_tf import InputError, features
-from perfnet_tf.reproduction.markdown import escape
+from perfnet_tf import InputError
+from perfnet_tf.reporting.markdown import escape
 from perfnet_tf.reproduction.tables import BACKBONE_TITLES
 from perfnet_tf.saved_model.info import INFO_FILE, LABELS_FILE, PAPER, ModelInfo
+from perfnet_tf.streams import POSE
 
 _MODEL = flags.DEFINE_string("model", None, "SavedModel of perfnet export.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to make.", required=True)
@@ -186,7 +187,7 @@ def write_card(info: ModelInfo, labels: Sequence[str], *, handle: str, title: st
         backbone=BACKBONE_TITLES[experiment.model.backbone],
         stream=SEEN[experiment.stream],
         input=INPUTS[experiment.stream],
-        drawing=DRAWING if experiment.stream == features.POSE else "",
+        drawing=DRAWING if experiment.stream == POSE else "",
         num_classes=len(labels),
         labels=", ".join(map(escape, labels)),
         clip=f"{clip.num_frames} frames (every {_ordinal(clip.frame_stride)}) of "

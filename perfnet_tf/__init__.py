@@ -22,7 +22,7 @@ _PUBLIC = {
     "PoseRenderConfig": "perfnet_tf.config",
     "TVL1Params": "perfnet_tf.flow.tvl1",
     "TrainConfig": "perfnet_tf.config",
-    "build_dataset": "perfnet_tf.datasets.pipeline",
+    "build_dataset": "perfnet_tf.input_pipeline.dataset",
     "build_model": "perfnet_tf.models.factory",
     "compute_tvl1": "perfnet_tf.flow.tvl1",
     "evaluate_runs": "perfnet_tf.evaluation.protocol",

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from perfnet_tf.errors import InputError, check_choice
-from perfnet_tf.features import STREAMS
+from perfnet_tf.streams import STREAMS
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""The layout's one law: a module imports only from the rows above its own."""
+"""The layout's two laws: imports point to rooms above, and no room holds a circle."""
 
 import ast
 import pathlib
@@ -9,27 +9,32 @@ import perfnet_tf
 
 PACKAGE = pathlib.Path(perfnet_tf.__file__).parent
 
-#: The rooms in the order in which a clip passes through them.
+#: The rooms: what everything uses, then the stages in the order of a clip's way, then the commands.
 ROWS = [
-    ("__init__", "version", "errors"),
-    ("features",),
+    ("version", "errors"),
+    ("files", "classes", "registry"),
+    ("streams",),
     ("config",),
     ("presets",),
     ("video",),
     ("pose",),
     ("flow",),
     ("records",),
+    ("synthetic",),
     ("datasets",),
+    ("preparation",),
+    ("input_pipeline",),
     ("models",),
     ("distill",),
     ("training",),
-    ("evaluation",),
+    ("reporting",),
+    ("evaluation", "inspection"),
     ("saved_model",),
-    ("prediction",),
-    ("benchmark",),
-    ("demo",),
+    ("explanation", "prediction"),
+    ("benchmark", "tpu_check"),
     ("reproduction",),
-    ("tpu_check",),
+    ("demo",),
+    ("__init__",),
     ("cli",),
     ("__main__",),
 ]
@@ -37,27 +42,60 @@ ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
-def room_of(module: pathlib.Path) -> str:
-    return module.relative_to(PACKAGE).with_suffix("").parts[0]
+def name_of(module: pathlib.Path) -> str:
+    parts = module.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
 
 
-def imported_rooms(module: pathlib.Path) -> set[str]:
-    rooms = set()
+NAMES = {name_of(module): module for module in MODULES}
+
+
+def room_of(name: str) -> str:
+    return name.split(".")[1]
+
+
+def imported_modules(module: pathlib.Path) -> set[str]:
+    """The package's modules that `module` imports, those imported inside functions included."""
+    found = set()
     for node in ast.walk(ast.parse(module.read_text())):
-        names = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: relative import"
-            names = [node.module]
-            if node.module == "perfnet_tf":
-                names = [f"perfnet_tf.{alias.name}" for alias in node.names]
-        rooms |= {name.split(".")[1] for name in names if name.startswith("perfnet_tf.")}
-    return rooms
+            members = {f"{node.module}.{alias.name}" for alias in node.names}
+            submodules = members & NAMES.keys()
+            found |= submodules
+            if submodules != members:
+                found.add(node.module)
+    found = {name for name in found if name.startswith("perfnet_tf.")}
+    assert found <= NAMES.keys(), f"{module}: imports {found - NAMES.keys()}, which is no module"
+    return found
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_module_imports_only_from_rows_above(module):
-    row = ROW_OF[room_of(module)]
-    below = {room for room in imported_rooms(module) if ROW_OF[room] > row}
-    assert not below, f"{module.name} imports from below: {below}"
+IMPORTS = {name: imported_modules(module) for name, module in NAMES.items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_module_imports_only_from_rows_above_and_its_own_room(name):
+    room = room_of(name)
+    wrong = {
+        other
+        for other in IMPORTS[name]
+        if room_of(other) != room and ROW_OF[room_of(other)] >= ROW_OF[room]
+    }
+    assert not wrong, f"{name} imports from its own row or below: {wrong}"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    ended: set[str] = set()
+
+    def walk(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " -> ".join((*trail[trail.index(name) :], name))
+        if name in ended:
+            return
+        for other in sorted(IMPORTS[name]):
+            walk(other, (*trail, name))
+        ended.add(name)
+
+    for name in NAMES:
+        walk(name, ())

@@ -17,7 +17,7 @@ from perfnet_tf.cli.experiment_flags import (
 )
 from perfnet_tf.config import DistillConfig, ExperimentConfig
 from perfnet_tf.errors import InputError, check_choice
-from perfnet_tf.features import STREAMS
+from perfnet_tf.streams import STREAMS
 
 
 def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
@@ -46,7 +46,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
 def _named(sources: dict[str, str], labels: dict[str, str]) -> dict[str, Any]:
     """Each teacher to load, with its label map where it has one."""
-    from perfnet_tf.distill.class_names import read_class_names
+    from perfnet_tf.classes import read_class_names
     from perfnet_tf.distill.teachers import NamedTeacher
 
     for name in labels:

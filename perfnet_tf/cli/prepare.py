@@ -16,7 +16,7 @@ from perfnet_tf.errors import InputError
 if TYPE_CHECKING:
     from perfnet_tf.datasets.catalog import Catalog
     from perfnet_tf.datasets.official_splits import Membership
-    from perfnet_tf.records.build import Preparation
+    from perfnet_tf.preparation.build import Preparation
 
 
 def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
@@ -32,9 +32,9 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
     --dataset=synthetic generates its videos in --videos first if the folder does not exist.
     """
-    from perfnet_tf.pose.estimator import POSE_ESTIMATORS
-    from perfnet_tf.pose.published import resolve_weights
-    from perfnet_tf.records.prepare_config import PrepareConfig
+    from perfnet_tf.pose.estimators import POSE_ESTIMATORS
+    from perfnet_tf.pose.estimators.published import resolve_weights
+    from perfnet_tf.preparation.config import PrepareConfig
 
     pose_weights = arguments.pose_weights
     if arguments.pose in POSE_ESTIMATORS:
@@ -52,7 +52,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         clips_per_shard=arguments.clips_per_shard,
     )
     catalog, memberships = _load_catalog(arguments)
-    from perfnet_tf.records.build import PreparationError, build_records
+    from perfnet_tf.preparation.build import PreparationError, build_records
 
     try:
         result = build_records(
@@ -92,7 +92,7 @@ def _load_catalog(
     if arguments.dataset == "synthetic" and not videos.exists():
         from tqdm import tqdm
 
-        from perfnet_tf.datasets.synthetic import generate_synthetic_dataset
+        from perfnet_tf.synthetic.dataset import generate_synthetic_dataset
 
         generate_synthetic_dataset(
             videos, progress=lambda clips: tqdm(clips, desc="generate", unit="video")

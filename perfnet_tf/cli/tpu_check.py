@@ -12,8 +12,8 @@ from absl import flags
 from perfnet_tf.cli.command import Command
 from perfnet_tf.config import BACKBONES, ClipConfig, DistillConfig, ExperimentConfig
 from perfnet_tf.errors import InputError, check_choice
-from perfnet_tf.features import STREAMS
 from perfnet_tf.presets import PRESETS
+from perfnet_tf.streams import STREAMS
 
 if TYPE_CHECKING:
     from perfnet_tf.tpu_check.check import StepReport

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from perfnet_tf.datasets.folder import group_name
 from perfnet_tf.datasets.hmdb51 import film_name
 from perfnet_tf.errors import InputError
-from perfnet_tf.records.schema import IndexEntry, read_dataset_info, read_index
+from perfnet_tf.records.folder import read_dataset_info, read_index
+from perfnet_tf.records.schema import IndexEntry
 from perfnet_tf.records.subset import write_subset
 
 #: Parts that `write_validation_subset` makes of the training clips: UCF-101 tests on 7 of a class's

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from perfnet_tf import features
 from perfnet_tf.config import ExperimentConfig
 from perfnet_tf.demo.stages import (
     EXPORTED,
@@ -26,7 +25,11 @@ from perfnet_tf.demo.stages import (
     DemoFolder,
     Journal,
 )
-from perfnet_tf.evaluation.report import (
+from perfnet_tf.inspection.picture import choose_max_speed, draw_streams
+from perfnet_tf.inspection.stored_clip import open_clip
+from perfnet_tf.presets import PRESETS
+from perfnet_tf.records.folder import read_dataset_info
+from perfnet_tf.reporting.html import (
     Chart,
     Picture,
     Prediction,
@@ -35,18 +38,14 @@ from perfnet_tf.evaluation.report import (
     stack_frames,
     write_report,
 )
-from perfnet_tf.features import STREAM_TITLES
-from perfnet_tf.presets import PRESETS
-from perfnet_tf.records.inspection import open_clip
-from perfnet_tf.records.inspection_picture import choose_max_speed, draw_streams
-from perfnet_tf.records.schema import read_dataset_info
+from perfnet_tf.streams import FLOW, POSE, RGB, STREAM_TITLES, STREAMS
 from perfnet_tf.training.run_directory import HISTORY_FILE, read_run
 from perfnet_tf.version import __version__
 from perfnet_tf.video.decode import read_video
 from perfnet_tf.video.sampling import spread_indices
 
 #: What has to be computed from a video before a stream's network sees it.
-NEEDS = {features.RGB: "RGB", features.FLOW: "flow", features.POSE: "RGB, pose"}
+NEEDS = {RGB: "RGB", FLOW: "flow", POSE: "RGB, pose"}
 STUDENT_NAMES = {f"student_{loss}": f"student, {loss} loss" for loss in LOSSES}
 #: Two clips that one frame does not tell apart, and one that only the limb does.
 SHOWN = ("SitDown/v_SitDown_g01_c01", "KickLeft/v_KickLeft_g01_c01")
@@ -105,7 +104,7 @@ def read_results(folder: DemoFolder) -> list[Result]:
     single = {run["stream"]: run for run in metrics("teachers")["runs"]}
     rows = [
         result(STREAM_TITLES[stream], "One stream, labels only", NEEDS[stream], single[stream])
-        for stream in features.STREAMS
+        for stream in STREAMS
     ]
     for streams in FUSIONS:
         name = " + ".join(STREAM_TITLES[stream] for stream in streams)
@@ -119,7 +118,7 @@ def read_results(folder: DemoFolder) -> list[Result]:
 def _compare(results: Sequence[Result]) -> str:
     """The outcome in a sentence, whichever way it came out."""
     by_name = {result.name: result for result in results}
-    plain = by_name[STREAM_TITLES[features.RGB]]
+    plain = by_name[STREAM_TITLES[RGB]]
 
     def right(result: Result) -> str:
         return f"{round(result.top1 * result.num_clips)} of {result.num_clips}"
@@ -130,8 +129,8 @@ def _compare(results: Sequence[Result]) -> str:
     return (
         f"Trained on RGB and labels alone, the network answers {right(plain)} test clips right; "
         f"the same network as a student {students}. The flow teacher answers "
-        f"{right(by_name[STREAM_TITLES[features.FLOW]])}, the pose teacher "
-        f"{right(by_name[STREAM_TITLES[features.POSE]])}."
+        f"{right(by_name[STREAM_TITLES[FLOW]])}, the pose teacher "
+        f"{right(by_name[STREAM_TITLES[POSE]])}."
     )
 
 
@@ -180,7 +179,7 @@ def _prediction(folder: DemoFolder) -> Prediction:
         truth=PREDICTED.split("/")[0],
         scores=[(entry["label"], entry["probability"]) for entry in answer["top"]],
         picture=stack_frames(
-            {STREAM_TITLES[features.RGB]: frames},
+            {STREAM_TITLES[RGB]: frames},
             caption="A test video, chosen before training. The SavedModel classified it in a "
             "process of its own, from the MP4 file.",
         ),
@@ -255,8 +254,8 @@ def list_commands(folder: DemoFolder, config: DemoConfig) -> list[tuple[str, str
     pose = [f"--pose={prepare.pose}"]
     if prepare.pose_weights is not None:
         pose.append(f"--pose_weights={prepare.pose_weights}")
-    teachers = ",".join(f"{name}={folder.run(name)}" for name in (features.FLOW, features.POSE))
-    everyone = ",".join(str(folder.run(stream)) for stream in features.STREAMS)
+    teachers = ",".join(f"{name}={folder.run(name)}" for name in (FLOW, POSE))
+    everyone = ",".join(str(folder.run(stream)) for stream in STREAMS)
     commands = [
         ("All of it:", command(*demo)),
         (
@@ -275,11 +274,11 @@ def list_commands(folder: DemoFolder, config: DemoConfig) -> list[tuple[str, str
             ),
         ),
     ]
-    for stream in features.STREAMS:
+    for stream in STREAMS:
         words = training(stream, config.training(stream), "train", f"--stream={stream}")
         commands.append((f"One network, {STREAM_TITLES[stream]}:", command(*words)))
     for loss in LOSSES:
-        experiment = config.training(features.RGB, loss)
+        experiment = config.training(RGB, loss)
         words = training(
             f"student_{loss}",
             experiment,

@@ -4,7 +4,7 @@ What a demo leaves in its folder:
 
 | in the folder | holds                                                               |
 |---------------|---------------------------------------------------------------------|
-| `videos/`     | the generated dataset (`perfnet_tf.datasets.synthetic`)             |
+| `videos/`     | the generated dataset (`perfnet_tf.synthetic.dataset`)             |
 | `records/`    | the same, prepared: RGB, keypoints and TV-L1 flow                   |
 | `runs/`       | `rgb`, `flow`, `pose`, `student_separate`, `student_unified`        |
 | `evaluation/` | accuracies of all of them and of the late fusions                   |
@@ -31,31 +31,31 @@ from typing import Any
 
 from tqdm import tqdm
 
-from perfnet_tf import features
 from perfnet_tf.config import DistillConfig, ExperimentConfig
 from perfnet_tf.datasets.catalog import load_catalog
-from perfnet_tf.datasets.synthetic import SyntheticConfig, generate_synthetic_dataset
 from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation.fusion import ClipScores, fuse
 from perfnet_tf.evaluation.metrics import accuracy_summary
 from perfnet_tf.evaluation.protocol import evaluate_runs
+from perfnet_tf.preparation.build import build_records
+from perfnet_tf.preparation.config import PrepareConfig
 from perfnet_tf.presets import PRESETS
-from perfnet_tf.records.build import build_records
-from perfnet_tf.records.prepare_config import PrepareConfig
 from perfnet_tf.saved_model import export_saved_model
+from perfnet_tf.streams import FLOW, POSE, RGB, STREAMS
+from perfnet_tf.synthetic.dataset import SyntheticConfig, generate_synthetic_dataset
 from perfnet_tf.training.run_directory import load_run
 from perfnet_tf.training.trainer import train
 
 LOSSES = ("separate", "unified")
 #: Streams of the teachers, in the order of the report.
-TEACHERS = (features.FLOW, features.POSE)
+TEACHERS = (FLOW, POSE)
 #: The network whose weights both students start from: it has seen RGB frames, with poses on them.
-STUDENT_START = features.POSE
+STUDENT_START = POSE
 #: Late fusions: PERF-Net Table 3's, of networks that each see a stream of their own.
 FUSIONS = (
-    (features.RGB, features.FLOW),
-    (features.RGB, features.POSE),
-    (features.RGB, features.FLOW, features.POSE),
+    (RGB, FLOW),
+    (RGB, POSE),
+    (RGB, FLOW, POSE),
 )
 #: The student that is exported. Named before the test is looked at, and not by its result.
 EXPORTED = "student_separate"
@@ -252,7 +252,7 @@ def _stages(
 
     def distill(loss: str) -> Callable[[], object]:
         return lambda: train(
-            config.training(features.RGB, loss),
+            config.training(RGB, loss),
             folder.records,
             folder.run(f"student_{loss}"),
             teachers=teachers,
@@ -263,9 +263,9 @@ def _stages(
     return {
         "generate videos": lambda: _generate(folder, config, progress=progress),
         "prepare records": lambda: _prepare(folder, config, progress=progress),
-        "train on RGB, without teachers": train_stream(features.RGB),
-        "train the flow teacher": train_stream(features.FLOW),
-        "train the pose teacher": train_stream(features.POSE),
+        "train on RGB, without teachers": train_stream(RGB),
+        "train the flow teacher": train_stream(FLOW),
+        "train the pose teacher": train_stream(POSE),
         "distill the student, separate loss": distill("separate"),
         "distill the student, unified loss": distill("unified"),
         "evaluate and fuse": lambda: _evaluate(folder, progress=progress),
@@ -290,7 +290,7 @@ def _prepare(folder: DemoFolder, config: DemoConfig, *, progress: bool) -> None:
 
 def _evaluate(folder: DemoFolder, *, progress: bool) -> None:
     everyone = folder.evaluation("teachers")
-    paths = [folder.run(stream) for stream in features.STREAMS]
+    paths = [folder.run(stream) for stream in STREAMS]
     evaluate_runs(paths, folder.records, everyone, progress=progress)
     for loss in LOSSES:
         name = f"student_{loss}"

@@ -9,14 +9,14 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.config import DistillConfig, PoseRenderConfig
-from perfnet_tf.datasets.pipeline import streams_of
 from perfnet_tf.distill.losses import distillation_losses, term_names, weighted_sum
 from perfnet_tf.distill.teachers import Teacher, as_teacher
 from perfnet_tf.errors import check_choice
-from perfnet_tf.features import LABEL, POSE, RGB, STREAMS
+from perfnet_tf.input_pipeline.dataset import streams_of
 from perfnet_tf.models.ordering import computed_after
 from perfnet_tf.models.rematerialization import rematerialization
 from perfnet_tf.models.synchronization import synchronized_batch_norm
+from perfnet_tf.streams import LABEL, POSE, RGB, STREAMS
 
 
 class Distiller(tf_keras.Model):

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from perfnet_tf.config import ExperimentConfig, PoseRenderConfig
 from perfnet_tf.errors import InputError, check_choice, first_line
-from perfnet_tf.features import STREAMS
+from perfnet_tf.streams import STREAMS
 
 
 @dataclass(frozen=True, eq=False)

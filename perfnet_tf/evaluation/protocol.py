@@ -29,15 +29,16 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from perfnet_tf import features
 from perfnet_tf.config import ClipConfig
-from perfnet_tf.datasets.augment import ClipView, evenly_spread_views
-from perfnet_tf.datasets.pipeline import build_dataset, damaged_shard_named, streams_of
 from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation import metrics
-from perfnet_tf.evaluation.confusion_plot import save_confusion
 from perfnet_tf.evaluation.fusion import ClipScores, fuse
-from perfnet_tf.records.schema import DatasetInfo, read_dataset_info
+from perfnet_tf.input_pipeline.augment import ClipView, evenly_spread_views
+from perfnet_tf.input_pipeline.dataset import build_dataset, damaged_shard_named, streams_of
+from perfnet_tf.records.folder import read_dataset_info
+from perfnet_tf.records.schema import DatasetInfo
+from perfnet_tf.reporting.confusion_plot import save_confusion
+from perfnet_tf.streams import CLIP_ID, LABEL
 from perfnet_tf.training.run_directory import Run, load_run
 from perfnet_tf.version import __version__
 
@@ -180,9 +181,7 @@ def _view_scores(
         with_clip_ids=True,
     )
     spec = {
-        key: value
-        for key, value in dataset.element_spec.items()
-        if key not in (features.LABEL, features.CLIP_ID)
+        key: value for key, value in dataset.element_spec.items() if key not in (LABEL, CLIP_ID)
     }
 
     # With this signature the last, smaller batch is not traced again.
@@ -199,8 +198,8 @@ def _view_scores(
     clip_ids: list[str] = []
     parts: dict[int, list[np.ndarray]] = {i: [] for i in members}
     for batch in dataset:
-        labels.append(batch[features.LABEL].numpy())
-        clip_ids += [name.decode() for name in batch[features.CLIP_ID].numpy()]
+        labels.append(batch[LABEL].numpy())
+        clip_ids += [name.decode() for name in batch[CLIP_ID].numpy()]
         for i, value in predict({key: batch[key] for key in spec}).items():
             parts[i].append(value.numpy())
         bar.update(len(labels[-1]))

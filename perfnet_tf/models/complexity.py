@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
-from perfnet_tf.features import STREAM_CHANNELS
 from perfnet_tf.models.video_model import VideoModel
+from perfnet_tf.streams import STREAM_CHANNELS
 
 #: Operations that multiply and add; their second input is the kernel.
 _CONVOLUTIONS = ("Conv2D", "Conv3D")

@@ -7,10 +7,10 @@ from typing import Any
 
 from perfnet_tf.config import BACKBONES, ModelConfig
 from perfnet_tf.errors import InputError, check_choice
-from perfnet_tf.features import RGB
 from perfnet_tf.models.resnet3d import ResNet3D50
 from perfnet_tf.models.s3d import S3D
 from perfnet_tf.models.video_model import VideoModel
+from perfnet_tf.streams import RGB
 
 #: Backbone -> its class, and what its name says of its options.
 ARCHITECTURES: dict[str, tuple[type[VideoModel], dict[str, Any]]] = {

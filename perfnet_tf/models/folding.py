@@ -14,10 +14,10 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.errors import InputError, check_choice
-from perfnet_tf.features import FLOW, STREAM_CHANNELS
 from perfnet_tf.models.input_normalization import FLOW_CLIP, INPUT_SCALINGS, InputNormalization
 from perfnet_tf.models.layers import ConvUnit, FactorizedConv3D, pad_symmetrically
 from perfnet_tf.models.video_model import VideoModel
+from perfnet_tf.streams import FLOW, STREAM_CHANNELS
 
 #: What a folded network computes in. bfloat16 is twice as fast as float32 on CPUs with
 #: AVX512-BF16, more with AMX, and slower on CPUs with neither.

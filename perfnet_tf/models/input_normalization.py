@@ -8,8 +8,8 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.errors import InputError, check_choice
-from perfnet_tf.features import FLOW, STREAM_CHANNELS, STREAMS
 from perfnet_tf.models import PACKAGE
+from perfnet_tf.streams import FLOW, STREAM_CHANNELS, STREAMS
 
 #: Flow beyond this many pixels per frame is clipped before it is scaled to [-1, 1]; reference
 #: code: I3D (Carreira & Zisserman 2017), whose preprocessing two-stream 3-D networks share.

@@ -9,10 +9,10 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.errors import InputError, check_choice
-from perfnet_tf.features import FEATURES, LOGITS, RGB, STREAM_CHANNELS
 from perfnet_tf.models.input_normalization import InputNormalization
 from perfnet_tf.models.layers import kernel_decay
 from perfnet_tf.models.video_shapes import PADDINGS
+from perfnet_tf.streams import FEATURES, LOGITS, RGB, STREAM_CHANNELS
 
 #: No convolution gets fewer channels than this, however small the width multiplier.
 #: Reference code: TF-slim's `min_depth`.

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from perfnet_tf import features
 from perfnet_tf.config import ClipConfig
-from perfnet_tf.datasets.augment import central_view, cut_streams
 from perfnet_tf.errors import InputError
+from perfnet_tf.input_pipeline.augment import central_view, cut_streams
 from perfnet_tf.saved_model.loading import LoadedModel
+from perfnet_tf.streams import RGB
 
 #: Where a model does not know the rate and size of its training records: PERF-Net Sec. 4.
 DEFAULT_FPS = 25.0
@@ -50,7 +50,7 @@ class Recognizer:
         Raises:
             InputError: a flow or pose model.
         """
-        if model.stream != features.RGB:
+        if model.stream != RGB:
             raise InputError(
                 "Only RGB models see a video as it is. "
                 f"Received: {model.path}, a {model.stream} model. "
@@ -85,7 +85,6 @@ class Recognizer:
         """
         view = central_view()
         cut = [
-            cut_streams({features.RGB: tf.convert_to_tensor(frames)}, self.clip, view)
-            for frames in clips
+            cut_streams({RGB: tf.convert_to_tensor(frames)}, self.clip, view) for frames in clips
         ]
-        return self.model(tf.stack([streams[features.RGB] for streams in cut])).numpy()
+        return self.model(tf.stack([streams[RGB] for streams in cut])).numpy()

@@ -15,11 +15,12 @@ import numpy as np
 
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
-from perfnet_tf.prediction.annotation import VideoFile, check_video_output, draw_answers
+from perfnet_tf.prediction.annotation import draw_answers
 from perfnet_tf.prediction.answers import DEFAULT_FPS, Recognizer
 from perfnet_tf.prediction.windows import WindowPrediction, hop_frames
 from perfnet_tf.saved_model.loading import LoadedModel
 from perfnet_tf.video.sampling import GridResampler
+from perfnet_tf.video.writing import VideoFile, check_video_output
 
 _WINDOW = "perfnet predict: q quits"
 _QUIT_KEYS = (ord("q"), 27)  # 27: Escape

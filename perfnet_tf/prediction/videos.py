@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from perfnet_tf.config import ClipConfig
-from perfnet_tf.datasets.augment import central_view, frame_indices
 from perfnet_tf.datasets.catalog import VIDEO_EXTENSIONS
 from perfnet_tf.errors import InputError
+from perfnet_tf.input_pipeline.augment import central_view, frame_indices
 from perfnet_tf.prediction.answers import DEFAULT_FPS, Recognizer, top_classes
 from perfnet_tf.saved_model.loading import LoadedModel
 from perfnet_tf.video.decode import VideoStream

@@ -9,16 +9,17 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from perfnet_tf import features
 from perfnet_tf.errors import InputError, check_choice, first_line
 from perfnet_tf.flow.encoding import decode_flow
 from perfnet_tf.records import schema
+from perfnet_tf.records.folder import read_dataset_info, read_index, record_path
 from perfnet_tf.records.schema import ClipRecord, DatasetInfo, IndexEntry, SplitInfo
+from perfnet_tf.streams import BOXES, CLIP_ID, FLOW, KEYPOINTS, LABEL, RGB, STREAM_SOURCES, STREAMS
 
 #: Pixels beside a part of a JPEG that take part in the colours of its edge.
 _COLOR_MARGIN = 2
 #: What `parse_clip` can decode.
-SOURCES = (features.RGB, features.FLOW, features.KEYPOINTS, features.BOXES)
+SOURCES = (RGB, FLOW, KEYPOINTS, BOXES)
 #: Key of `parse_clip`: height and width of the frames that a window was cut from.
 STORED_SIZE = "stored_size"
 
@@ -32,8 +33,8 @@ def shard_paths(data_dir: str | pathlib.Path, split: str) -> list[str]:
     Raises:
         InputError: there is no such dataset or split, or a shard is missing.
     """
-    info = schema.read_dataset_info(data_dir)
-    paths = [schema.record_path(data_dir, name) for name in info.split(split)["shards"]]
+    info = read_dataset_info(data_dir)
+    paths = [record_path(data_dir, name) for name in info.split(split)["shards"]]
     for path in paths:
         if not tf.io.gfile.exists(path):
             raise InputError(
@@ -52,7 +53,7 @@ def read_serialized(data_dir: str | pathlib.Path, split: str) -> tf.data.Dataset
     Raises:
         InputError: there is no such dataset or split.
     """
-    info = schema.read_dataset_info(data_dir)
+    info = read_dataset_info(data_dir)
     dataset = tf.data.TFRecordDataset(shard_paths(data_dir, split))
     return dataset.apply(tf.data.experimental.assert_cardinality(info.split(split)["num_clips"]))
 
@@ -60,14 +61,14 @@ def read_serialized(data_dir: str | pathlib.Path, split: str) -> tf.data.Dataset
 def check_streams(streams: Collection[str], info: DatasetInfo) -> None:
     """Raises `InputError` unless the records hold what each of `streams` is fed from."""
     for stream in streams:
-        check_choice("stream", stream, (*features.STREAMS, *SOURCES))
-        needed = features.STREAM_SOURCES.get(stream, (stream,))
-        if features.FLOW in needed and info.flow is None:
+        check_choice("stream", stream, (*STREAMS, *SOURCES))
+        needed = STREAM_SOURCES.get(stream, (stream,))
+        if FLOW in needed and info.flow is None:
             raise InputError(
                 f"The stream {stream!r} needs optical flow, which these records do not hold. "
                 "Prepare the videos again with --flow=tvl1, into another folder."
             )
-        if {features.KEYPOINTS, features.BOXES} & {*needed} and info.pose is None:
+        if {KEYPOINTS, BOXES} & {*needed} and info.pose is None:
             raise InputError(
                 f"The stream {stream!r} needs keypoints, which these records do not hold. "
                 "Prepare the videos again with --pose=posenet, into another folder."
@@ -105,7 +106,7 @@ def parse_clip(
         tf.errors.InvalidArgumentError: when it runs, of a record that is damaged.
     """
     check_streams(streams, info)
-    sources = {s for stream in streams for s in features.STREAM_SOURCES.get(stream, (stream,))}
+    sources = {s for stream in streams for s in STREAM_SOURCES.get(stream, (stream,))}
     people = info.max_people
     context_features = {
         schema.MEDIA_ID_KEY: tf.io.FixedLenFeature([], tf.string),
@@ -113,10 +114,10 @@ def parse_clip(
         schema.NUM_FRAMES_KEY: tf.io.FixedLenFeature([], tf.int64),
     }
     frame_features = {
-        features.RGB: (schema.ENCODED_KEY, [], tf.string),
-        features.FLOW: (schema.FLOW_ENCODED_KEY, [], tf.string),
-        features.KEYPOINTS: (schema.KEYPOINTS_KEY, [people, 17, 3], tf.float32),
-        features.BOXES: (schema.BOXES_KEY, [people, 4], tf.float32),
+        RGB: (schema.ENCODED_KEY, [], tf.string),
+        FLOW: (schema.FLOW_ENCODED_KEY, [], tf.string),
+        KEYPOINTS: (schema.KEYPOINTS_KEY, [people, 17, 3], tf.float32),
+        BOXES: (schema.BOXES_KEY, [people, 4], tf.float32),
     }
     context, lists = tf.io.parse_single_sequence_example(
         serialized,
@@ -137,20 +138,20 @@ def parse_clip(
         with tf.control_dependencies([whole]):
             indices = indices(tf.cast(stated, tf.int32))
     result = {
-        features.LABEL: tf.cast(context[schema.LABEL_KEY], tf.int32),
-        features.CLIP_ID: context[schema.MEDIA_ID_KEY],
+        LABEL: tf.cast(context[schema.LABEL_KEY], tf.int32),
+        CLIP_ID: context[schema.MEDIA_ID_KEY],
     }
     for source in sorted(sources):
         # Picking the encoded frames first is what makes a 64-frame clip of a long video cheap.
         result[source] = tf.gather(lists[frame_features[source][0]], indices)
-    if features.RGB in result:
-        encoded, part = result[features.RGB], None
+    if RGB in result:
+        encoded, part = result[RGB], None
         if window is not None:
             result[STORED_SIZE] = tf.io.extract_jpeg_shape(encoded[0])[:2]
             part = window(result[STORED_SIZE])
-        result[features.RGB] = decode_frames(encoded, part)
-    if features.FLOW in result:
-        result[features.FLOW] = decode_flow_frames(result[features.FLOW], info.flow_bound)
+        result[RGB] = decode_frames(encoded, part)
+    if FLOW in result:
+        result[FLOW] = decode_flow_frames(result[FLOW], info.flow_bound)
     return result
 
 
@@ -242,9 +243,9 @@ def read_clip(
     Raises:
         InputError: there is no such dataset, split or clip.
     """
-    info = schema.read_dataset_info(data_dir)
+    info = read_dataset_info(data_dir)
     for name in info.splits if split is None else (split,):
-        for entry in schema.read_index(data_dir, name):
+        for entry in read_index(data_dir, name):
             if entry.clip_id == clip_id:
                 serialized = _read_bytes(data_dir, info.splits[name], entry)
                 return decode_record(serialized, info)
@@ -255,7 +256,7 @@ def read_clip(
 
 
 def _read_bytes(data_dir: str | pathlib.Path, split: SplitInfo, entry: IndexEntry) -> bytes:
-    path = schema.record_path(data_dir, split["shards"][entry.shard])
+    path = record_path(data_dir, split["shards"][entry.shard])
     with tf.io.gfile.GFile(path, "rb") as shard:
         shard.seek(entry.offset)
         return shard.read(entry.length)

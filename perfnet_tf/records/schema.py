@@ -35,26 +35,18 @@ a thing, so that other readers of it, Model Garden's among them, find the frames
 "frames" are feature lists with one entry a frame. Keypoints and boxes are fractions of the frame
 in [0, 1]; absent people are zeros and come last. Flow is quantised by `flow.encoding`.
 
-The folder may be remote (`gs://bucket/data`), as a string: a `pathlib.Path` loses a slash of it.
-Importing this module does not import TensorFlow; reading a remote folder does.
+Importing this module does not import TensorFlow. `records.folder` reads and writes the folder.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
-import pathlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict
 
 import numpy as np
 
-from perfnet_tf.errors import InputError, check_choice, is_utf8
-from perfnet_tf.records.validation import check_failure, check_index_entry, check_info
-
-T = TypeVar("T")
+from perfnet_tf.errors import check_choice
 
 #: Key of each field in the SequenceExample.
 MEDIA_ID_KEY = "clip/media_id"
@@ -86,6 +78,10 @@ MAX_CLIP_BYTES = 2**32
 #: The most bytes that the frames and the flow of a clip take in its record: a protocol buffer holds
 #: 2 GiB, of which this leaves enough for the poses.
 MAX_RECORD_BYTES = 2**31 - 2**27
+
+#: A TFRecord is length (8 bytes), its checksum (4), the data, its checksum (4).
+HEADER_BYTES = 12
+FRAMING_BYTES = 16
 
 DATASET_FILE = "dataset.json"
 FAILURES_FILE = "failures.jsonl"
@@ -271,164 +267,3 @@ class ClipFailure:
     split: str
     cause: str
     kept: bool = False
-
-
-def check_class_names(classes: Iterable[str]) -> None:
-    """Raises `InputError` unless every class can stand in a text file, one a line."""
-    for name in classes:
-        if not name or name != name.strip() or len(name.splitlines()) != 1 or not is_utf8(name):
-            raise InputError(
-                "A class name is one line without blanks at its ends, in UTF-8. "
-                f"Received: {name!r}. Rename the class, which is often a folder's name."
-            )
-
-
-def read_dataset_info(data_dir: str | pathlib.Path) -> DatasetInfo:
-    """Reads `dataset.json` of a prepared dataset.
-
-    Raises:
-        InputError: the folder is missing or no prepared dataset, its preparation did not end, or
-            the file is damaged.
-    """
-    path = record_path(data_dir, DATASET_FILE)
-    try:
-        values = json.loads(_read_text(path))
-    except InputError:
-        raise
-    except (FileNotFoundError, NotADirectoryError):
-        if pathlib.Path(data_dir, PARTS_FOLDER).is_dir():
-            raise InputError(
-                f"The preparation of {data_dir} is not finished. Run the same perfnet prepare "
-                "command again: it goes on where it stopped."
-            ) from None
-        raise InputError(
-            f"A prepared dataset is a folder with a {DATASET_FILE}. Received: {data_dir}. "
-            "Make one with perfnet prepare."
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not valid JSON: {error}.") from error
-    try:
-        check_info(values)
-        return DatasetInfo(**{**values, "classes": tuple(values["classes"])})
-    except (TypeError, KeyError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path} is damaged, or not of this version: {_reason(error)}. "
-            "Copy it again, or prepare the data again."
-        ) from error
-
-
-def write_dataset_info(data_dir: str | pathlib.Path, info: DatasetInfo) -> None:
-    """Writes `dataset.json` in one step: readers see all of it or nothing."""
-    path = pathlib.Path(data_dir) / DATASET_FILE
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "w") as file:
-        file.write(json.dumps(dataclasses.asdict(info), indent=2) + "\n")
-        # A preparation removes its parts once this stands.
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def index_file(split: str) -> str:
-    """Name of the file with the `IndexEntry` lines of a split."""
-    return f"{split}.index.jsonl"
-
-
-def read_index(data_dir: str | pathlib.Path, split: str) -> Iterator[IndexEntry]:
-    """The clips of a split in stored order, without opening a record.
-
-    Raises:
-        InputError: there is no such dataset or split, or its index is missing or damaged.
-    """
-    info = read_dataset_info(data_dir)
-    of_split = info.split(split)
-    path = record_path(data_dir, index_file(split))
-
-    def entry(values: Any) -> IndexEntry:
-        check_index_entry(values, num_classes=info.num_classes, num_shards=len(of_split["shards"]))
-        return IndexEntry(**values)
-
-    count = 0
-    try:
-        for found in _read_lines(path, entry):
-            count += 1
-            yield found
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{path} is missing: the prepared dataset is damaged. "
-            "Copy it again, or prepare it again into an empty folder."
-        ) from error
-    if count != of_split["num_clips"]:
-        raise InputError(
-            f"{path} must have a line for each of the {of_split['num_clips']} clips that "
-            f"{DATASET_FILE} counts. Received: {count}. Copy it again, or prepare the data again."
-        )
-
-
-def read_failures(data_dir: str | pathlib.Path) -> list[ClipFailure]:
-    """Every line of `failures.jsonl`; empty where all went well.
-
-    Raises:
-        InputError: the file is damaged.
-    """
-
-    def failure(values: Any) -> ClipFailure:
-        check_failure(values)
-        return ClipFailure(**values)
-
-    try:
-        return list(_read_lines(record_path(data_dir, FAILURES_FILE), failure))
-    except FileNotFoundError:
-        return []
-
-
-def _read_lines(path: str, make: Callable[[Any], T]) -> Iterator[T]:
-    """What `make` makes of the JSON of each line."""
-    number = 0
-    try:
-        for line in _read_text(path).split("\n"):
-            number += 1
-            if line:
-                yield make(json.loads(line))
-    except InputError:
-        raise
-    except (TypeError, KeyError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path} is damaged in line {number}: {_reason(error)}. "
-            "Copy it again, or prepare the data again."
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    return f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-
-
-def record_path(data_dir: str | pathlib.Path, name: str) -> str:
-    """Path of the file `name` in a prepared dataset, local or remote."""
-    if _is_remote(name):  # a shard of a subset
-        return name
-    if _is_remote(data_dir):
-        return f"{str(data_dir).rstrip('/')}/{name}"
-    return str(pathlib.Path(data_dir) / name)
-
-
-def _is_remote(path: str | pathlib.Path) -> bool:
-    return "://" in str(path)
-
-
-def _read_text(path: str) -> str:
-    """Raises `FileNotFoundError`, also of a remote file, and `InputError` of an unreadable one."""
-    if not _is_remote(path):
-        try:
-            return pathlib.Path(path).read_text(encoding="utf-8")
-        except (FileNotFoundError, NotADirectoryError):
-            raise
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror}.") from error
-    import tensorflow as tf
-
-    try:
-        with tf.io.gfile.GFile(path) as file:
-            return str(file.read())
-    except (tf.errors.NotFoundError, tf.errors.UnimplementedError) as error:
-        raise FileNotFoundError(str(error)) from error

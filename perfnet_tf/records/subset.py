@@ -15,11 +15,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from perfnet_tf.errors import InputError
-from perfnet_tf.records.schema import (
-    FAILURES_FILE,
-    DatasetInfo,
-    IndexEntry,
-    SplitInfo,
+from perfnet_tf.records.folder import (
     index_file,
     read_dataset_info,
     read_failures,
@@ -27,6 +23,7 @@ from perfnet_tf.records.schema import (
     record_path,
     write_dataset_info,
 )
+from perfnet_tf.records.schema import FAILURES_FILE, DatasetInfo, IndexEntry, SplitInfo
 
 
 def write_subset(

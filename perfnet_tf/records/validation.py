@@ -6,87 +6,71 @@ Everything here takes plain JSON values and raises `ValueError` with what is wro
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from perfnet_tf.classes import classes_digest
+
 #: No file of records is larger, and TensorFlow's offsets hold it.
-_MAX_OFFSET = 2**60
+MAX_OFFSET = 2**60
 _MAX_PEOPLE = 1000
 _MAX_SIDE = 16384
 
 
 def check_info(values: Any) -> None:
     """Checks the content of `dataset.json`, and the counts in it against each other."""
-    _check(values, "its content", dict)
-    _check(values["name"], "name", str)
+    check_kind(values, "its content", dict)
+    check_kind(values["name"], "name", str)
     classes = values["classes"]
     _check_list(classes, "classes", lambda name: isinstance(name, str) and name != "")
     if not classes or len(set(classes)) < len(classes):
         raise ValueError("classes must be different names, at least one")
-    _check(values["splits"], "splits", dict)
+    check_kind(values["splits"], "splits", dict)
     for name, split in values["splits"].items():
         _check_split(f"splits.{name}", split)
     if values["fps"] is not None:
-        _check_number(values["fps"], "fps", above=0, most=1000)
-    _check_whole(values["short_side"], "short_side", 1, _MAX_SIDE)
-    _check_whole(values["max_people"], "max_people", 1, _MAX_PEOPLE)
+        check_number(values["fps"], "fps", above=0, most=1000)
+    check_whole(values["short_side"], "short_side", 1, _MAX_SIDE)
+    check_whole(values["max_people"], "max_people", 1, _MAX_PEOPLE)
     for name in ("pose", "flow"):
         if values[name] is not None:
-            _check(values[name], name, str)
-    _check_number(values["flow_bound"], "flow_bound", above=0, most=1e6)
+            check_kind(values[name], name, str)
+    check_number(values["flow_bound"], "flow_bound", above=0, most=1e6)
     for name in ("num_failed", "num_truncated"):
-        _check_whole(values.get(name, 0), name, 0)
+        check_whole(values.get(name, 0), name, 0)
     parameters = values.get("parameters", {})
-    _check(parameters, "parameters", dict)
+    check_kind(parameters, "parameters", dict)
     digest = parameters.get("classes_sha256")
     if digest is not None and digest != classes_digest(classes):
         raise ValueError("its classes, or their order, are not those of the preparation")
 
 
-def classes_digest(classes: Sequence[str]) -> str:
-    """SHA-256 of the class names in label order."""
-    return hashlib.sha256("\n".join(classes).encode()).hexdigest()
-
-
 def check_index_entry(values: Any, *, num_classes: int, num_shards: int) -> None:
     """Checks a line of an index."""
-    _check(values, "a line", dict)
-    _check(values["clip_id"], "clip_id", str)
-    _check_whole(values["label"], "label", 0, num_classes - 1)
-    _check_whole(values["num_frames"], "num_frames", 1, 2**31 - 1)
-    _check_whole(values["shard"], "shard", 0, num_shards - 1)
-    _check_whole(values["offset"], "offset", 12, _MAX_OFFSET)
-    _check_whole(values["length"], "length", 0, _MAX_OFFSET)
+    check_kind(values, "a line", dict)
+    check_kind(values["clip_id"], "clip_id", str)
+    check_whole(values["label"], "label", 0, num_classes - 1)
+    check_whole(values["num_frames"], "num_frames", 1, 2**31 - 1)
+    check_whole(values["shard"], "shard", 0, num_shards - 1)
+    check_whole(values["offset"], "offset", 12, MAX_OFFSET)
+    check_whole(values["length"], "length", 0, MAX_OFFSET)
     if values.get("group") is not None:
-        _check(values["group"], "group", str)
-
-
-def check_outcome(values: Any) -> None:
-    """Checks a line of a preparation's journal."""
-    _check(values, "a line", dict)
-    for name in ("key", "sha256"):
-        _check(values[name], name, str)
-    for name in ("size", "num_frames", "person_frames", "keypoint_frames"):
-        _check_whole(values[name], name, 0, _MAX_OFFSET)
-    if values["cause"] is not None:
-        _check(values["cause"], "cause", str)
-    _check_number(values["time"], "time", most=math.inf)
+        check_kind(values["group"], "group", str)
 
 
 def check_failure(values: Any) -> None:
     """Checks a line of `failures.jsonl`."""
-    _check(values, "a line", dict)
+    check_kind(values, "a line", dict)
     for name in ("clip_id", "path", "split", "cause"):
-        _check(values[name], name, str)
-    _check(values.get("kept", False), "kept", bool)
+        check_kind(values[name], name, str)
+    check_kind(values.get("kept", False), "kept", bool)
 
 
 def _check_split(where: str, split: Any) -> None:
-    _check(split, where, dict)
+    check_kind(split, where, dict)
     for name in ("num_clips", "num_frames"):
-        _check_whole(split[name], f"{where}.{name}", 0)
+        check_whole(split[name], f"{where}.{name}", 0)
     for name in ("shards", "sha256"):
         _check_list(split[name], f"{where}.{name}", lambda item: isinstance(item, str))
     _check_list(split["clips_per_shard"], f"{where}.clips_per_shard", _is_count)
@@ -96,16 +80,17 @@ def _check_split(where: str, split: Any) -> None:
     if any(not name or "\0" in name for name in split["shards"]):
         raise ValueError(f"{where}.shards must be names of files")
     for name in ("clips_per_class", "pose_quality"):
-        _check(split[name], f"{where}.{name}", dict)
+        check_kind(split[name], f"{where}.{name}", dict)
     counts = list(split["clips_per_class"].values())
     _check_list(counts, f"{where}.clips_per_class", _is_count)
     for name, quality in split["pose_quality"].items():
-        _check(quality, f"{where}.pose_quality.{name}", dict)
+        check_kind(quality, f"{where}.pose_quality.{name}", dict)
         for key in ("person", "keypoints"):
-            _check_number(quality[key], f"{where}.pose_quality.{name}.{key}", least=0, most=1)
+            check_number(quality[key], f"{where}.pose_quality.{name}.{key}", least=0, most=1)
 
 
-def _check(value: Any, name: str, kind: type) -> None:
+def check_kind(value: Any, name: str, kind: type) -> None:
+    """Raises `ValueError` unless `value` is of `kind`."""
     if not isinstance(value, kind):
         words = {dict: "an object", str: "a text", bool: "true or false"}
         raise ValueError(f"{name} must be {words[kind]}, and is {_short(value)}")
@@ -116,14 +101,16 @@ def _check_list(value: Any, name: str, good: Callable[[Any], bool]) -> None:
         raise ValueError(f"{name} holds what it must not: {_short(value)}")
 
 
-def _check_whole(value: Any, name: str, least: int, most: int = 2**53) -> None:
+def check_whole(value: Any, name: str, least: int, most: int = 2**53) -> None:
+    """Raises `ValueError` unless `value` is an integer from `least` to `most`."""
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise ValueError(f"{name} must be from {least} to {most}, and is {_short(value)}")
 
 
-def _check_number(
+def check_number(
     value: Any, name: str, *, above: float = -math.inf, least: float = -math.inf, most: float
 ) -> None:
+    """Raises `ValueError` unless `value` is a number, above `above`, from `least` to `most`."""
     good = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not good or not (above < value <= most and value >= least):
         raise ValueError(f"{name} is out of range: {_short(value)}")

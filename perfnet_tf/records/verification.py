@@ -22,9 +22,15 @@ import tensorflow as tf
 
 from perfnet_tf.errors import InputError, first_line
 from perfnet_tf.records import schema
+from perfnet_tf.records.folder import (
+    index_file,
+    read_dataset_info,
+    read_failures,
+    read_index,
+    record_path,
+)
 from perfnet_tf.records.reader import check_record, decode_record
-from perfnet_tf.records.schema import DatasetInfo, IndexEntry
-from perfnet_tf.records.staging import FRAMING_BYTES, HEADER_BYTES
+from perfnet_tf.records.schema import FRAMING_BYTES, HEADER_BYTES, DatasetInfo, IndexEntry
 
 _BLOCK = 1 << 22
 
@@ -77,14 +83,14 @@ def verify_dataset(
         InputError: no prepared dataset, or a `dataset.json` that is damaged.
     """
     folder = os.fspath(data_dir)
-    info = schema.read_dataset_info(folder)
+    info = read_dataset_info(folder)
     damages: list[Damage] = []
     by_shard: dict[tuple[str, str], list[IndexEntry]] = {}
     for split, of_split in info.splits.items():
         try:
-            entries = list(schema.read_index(folder, split))
+            entries = list(read_index(folder, split))
         except InputError as error:
-            damages.append(Damage(schema.index_file(split), str(error)))
+            damages.append(Damage(index_file(split), str(error)))
             entries = []
         damages += _compare_counts(split, entries, info) if entries else []
         by_shard |= {(split, name): [] for name in of_split["shards"]}
@@ -98,7 +104,7 @@ def verify_dataset(
     for split, name in progress(shards) if progress else shards:
         of_split = info.splits[split]
         digest = of_split["sha256"][of_split["shards"].index(name)]
-        found = _Shard(schema.record_path(folder, name), by_shard[split, name], digest, info)
+        found = _Shard(record_path(folder, name), by_shard[split, name], digest, info)
         num_clips += found.num_intact
         num_bytes += found.size
         damages += [Damage(name, problem) for problem in found.problems]
@@ -112,11 +118,11 @@ def find_damaged_record(data_dir: str | os.PathLike[str], split: str) -> Damage 
         InputError: no prepared dataset, or its `dataset.json` or index is damaged.
     """
     folder = os.fspath(data_dir)
-    info = schema.read_dataset_info(folder)
-    entries = list(schema.read_index(folder, split))
+    info = read_dataset_info(folder)
+    entries = list(read_index(folder, split))
     for number, name in enumerate(info.split(split)["shards"]):
         held = [entry for entry in entries if entry.shard == number]
-        found = _Shard(schema.record_path(folder, name), held, None, info)
+        found = _Shard(record_path(folder, name), held, None, info)
         if found.problems:
             return Damage(name, found.problems[0])
     return None
@@ -221,20 +227,20 @@ def _compare_counts(
     ):
         if counted[number] != count:
             problem = f"has {counted[number]} clips of {name}, and dataset.json {count}."
-            yield Damage(schema.index_file(split), problem)
+            yield Damage(index_file(split), problem)
     num_frames = sum(entry.num_frames for entry in entries)
     if num_frames != of_split["num_frames"]:
         problem = f"counts {num_frames} frames, and dataset.json {of_split['num_frames']}."
-        yield Damage(schema.index_file(split), problem)
+        yield Damage(index_file(split), problem)
     of_class = collections.Counter(info.classes[entry.label] for entry in entries)
     if {name: of_class[name] for name in info.classes} != of_split["clips_per_class"]:
         problem = "has not as many clips of each class as dataset.json counts."
-        yield Damage(schema.index_file(split), problem)
+        yield Damage(index_file(split), problem)
 
 
 def _compare_failures(folder: str, info: DatasetInfo) -> Iterator[Damage]:
     try:
-        kept = [failure.kept for failure in schema.read_failures(folder)]
+        kept = [failure.kept for failure in read_failures(folder)]
     except InputError as error:
         yield Damage(schema.FAILURES_FILE, str(error))
         return
@@ -253,7 +259,7 @@ def _find_repeats(by_shard: dict[tuple[str, str], list[IndexEntry]]) -> Iterator
         for entry in entries:
             if entry.clip_id in seen:
                 where = "twice" if seen[entry.clip_id] == split else f"and in {seen[entry.clip_id]}"
-                yield Damage(schema.index_file(split), f"holds {entry.clip_id} {where}.")
+                yield Damage(index_file(split), f"holds {entry.clip_id} {where}.")
             seen[entry.clip_id] = split
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from perfnet_tf.config import ClipConfig, ExperimentConfig
 from perfnet_tf.evaluation import metrics
-from perfnet_tf.evaluation.report import Chart, Table, wilson_interval
+from perfnet_tf.reporting.html import Chart, Table, wilson_interval
 from perfnet_tf.reproduction.formatting import (
     SPACE,
     format_figure,

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from perfnet_tf.config import ExperimentConfig
-from perfnet_tf.datasets.official_counts import data_notes
+from perfnet_tf.datasets.official_splits import data_notes
 from perfnet_tf.evaluation import metrics
+from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.records.reader import check_streams
-from perfnet_tf.records.schema import read_dataset_info
 from perfnet_tf.reproduction.plan import PlannedRun, Workspace, missing_runs
 from perfnet_tf.reproduction.results import Spread
 from perfnet_tf.reproduction.runner import Execution, load_scores, run_plan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perfnet_tf.evaluation.report import Table
+from perfnet_tf.reporting.html import Table
 from perfnet_tf.reproduction.results import Spread
 from perfnet_tf.reproduction.tables import Figure
 

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from perfnet_tf.evaluation import metrics
-from perfnet_tf.evaluation.confusion_plot import save_confusion
-from perfnet_tf.evaluation.report import Picture, Report, draw_chart, write_report
+from perfnet_tf.reporting.confusion_plot import save_confusion
+from perfnet_tf.reporting.html import Picture, Report, draw_chart, write_report
+from perfnet_tf.reporting.markdown import write_markdown
 from perfnet_tf.reproduction import content
 from perfnet_tf.reproduction.formatting import format_table
-from perfnet_tf.reproduction.markdown import write_markdown
 from perfnet_tf.reproduction.plan import Workspace
 from perfnet_tf.reproduction.results import Reproduction, RowResult, Spread
 from perfnet_tf.reproduction.tables import BACKBONE_TITLES

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perfnet_tf.datasets.groups import write_validation_subset
-from perfnet_tf.datasets.official_counts import data_notes
+from perfnet_tf.datasets.official_splits import data_notes
 from perfnet_tf.errors import InputError
+from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.records.reader import check_streams
-from perfnet_tf.records.schema import read_dataset_info
 from perfnet_tf.reproduction.plan import Workspace, plan_runs, row_runs, rows_by_backbone
 from perfnet_tf.reproduction.reporting import write_table_report
 from perfnet_tf.reproduction.results import Reproduction, collect_results

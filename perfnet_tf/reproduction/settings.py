@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 
 from perfnet_tf.config import DistillConfig, ExperimentConfig
 from perfnet_tf.errors import InputError, check_choice
-from perfnet_tf.features import POSE
 from perfnet_tf.presets import PRESETS
 from perfnet_tf.reproduction.tables import KINDS, R3D50_G, S3D_G, Network
+from perfnet_tf.streams import POSE
 
 #: Backbone -> kind of network (`tables.KINDS`) -> how it is trained.
 Settings = Mapping[str, Mapping[str, ExperimentConfig]]

@@ -11,20 +11,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from perfnet_tf.config import ExperimentConfig
-from perfnet_tf.datasets.official_counts import base_name
-from perfnet_tf.datasets.official_splits import official_split_folders
+from perfnet_tf.datasets.official_splits import base_name, official_split_folders
 from perfnet_tf.errors import InputError, check_choice
-from perfnet_tf.evaluation.report import Report, write_report
-from perfnet_tf.evaluation.report import Table as TextTable
 from perfnet_tf.presets import PRESETS
-from perfnet_tf.records.schema import read_dataset_info
+from perfnet_tf.records.folder import read_dataset_info
+from perfnet_tf.reporting.html import Report, write_report
+from perfnet_tf.reporting.html import Table as TextTable
+from perfnet_tf.reporting.markdown import write_markdown
 from perfnet_tf.reproduction.finetuning import (
     SplitAccuracies,
     finetune_splits,
     mean_over_seeds,
 )
 from perfnet_tf.reproduction.formatting import format_figure, format_spread
-from perfnet_tf.reproduction.markdown import write_markdown
 from perfnet_tf.reproduction.results import Spread
 from perfnet_tf.reproduction.runner import Execution
 from perfnet_tf.reproduction.tables import TABLE7, Figure

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from perfnet_tf.errors import InputError, check_choice
-from perfnet_tf.features import FLOW, POSE, RGB
+from perfnet_tf.streams import FLOW, POSE, RGB
 
 #: What settings are chosen by: the networks of one stream, and the RGB networks with teachers or
 #: that start as such a student does.

@@ -14,7 +14,6 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from perfnet_tf import features
 from perfnet_tf.config import ExperimentConfig, PoseRenderConfig
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.models.folding import PRECISIONS, fold_batch_norm
@@ -37,6 +36,7 @@ from perfnet_tf.saved_model.module import (
     input_specs,
 )
 from perfnet_tf.saved_model.pose_input import POSE_SIGNATURE, add_pose_input
+from perfnet_tf.streams import FEATURES, FLOW, LOGITS, POSE, STREAM_CHANNELS
 from perfnet_tf.training.run_directory import Run
 from perfnet_tf.version import __version__
 
@@ -136,7 +136,7 @@ def export_saved_model(
         parity = _save(model, path, folder, frozen, config.pose_render)
         if tflite or onnx:
             clip = config.resolved_eval_clip
-            channels = features.STREAM_CHANNELS[model.stream]
+            channels = STREAM_CHANNELS[model.stream]
             shape = (1, clip.num_frames, clip.height, clip.width, channels)
             parity |= write_formats(model, path, shape, tflite=tflite, onnx=onnx)
         info = dataclasses.replace(info, parity=parity)
@@ -170,16 +170,16 @@ def _save(
     def serve_frames(frames: tf.Tensor) -> dict[str, tf.Tensor]:
         named = serve(frames, training=False)
         return {
-            "logits": named[features.LOGITS],
-            "probabilities": tf.nn.softmax(named[features.LOGITS]),
-            "features": named[features.FEATURES],
+            "logits": named[LOGITS],
+            "probabilities": tf.nn.softmax(named[LOGITS]),
+            "features": named[FEATURES],
         }
 
     spec = input_specs(model.stream)[0]
     frames_spec = tf.TensorSpec(spec.shape, spec.dtype, name="frames")
     signature = serve_frames.get_concrete_function(frames_spec)
     signatures = {"serving_default": signature}
-    if model.stream == features.POSE:
+    if model.stream == POSE:
         signatures[POSE_SIGNATURE] = add_pose_input(module, serve, render)
     tf.saved_model.save(module, str(path), signatures)
 
@@ -187,19 +187,19 @@ def _save(
     np.savez_compressed(
         path / GOLDEN_FILE,
         frames=golden,
-        logits=expected[features.LOGITS].numpy(),
-        features=expected[features.FEATURES].numpy(),
+        logits=expected[LOGITS].numpy(),
+        features=expected[FEATURES].numpy(),
     )
     logits = module(tf.constant(golden)).numpy()
-    return {"saved_model": relative_difference(logits, expected[features.LOGITS].numpy())}
+    return {"saved_model": relative_difference(logits, expected[LOGITS].numpy())}
 
 
 def _trainable_module(model: VideoModel) -> tuple[RecognizerModule, Network]:
     network = Network(model)
-    module = RecognizerModule(network, features.LOGITS)
+    module = RecognizerModule(network, LOGITS)
     if len(module.variables) != len(model.variables):
         raise RuntimeError(f"{type(model).__name__} has variables that it does not use.")
-    extractor = RecognizerModule(network, features.FEATURES)
+    extractor = RecognizerModule(network, FEATURES)
 
     @tf.function(autograph=False)
     def extract(inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -257,10 +257,10 @@ def relative_difference(values: np.ndarray, reference: np.ndarray) -> float:
 
 def golden_clip(stream: str, shape: Sequence[int] | None = None) -> np.ndarray:
     """A moving pattern: uint8, or float32 in +-20 for flow; [2, 9, 64, 80, channels] by itself."""
-    shape = shape or (2, 9, 64, 80, features.STREAM_CHANNELS[stream])
+    shape = shape or (2, 9, 64, 80, STREAM_CHANNELS[stream])
     clip, frame, y, x, channel = np.meshgrid(*map(np.arange, shape), indexing="ij")
     phase = (x * (2 + clip) + y * (3 - channel)) / 16 - frame * (1 + clip) / 3 + channel
     pattern = np.sin(phase)  # in [-1, 1]
-    if stream == features.FLOW:
+    if stream == FLOW:
         return (20 * pattern).astype(np.float32)
     return np.round(127.5 + 127.5 * pattern).astype(np.uint8)

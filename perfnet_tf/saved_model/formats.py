@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from perfnet_tf import features
 from perfnet_tf.errors import InputError
 from perfnet_tf.saved_model.inference import OUTPUTS
 from perfnet_tf.saved_model.planar import replay_planar
+from perfnet_tf.streams import LOGITS
 
 #: What weights are stored as. `int8` is dynamic-range: activations are quantised as they come.
 TFLITE_WEIGHTS = ("float32", "float16", "int8")
@@ -57,7 +57,7 @@ def run_tflite(model: bytes, frames: np.ndarray) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the interpreter has moved to a package of its own
         interpreter = tf.lite.Interpreter(model_content=model, num_threads=2)
-    return interpreter.get_signature_runner()(frames=frames)[features.LOGITS]
+    return interpreter.get_signature_runner()(frames=frames)[LOGITS]
 
 
 def convert_to_onnx(network: Any) -> bytes:
@@ -93,7 +93,7 @@ def run_onnx(model: bytes, frames: np.ndarray) -> np.ndarray:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    return session.run([features.LOGITS], {"frames": frames})[0]
+    return session.run([LOGITS], {"frames": frames})[0]
 
 
 def require_onnx() -> None:

@@ -6,15 +6,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from perfnet_tf import features
 from perfnet_tf.errors import InputError
 from perfnet_tf.models.folding import fold_batch_norm
 from perfnet_tf.models.video_model import VideoModel
 from perfnet_tf.saved_model.module import as_float, input_specs
 from perfnet_tf.saved_model.replay import replay
+from perfnet_tf.streams import FEATURES, LOGITS
 
 #: What a frozen network returns, in this order.
-OUTPUTS = (features.FEATURES, features.LOGITS)
+OUTPUTS = (FEATURES, LOGITS)
 
 
 class InferenceModule(tf.Module):
@@ -59,12 +59,12 @@ class InferenceModule(tf.Module):
     @tf.function(autograph=False)
     def __call__(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Logits, for `inputs` as the package says; `training` can be False only."""
-        return self.named(as_float(inputs), training)[features.LOGITS]
+        return self.named(as_float(inputs), training)[LOGITS]
 
     @tf.function(autograph=False)
     def features(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Pooled features, for `inputs` as the package says."""
-        return self.named(as_float(inputs), training)[features.FEATURES]
+        return self.named(as_float(inputs), training)[FEATURES]
 
 
 def freeze(model: VideoModel, spec: tf.TensorSpec) -> Any:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from perfnet_tf import features
 from perfnet_tf.config import PoseRenderConfig
-from perfnet_tf.pose.estimator import MIN_KEYPOINT_SCORE
+from perfnet_tf.pose.people import MIN_KEYPOINT_SCORE
 from perfnet_tf.pose.rendering import render_pose
 from perfnet_tf.pose.skeleton import NUM_KEYPOINTS
+from perfnet_tf.streams import FEATURES, LOGITS
 
 #: Name of the signature that `add_pose_input` makes.
 POSE_SIGNATURE = "from_keypoints"
@@ -48,15 +48,15 @@ def add_pose_input(module: tf.Module, named: Named, render: PoseRenderConfig) ->
 
     @tf.function(input_signature=[frames_spec, keypoints_spec], autograph=False)
     def from_keypoints(frames: tf.Tensor, keypoints: tf.Tensor) -> tf.Tensor:
-        return endpoints(frames, keypoints)[features.LOGITS]
+        return endpoints(frames, keypoints)[LOGITS]
 
     @tf.function(input_signature=[frames_spec, keypoints_spec], autograph=False)
     def serve(frames: tf.Tensor, keypoints: tf.Tensor) -> dict[str, tf.Tensor]:
         found = endpoints(frames, keypoints)
         return {
-            "logits": found[features.LOGITS],
-            "probabilities": tf.nn.softmax(found[features.LOGITS]),
-            "features": found[features.FEATURES],
+            "logits": found[LOGITS],
+            "probabilities": tf.nn.softmax(found[LOGITS]),
+            "features": found[FEATURES],
         }
 
     module.from_keypoints = from_keypoints
@@ -64,7 +64,7 @@ def add_pose_input(module: tf.Module, named: Named, render: PoseRenderConfig) ->
 
 
 def tight_boxes(keypoints: tf.Tensor, min_score: float = MIN_KEYPOINT_SCORE) -> tf.Tensor:
-    """`pose.estimator.tight_boxes` as a graph: float32 `[..., 17, 3]` to `[..., 4]`."""
+    """`pose.people.tight_boxes` as a graph: float32 `[..., 17, 3]` to `[..., 4]`."""
     least = max(min_score, float(np.finfo(np.float32).tiny))
     visible = keypoints[..., 2:] >= least  # [..., 17, 1]
     points = tf.clip_by_value(keypoints[..., :2], 0.0, 1.0)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import tensorflow as tf
 from tensorflow.python.framework import kernels
 
-from perfnet_tf import features
 from perfnet_tf.config import ClipConfig, ExperimentConfig
 from perfnet_tf.distill.distiller import Distiller
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.models.hardware import traced_for_accelerator
-from perfnet_tf.records.prepare_config import PrepareConfig
-from perfnet_tf.training.precision import precision_policy
+from perfnet_tf.models.precision import precision_policy
+from perfnet_tf.preparation.config import PrepareConfig
+from perfnet_tf.streams import BOXES, FLOW, KEYPOINTS, LABEL, RGB, STREAM_SOURCES
 from perfnet_tf.training.schedules import build_optimizer
 
 #: In a graph, but nothing that runs.
@@ -80,14 +80,14 @@ def batch_specs(
     frames = (batch_size, clip.num_frames)
     pixels = (*frames, clip.height, clip.width)
     known = {
-        features.RGB: tf.TensorSpec([*pixels, 3], tf.uint8),
-        features.FLOW: tf.TensorSpec([*pixels, 2], tf.float32),
-        features.KEYPOINTS: tf.TensorSpec([*frames, max_people, 17, 3], tf.float32),
-        features.BOXES: tf.TensorSpec([*frames, max_people, 4], tf.float32),
+        RGB: tf.TensorSpec([*pixels, 3], tf.uint8),
+        FLOW: tf.TensorSpec([*pixels, 2], tf.float32),
+        KEYPOINTS: tf.TensorSpec([*frames, max_people, 17, 3], tf.float32),
+        BOXES: tf.TensorSpec([*frames, max_people, 4], tf.float32),
     }
-    sources = {source for stream in streams for source in features.STREAM_SOURCES[stream]}
+    sources = {source for stream in streams for source in STREAM_SOURCES[stream]}
     specs = {name: spec for name, spec in known.items() if name in sources}
-    return {**specs, features.LABEL: tf.TensorSpec([batch_size], tf.int32)}
+    return {**specs, LABEL: tf.TensorSpec([batch_size], tf.int32)}
 
 
 def lower_step(distiller: Distiller, specs: dict[str, tf.TensorSpec]) -> LoweredStep:

@@ -11,15 +11,15 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.config import ExperimentConfig
-from perfnet_tf.datasets.pipeline import build_dataset, damaged_shard_named
 from perfnet_tf.distill.distiller import Distiller
-from perfnet_tf.records.schema import read_dataset_info
+from perfnet_tf.input_pipeline.dataset import build_dataset, damaged_shard_named
+from perfnet_tf.models.precision import precision_policy
+from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.training.checkpoints import Checkpoints
 from perfnet_tf.training.failure import stop_for_bad_step
 from perfnet_tf.training.history import History
 from perfnet_tf.training.input_wait import InputWait
 from perfnet_tf.training.interruption import Interruption
-from perfnet_tf.training.precision import precision_policy
 from perfnet_tf.training.progress import Progress
 from perfnet_tf.training.schedules import steps_per_epoch
 from perfnet_tf.training.strategy import describe_batch

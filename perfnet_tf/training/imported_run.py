@@ -6,8 +6,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from perfnet_tf.classes import read_class_names
 from perfnet_tf.config import ClipConfig
-from perfnet_tf.distill.class_names import read_class_names
 from perfnet_tf.models.importers import ImportReport, import_model
 from perfnet_tf.training.run_directory import Run, check_new_folder, save_run
 

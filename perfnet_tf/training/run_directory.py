@@ -24,13 +24,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from perfnet_tf.classes import check_class_names, classes_digest
 from perfnet_tf.config import ExperimentConfig
 from perfnet_tf.errors import InputError, first_line
 from perfnet_tf.models.factory import build_from_config
+from perfnet_tf.models.precision import precision_policy
 from perfnet_tf.models.video_model import VideoModel
-from perfnet_tf.records.schema import check_class_names
-from perfnet_tf.records.validation import classes_digest
-from perfnet_tf.training.precision import precision_policy
 from perfnet_tf.version import __version__
 
 CONFIG_FILE = "config.json"

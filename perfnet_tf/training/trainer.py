@@ -12,18 +12,19 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.config import DistillConfig, ExperimentConfig
-from perfnet_tf.datasets.pipeline import damaged_shard_named
 from perfnet_tf.distill.distiller import Distiller
 from perfnet_tf.distill.teachers import NamedTeacher, Teacher
 from perfnet_tf.errors import InputError
+from perfnet_tf.input_pipeline.dataset import damaged_shard_named
 from perfnet_tf.models.factory import build_from_config
+from perfnet_tf.models.precision import precision_policy
+from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.records.reader import check_streams
-from perfnet_tf.records.schema import DatasetInfo, read_dataset_info
+from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.training import run_directory
 from perfnet_tf.training.checkpoints import Checkpoints, resumable_dropout
-from perfnet_tf.training.disk import full_disk_named
+from perfnet_tf.training.failure import full_disk_named
 from perfnet_tf.training.fitting import TRAIN_SPLIT, fit
-from perfnet_tf.training.precision import precision_policy
 from perfnet_tf.training.run_directory import Run, load_run
 from perfnet_tf.training.schedules import build_optimizer, steps_per_epoch
 from perfnet_tf.training.sources import copy_weights, describe, load_teacher

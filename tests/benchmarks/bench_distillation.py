@@ -22,10 +22,10 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.config import ClipConfig, PoseRenderConfig
-from perfnet_tf.datasets.pipeline import streams_of
 from perfnet_tf.distill.distiller import Distiller
+from perfnet_tf.input_pipeline.dataset import streams_of
 from perfnet_tf.models.factory import build_model
-from perfnet_tf.training.precision import precision_policy
+from perfnet_tf.models.precision import precision_policy
 
 CLASSES = 8
 

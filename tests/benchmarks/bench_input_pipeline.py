@@ -22,10 +22,11 @@ import numpy as np
 import tensorflow as tf
 
 from perfnet_tf.config import ClipConfig
-from perfnet_tf.datasets import augment
-from perfnet_tf.datasets.pipeline import build_dataset, shuffled_position
-from perfnet_tf.datasets.record_index import RecordIndex
+from perfnet_tf.input_pipeline import augment
+from perfnet_tf.input_pipeline.dataset import build_dataset, shuffled_position
+from perfnet_tf.input_pipeline.record_index import RecordIndex
 from perfnet_tf.records import reader, schema
+from perfnet_tf.records.folder import read_dataset_info
 
 SEED = 0
 
@@ -89,7 +90,7 @@ def main() -> None:
     if arguments.uncompiled:
         augment.processor_compiles = lambda: False
 
-    info = schema.read_dataset_info(arguments.data)
+    info = read_dataset_info(arguments.data)
     clip = ClipConfig.parse(arguments.clip)
     if min(clip.height, clip.width) > info.short_side:
         raise SystemExit(f"the records have {info.short_side} pixels, the clip wants more")

@@ -23,8 +23,8 @@ import numpy as np
 import tensorflow as tf
 
 from perfnet_tf.config import PoseRenderConfig
-from perfnet_tf.datasets.pipeline import streams_of
-from perfnet_tf.pose.estimator import make_estimator
+from perfnet_tf.input_pipeline.dataset import streams_of
+from perfnet_tf.pose.estimators import make_estimator
 from perfnet_tf.pose.skeleton import HEAD_KEYPOINTS, LIMBS, NECK_KEYPOINTS, limb_colors
 
 FRAMES, SIZE = 64, 224

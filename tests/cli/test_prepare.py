@@ -6,8 +6,9 @@ import pytest
 
 from perfnet_tf.cli.main import main
 from perfnet_tf.cli.prepare import COMMAND
-from perfnet_tf.datasets.synthetic import CLASSES, SyntheticConfig, generate_synthetic_dataset
-from perfnet_tf.records import reader, schema
+from perfnet_tf.records import reader
+from perfnet_tf.records.folder import read_dataset_info
+from perfnet_tf.synthetic.dataset import CLASSES, SyntheticConfig, generate_synthetic_dataset
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def test_synthetic_videos_become_records_with_all_streams(synthetic, tmp_path, c
     assert f"made {3 * num_classes} clips" in printed.out and "clips/s" in printed.out
     assert f"train: {2 * num_classes} clips" in printed.out and "MiB" in printed.out
     assert "30/30 clips" in printed.err and "clips/s" in printed.err  # progress with a rate
-    info = schema.read_dataset_info(output)
+    info = read_dataset_info(output)
     assert info.name == "synthetic" and info.classes == CLASSES
     assert (info.pose, info.flow, info.max_people, info.short_side) == ("keypoints", "dis", 2, 32)
     clip = reader.read_clip(output, f"{CLASSES[0]}/v_{CLASSES[0]}_g01_c01")
@@ -62,7 +63,7 @@ def test_synthetic_videos_become_records_with_all_streams(synthetic, tmp_path, c
 
 
 def test_absent_synthetic_folder_is_generated(tmp_path, monkeypatch):
-    from perfnet_tf.datasets import synthetic
+    from perfnet_tf.synthetic import dataset as synthetic
 
     small = SyntheticConfig(clips_per_class=2, width=32, height=32, num_frames=3)
     generate = synthetic.generate_synthetic_dataset
@@ -71,7 +72,7 @@ def test_absent_synthetic_folder_is_generated(tmp_path, monkeypatch):
     )
     output = tmp_path / "records"
     assert prepare("synthetic", tmp_path / "new", output, "--pose=none", "--flow=none") == 0
-    assert schema.read_dataset_info(output).split("train")["num_clips"] == len(CLASSES)
+    assert read_dataset_info(output).split("train")["num_clips"] == len(CLASSES)
     assert (tmp_path / "new" / "splits" / "classInd.txt").exists()
 
 
@@ -86,7 +87,7 @@ def test_folder_with_bad_videos_is_prepared_and_they_are_counted(synthetic, tmp_
     (line,) = (output / "failures.jsonl").read_text().splitlines()
     failure = json.loads(line)
     assert failure["path"].endswith("text.avi") and "text" in failure["cause"]
-    info = schema.read_dataset_info(output)
+    info = read_dataset_info(output)
     assert sum(split["num_clips"] for split in info.splits.values()) == 6
     assert info.fps is None and (info.num_failed, info.pose, info.flow) == (1, None, None)
 
@@ -144,7 +145,7 @@ def test_real_clips_with_posenet_and_tvl1(real_data, tmp_path, capsys):
     weights = real_data / "weights" / "posenet_mobilenet_v1_075"
     flags = (f"--splits={lists}", f"--pose_weights={weights}", "--max_seconds=0.4")
     assert prepare("ucf101", videos, tmp_path / "out", *flags, "--short_side=64") == 0
-    info = schema.read_dataset_info(tmp_path / "out")
+    info = read_dataset_info(tmp_path / "out")
     assert (info.pose, info.flow, info.num_truncated) == ("posenet", "tvl1", 2)
     assert {name: split["num_frames"] for name, split in info.splits.items()} == {
         "train": 10,

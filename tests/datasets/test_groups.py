@@ -4,7 +4,8 @@ import pytest
 
 from perfnet_tf.datasets.groups import draw_folds, group_of, write_validation_subset
 from perfnet_tf.errors import InputError
-from perfnet_tf.records.schema import IndexEntry, read_index
+from perfnet_tf.records.folder import read_index
+from perfnet_tf.records.schema import IndexEntry
 
 
 def entry(clip_id, label=0, group=None):

@@ -5,15 +5,16 @@ import pytest
 from prepared_clips import make_clip, write_dataset
 
 from perfnet_tf.datasets import official_splits
-from perfnet_tf.datasets.official_counts import OFFICIAL_COUNTS, data_notes
 from perfnet_tf.datasets.official_splits import (
+    OFFICIAL_COUNTS,
     choose_splits,
+    data_notes,
     load_all_splits,
     official_split_folders,
     write_official_splits,
 )
 from perfnet_tf.errors import InputError
-from perfnet_tf.records.schema import read_dataset_info, read_index, write_dataset_info
+from perfnet_tf.records.folder import read_dataset_info, read_index, write_dataset_info
 
 CLIPS = {f"{label}": f"Class{label}/v_Class{label}_g0{label}_c01" for label in range(4)}
 

@@ -9,11 +9,11 @@ import tensorflow as tf
 from prepared_clips import write_tiny_dataset
 
 from perfnet_tf.config import ClipConfig, ExperimentConfig, PoseRenderConfig
-from perfnet_tf.datasets.augment import central_view
-from perfnet_tf.datasets.pipeline import build_dataset, streams_of
 from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation.fusion import ClipScores, fuse
 from perfnet_tf.evaluation.protocol import evaluate_runs
+from perfnet_tf.input_pipeline.augment import central_view
+from perfnet_tf.input_pipeline.dataset import build_dataset, streams_of
 from perfnet_tf.training.run_directory import Run, create_run
 
 CLASSES = ("class0", "class1", "class2")

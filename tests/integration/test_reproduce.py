@@ -27,7 +27,7 @@ FLAGS = (
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    from perfnet_tf.datasets.synthetic import SyntheticConfig, generate_synthetic_dataset
+    from perfnet_tf.synthetic.dataset import SyntheticConfig, generate_synthetic_dataset
 
     folder = tmp_path_factory.mktemp("synthetic")
     generate_synthetic_dataset(folder / "videos", SyntheticConfig(clips_per_class=3))

@@ -9,8 +9,8 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.config import BACKBONES
-from perfnet_tf.features import STREAM_CHANNELS, STREAMS
 from perfnet_tf.models.factory import build_model, list_options
+from perfnet_tf.streams import STREAM_CHANNELS, STREAMS
 
 NUM_CLASSES = 7
 #: Batch, frames, height, width: all different, and not multiples of all strides.

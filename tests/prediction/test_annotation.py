@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from perfnet_tf.errors import InputError
-from perfnet_tf.prediction.annotation import VideoFile, draw_answers, write_annotated
+from perfnet_tf.prediction.annotation import draw_answers, write_annotated
 from perfnet_tf.prediction.windows import predict_windows
 from perfnet_tf.video.decode import read_video
+from perfnet_tf.video.writing import VideoFile
 
 
 def test_answers_stand_in_the_lower_left_corner_of_a_copy():

@@ -6,9 +6,9 @@ from small_clips import write_video
 from tiny_network import build_tiny
 
 from perfnet_tf.config import ClipConfig, ExperimentConfig
-from perfnet_tf.datasets.augment import central_view, frame_indices
 from perfnet_tf.evaluation.fusion import ClipScores
 from perfnet_tf.evaluation.protocol import evaluate_runs
+from perfnet_tf.input_pipeline.augment import central_view, frame_indices
 from perfnet_tf.prediction import predict_videos
 from perfnet_tf.prediction.answers import Recognizer
 from perfnet_tf.records.reader import read_clip

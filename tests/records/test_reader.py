@@ -12,8 +12,9 @@ from small_clips import make_info, make_record
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.flow.encoding import dequantize_flow, quantize_flow
-from perfnet_tf.records import reader, schema
+from perfnet_tf.records import reader
 from perfnet_tf.records.encoding import encode_clip
+from perfnet_tf.records.folder import read_dataset_info, read_index, write_dataset_info
 
 INFO = make_info()
 
@@ -111,14 +112,14 @@ def test_streams_that_were_not_prepared_are_refused_with_the_remedy(serialized):
 
 
 def test_split_is_read_once_in_the_order_of_its_index(dataset):
-    info = schema.read_dataset_info(dataset)
+    info = read_dataset_info(dataset)
     records = reader.read_serialized(dataset, "train")
     assert records.cardinality() == 3
     ids = [
         reader.parse_clip(text, indices=[0], streams=["boxes"], info=info)["clip_id"].numpy()
         for text in records
     ]
-    assert [i.decode() for i in ids] == [e.clip_id for e in schema.read_index(dataset, "train")]
+    assert [i.decode() for i in ids] == [e.clip_id for e in read_index(dataset, "train")]
     assert len(set(ids)) == 3
 
 
@@ -127,7 +128,7 @@ def test_clip_is_found_by_its_id_in_any_split(dataset):
         clip = reader.read_clip(dataset, f"class{number % 2}/clip{number}")
         assert clip.num_frames == 5 + number
         np.testing.assert_array_equal(clip.flow[0, 0, 0].round(), [clip.label + 1, -clip.label - 1])
-        assert clip.clip_id in {e.clip_id for e in schema.read_index(dataset, split)}
+        assert clip.clip_id in {e.clip_id for e in read_index(dataset, split)}
     with pytest.raises(InputError, match="class1/clip4"):
         reader.read_clip(dataset, "class1/clip4")
     with pytest.raises(InputError, match="clip4"):
@@ -135,8 +136,8 @@ def test_clip_is_found_by_its_id_in_any_split(dataset):
 
 
 def test_missing_shard_is_named(dataset, tmp_path):
-    info = schema.read_dataset_info(dataset)
-    schema.write_dataset_info(tmp_path, info)
+    info = read_dataset_info(dataset)
+    write_dataset_info(tmp_path, info)
     with pytest.raises(InputError, match=f"{info.splits['train']['shards'][0]}.*damaged"):
         reader.read_serialized(tmp_path, "train")
 

@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 
 from perfnet_tf.config import ClipConfig
-from perfnet_tf.datasets.pipeline import build_dataset
 from perfnet_tf.errors import InputError
+from perfnet_tf.input_pipeline.dataset import build_dataset
+from perfnet_tf.records.folder import read_dataset_info, read_failures, record_path
 from perfnet_tf.records.reader import read_clip
-from perfnet_tf.records.schema import read_dataset_info, read_failures, record_path
 
 
 @pytest.fixture(scope="module")

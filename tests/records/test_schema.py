@@ -9,6 +9,12 @@ from small_clips import make_info
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.records import schema
+from perfnet_tf.records.folder import (
+    read_dataset_info,
+    read_failures,
+    read_index,
+    write_dataset_info,
+)
 from perfnet_tf.records.schema import ClipFailure, IndexEntry, SourceClip, SplitInfo
 
 SPLIT = SplitInfo(
@@ -24,38 +30,38 @@ SPLIT = SplitInfo(
 
 def test_dataset_info_survives_the_disk(tmp_path):
     info = make_info(splits={"train": SPLIT}, fps=None, num_failed=2, parameters={"flow": "tvl1"})
-    schema.write_dataset_info(tmp_path, info)
-    assert schema.read_dataset_info(tmp_path) == info
-    assert schema.read_dataset_info(str(tmp_path)).num_classes == 2
+    write_dataset_info(tmp_path, info)
+    assert read_dataset_info(tmp_path) == info
+    assert read_dataset_info(str(tmp_path)).num_classes == 2
 
 
 def test_folder_without_a_dataset_is_named_with_the_remedy(tmp_path):
     with pytest.raises(InputError, match=f"{tmp_path}.*perfnet prepare"):
-        schema.read_dataset_info(tmp_path)
+        read_dataset_info(tmp_path)
     with pytest.raises(InputError, match="absent.*perfnet prepare"):
-        schema.read_dataset_info(tmp_path / "absent")
+        read_dataset_info(tmp_path / "absent")
 
 
 def test_unfinished_preparation_is_told_from_no_dataset(tmp_path):
     (tmp_path / schema.PARTS_FOLDER).mkdir()
     with pytest.raises(InputError, match="not finished"):
-        schema.read_dataset_info(tmp_path)
+        read_dataset_info(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"classes": ["a"], "colour": 1}', "[]", "3"])
 def test_damaged_dataset_file_is_refused(tmp_path, text):
     (tmp_path / schema.DATASET_FILE).write_text(text)
     with pytest.raises(InputError, match="dataset.json"):
-        schema.read_dataset_info(tmp_path)
+        read_dataset_info(tmp_path)
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):
     (tmp_path / "dataset.json").mkdir()
     with pytest.raises(InputError, match="dataset.json cannot be read: Is a directory"):
-        schema.read_dataset_info(tmp_path)
+        read_dataset_info(tmp_path)
     (tmp_path / "failures.jsonl").mkdir()
     with pytest.raises(InputError, match="failures.jsonl cannot be read"):
-        schema.read_failures(tmp_path)
+        read_failures(tmp_path)
 
 
 def test_unknown_split_lists_those_there(tmp_path):
@@ -72,17 +78,17 @@ def test_clip_of_an_unknown_split_is_refused():
 
 def test_index_and_failures_are_read_line_by_line(tmp_path):
     split = {**SPLIT, "num_clips": 2, "clips_per_shard": [2]}
-    schema.write_dataset_info(tmp_path, make_info(splits={"train": split}))
+    write_dataset_info(tmp_path, make_info(splits={"train": split}))
     entries = [IndexEntry("Up/é", 1, 7, 0, 12, 100), IndexEntry("Up/b", 1, 8, 0, 128, 50)]
     failure = ClipFailure("Up/c", "c.avi", "train", "A cause.")
     for name, lines in (("train.index.jsonl", entries), (schema.FAILURES_FILE, [failure])):
         text = "".join(json.dumps(dataclasses.asdict(line)) + "\n" for line in lines)
         (tmp_path / name).write_text(text)
-    assert list(schema.read_index(tmp_path, "train")) == entries
-    assert schema.read_failures(tmp_path) == [failure]
-    assert schema.read_failures(tmp_path / "absent") == []
+    assert list(read_index(tmp_path, "train")) == entries
+    assert read_failures(tmp_path) == [failure]
+    assert read_failures(tmp_path / "absent") == []
     with pytest.raises(InputError):
-        list(schema.read_index(tmp_path, "test"))
+        list(read_index(tmp_path, "test"))
     index = tmp_path / "train.index.jsonl"
     line = json.dumps(dataclasses.asdict(entries[0])) + "\n"
     for damaged, message in (
@@ -96,13 +102,13 @@ def test_index_and_failures_are_read_line_by_line(tmp_path):
     ):
         index.write_text(damaged)
         with pytest.raises(InputError, match=f"{index.name}.*{message}"):
-            list(schema.read_index(tmp_path, "train"))
+            list(read_index(tmp_path, "train"))
     index.unlink()
     with pytest.raises(InputError, match="index.jsonl is missing"):
-        list(schema.read_index(tmp_path, "train"))
+        list(read_index(tmp_path, "train"))
     (tmp_path / schema.FAILURES_FILE).write_text('{"clip_id": 3}\n')
     with pytest.raises(InputError, match="failures.jsonl is damaged in line 1: clip_id"):
-        schema.read_failures(tmp_path)
+        read_failures(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -120,16 +126,16 @@ def test_index_and_failures_are_read_line_by_line(tmp_path):
 def test_what_contradicts_itself_is_refused(tmp_path, changes, message):
     digest = hashlib.sha256(b"Down\nUp").hexdigest()
     info = make_info(splits={"train": SPLIT}, parameters={"classes_sha256": digest})
-    schema.write_dataset_info(tmp_path, info)
+    write_dataset_info(tmp_path, info)
     path = tmp_path / schema.DATASET_FILE
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     with pytest.raises(InputError, match=f"dataset.json.*{message}"):
-        schema.read_dataset_info(tmp_path)
+        read_dataset_info(tmp_path)
 
 
 def test_schema_and_settings_do_not_import_tensorflow():
     code = (
-        "import sys, perfnet_tf.records.schema, perfnet_tf.records.prepare_config;"
+        "import sys, perfnet_tf.records.schema, perfnet_tf.preparation.config;"
         "sys.exit('tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

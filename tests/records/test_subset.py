@@ -4,9 +4,10 @@ import pytest
 from prepared_clips import write_tiny_dataset
 
 from perfnet_tf.config import ClipConfig
-from perfnet_tf.datasets.pipeline import build_dataset
 from perfnet_tf.errors import InputError
-from perfnet_tf.records import reader, schema
+from perfnet_tf.input_pipeline.dataset import build_dataset
+from perfnet_tf.records import reader
+from perfnet_tf.records.folder import read_dataset_info, read_index
 from perfnet_tf.records.subset import write_subset
 
 
@@ -16,7 +17,7 @@ def dataset(tmp_path_factory):
 
 
 def ids(folder, split):
-    return [entry.clip_id for entry in schema.read_index(folder, split)]
+    return [entry.clip_id for entry in read_index(folder, split)]
 
 
 def subset(dataset, folder, splits):
@@ -26,7 +27,7 @@ def subset(dataset, folder, splits):
 def test_a_subset_holds_the_records_that_it_names(dataset, tmp_path):
     chosen = ids(dataset, "train")[3:9]
     info = subset(dataset, tmp_path / "deep/subset", {"train": chosen[:4], "val": chosen[4:]})
-    assert schema.read_dataset_info(tmp_path / "deep/subset") == info
+    assert read_dataset_info(tmp_path / "deep/subset") == info
     assert (info.name, info.parameters["part"], info.num_classes) == ("tiny-other", 3, 3)
     assert info.split("train")["num_clips"] == 4 == sum(info.split("train")["clips_per_shard"])
     assert sum(info.split("val")["clips_per_class"].values()) == 2

@@ -8,9 +8,10 @@ from small_clips import CLASSES, find_clips, write_video
 
 from perfnet_tf.cli.main import main
 from perfnet_tf.errors import InputError
+from perfnet_tf.preparation.build import build_records
+from perfnet_tf.preparation.config import PrepareConfig
 from perfnet_tf.records import reader, schema
-from perfnet_tf.records.build import build_records
-from perfnet_tf.records.prepare_config import PrepareConfig
+from perfnet_tf.records.folder import read_index
 from perfnet_tf.records.subset import write_subset
 from perfnet_tf.records.verification import find_damaged_record, verify_dataset
 
@@ -56,7 +57,7 @@ def test_whole_dataset_has_no_damage(prepared, capsys):
 def test_cut_shard_is_named_with_the_clips_that_it_lacks(data, capsys):
     path = data / SHARD
     path.write_bytes(path.read_bytes()[:-5])
-    last = [e for e in schema.read_index(data, "train") if e.shard == 1][-1]
+    last = [e for e in read_index(data, "train") if e.shard == 1][-1]
     found = problems(data)
     assert found[0].startswith(f"{SHARD}: is cut off")
     assert found[1:] == [f"{SHARD}: the record of {last.clip_id} is not there in full."]
@@ -69,7 +70,7 @@ def test_cut_shard_is_named_with_the_clips_that_it_lacks(data, capsys):
 
 @pytest.mark.parametrize("place", ["length", "data", "checksum"])
 def test_a_single_bit_is_found(data, place):
-    entry = [e for e in schema.read_index(data, "train") if e.shard == 1][0]
+    entry = [e for e in read_index(data, "train") if e.shard == 1][0]
     position = {
         "length": entry.offset - 12,
         "data": entry.offset + entry.length // 2,
@@ -247,7 +248,7 @@ def test_shard_that_no_split_names_is_told(data):
 
 
 def test_subset_is_verified_with_the_shards_of_its_dataset(data):
-    ids = [entry.clip_id for entry in schema.read_index(data, "train")]
+    ids = [entry.clip_id for entry in read_index(data, "train")]
     write_subset(
         data, data / "fold", {"train": ids[:3], "test": ids[3:4]}, name="toy-fold", parameters={}
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from perfnet_tf.pose.posenet_decoder import EDGES
+from perfnet_tf.pose.estimators.posenet_decoder import EDGES
 
 
 def read(field, point):

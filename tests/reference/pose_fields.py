@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from perfnet_tf.pose.posenet_decoder import EDGES, PoseFields
+from perfnet_tf.pose.estimators.posenet_decoder import EDGES, PoseFields
 
 
 def ideal_fields(people: np.ndarray, height: int, width: int, stride: int = 16) -> PoseFields:

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
 
-from perfnet_tf.pose.weights import read_graph_model
+from perfnet_tf.pose.estimators.graph_model import read_graph_model
 
 HEADS = {"heatmap": 17, "offset": 34, "displacement_fwd": 32, "displacement_bwd": 32}
 STRIDES = {"Conv2d_0": 2, "Conv2d_2_depthwise": 2, "Conv2d_4_depthwise": 2, "Conv2d_6_depthwise": 2}

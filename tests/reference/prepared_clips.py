@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from perfnet_tf.records import schema
 from perfnet_tf.records.encoding import encode_clip
+from perfnet_tf.records.folder import index_file, write_dataset_info
 from perfnet_tf.records.schema import ClipRecord, DatasetInfo
 
 MAX_PEOPLE = 2
@@ -79,7 +79,7 @@ def write_dataset(
                         }
                     )
                     offset += 16 + len(data)
-        (folder / schema.index_file(split)).write_text("".join(json.dumps(x) + "\n" for x in lines))
+        (folder / index_file(split)).write_text("".join(json.dumps(x) + "\n" for x in lines))
         splits[split] = {
             "num_clips": len(records),
             "num_frames": sum(r.num_frames for r in records),
@@ -89,7 +89,7 @@ def write_dataset(
             "clips_per_class": {},
             "pose_quality": {},
         }
-    schema.write_dataset_info(
+    write_dataset_info(
         folder,
         DatasetInfo(
             name="tiny",

@@ -7,12 +7,13 @@ import pathlib
 
 from small_clips import find_clips
 
-from perfnet_tf.records import reader, schema
+from perfnet_tf.records import reader
+from perfnet_tf.records.folder import read_dataset_info
 
 
 def intact_ids(folder: pathlib.Path) -> list[str]:
     """The ids in the records themselves, every frame decoded; shards checked by their digests."""
-    info = schema.read_dataset_info(folder)
+    info = read_dataset_info(folder)
     ids = []
     for split in info.splits:
         for name, digest in zip(

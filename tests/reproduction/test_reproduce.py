@@ -11,9 +11,9 @@ import pytest
 from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig, TrainConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation.fusion import ClipScores
-from perfnet_tf.records.schema import read_dataset_info, read_index, write_dataset_info
+from perfnet_tf.records.folder import read_dataset_info, read_index, write_dataset_info
+from perfnet_tf.reporting.markdown import escape
 from perfnet_tf.reproduction import runner
-from perfnet_tf.reproduction.markdown import escape
 from perfnet_tf.reproduction.plan import plan_runs
 from perfnet_tf.reproduction.reporting import format_results
 from perfnet_tf.reproduction.reproduce import ReproduceConfig, reproduce_table

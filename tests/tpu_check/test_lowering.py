@@ -7,8 +7,8 @@ import tf_keras
 from tiny_network import TinyNetwork
 
 from perfnet_tf.config import ClipConfig
-from perfnet_tf.datasets.pipeline import build_dataset
 from perfnet_tf.distill.distiller import Distiller
+from perfnet_tf.input_pipeline.dataset import build_dataset
 from perfnet_tf.tpu_check.compile_worker import find_dynamic_shapes, find_host_calls
 from perfnet_tf.tpu_check.lowering import batch_specs, lower_step
 

@@ -12,9 +12,9 @@ import pytest
 import tensorflow as tf
 
 from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig, TrainConfig
-from perfnet_tf.datasets.pipeline import build_dataset
 from perfnet_tf.distill.teachers import Teacher
 from perfnet_tf.errors import InputError
+from perfnet_tf.input_pipeline.dataset import build_dataset
 from perfnet_tf.training.checkpoints import Checkpoints
 from perfnet_tf.training.failure import clips_of_step
 from perfnet_tf.training.trainer import train

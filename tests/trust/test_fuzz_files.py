@@ -19,8 +19,9 @@ from perfnet_tf.distill.distiller import Distiller
 from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation.fusion import ClipScores
 from perfnet_tf.models.importers import tensors
-from perfnet_tf.pose.posenet import load_posenet
+from perfnet_tf.pose.estimators.posenet import load_posenet
 from perfnet_tf.records import schema
+from perfnet_tf.records.folder import read_dataset_info, read_failures, read_index
 from perfnet_tf.saved_model.info import ModelInfo
 from perfnet_tf.training import run_directory
 from perfnet_tf.training.checkpoints import Checkpoints
@@ -78,11 +79,11 @@ def test_files_of_a_prepared_dataset(tmp_path, count):
                 mutated = mutate_json_file(line, random)
                 path.write_bytes(mutated + text[len(line) :].encode())
                 with tally.trial():
-                    info = schema.read_dataset_info(data)
+                    info = read_dataset_info(data)
                     for split in info.splits:
-                        entries = list(schema.read_index(data, split))
+                        entries = list(read_index(data, split))
                         assert len(entries) == info.split(split)["num_clips"]
-                    schema.read_failures(data)
+                    read_failures(data)
         tally.check(name, 0.3)
 
 

@@ -11,11 +11,12 @@ from prepared_clips import write_tiny_dataset
 from small_clips import make_info, make_record
 
 from perfnet_tf.config import ClipConfig
-from perfnet_tf.datasets.pipeline import build_dataset, damaged_shard_named
-from perfnet_tf.datasets.record_index import RecordIndex
 from perfnet_tf.errors import InputError
+from perfnet_tf.input_pipeline.dataset import build_dataset, damaged_shard_named
+from perfnet_tf.input_pipeline.record_index import RecordIndex
 from perfnet_tf.records import reader, schema
 from perfnet_tf.records.encoding import encode_clip
+from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.records.schema import ClipRecord
 
 INFO = make_info()
@@ -120,7 +121,7 @@ def test_mutated_shards_are_told(tmp_path, count):
     index = RecordIndex.read(data, "train")
     path = data / index_name(index)
     whole = path.read_bytes()
-    info = schema.read_dataset_info(data)
+    info = read_dataset_info(data)
 
     @tf.function
     def load(position):

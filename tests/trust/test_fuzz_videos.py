@@ -7,9 +7,10 @@ import re
 import pytest
 from mutations import PeakMemory, base_videos, generator, mutate_video
 
+from perfnet_tf.preparation.build import build_records
+from perfnet_tf.preparation.config import PrepareConfig
 from perfnet_tf.records import schema
-from perfnet_tf.records.build import build_records
-from perfnet_tf.records.prepare_config import PrepareConfig
+from perfnet_tf.records.folder import read_failures, read_index
 from perfnet_tf.records.reader import read_clip
 from perfnet_tf.records.verification import verify_dataset
 
@@ -39,8 +40,8 @@ def test_mutated_videos_cost_themselves_only(tmp_path, count):
             clips, output, CONFIG, ["x"], workers=min(2, count // 60), clip_time_limit=60
         )
     # One record or one failure for each, and all records intact.
-    stored = {entry.clip_id for entry in schema.read_index(output, "train")}
-    failures = schema.read_failures(output)
+    stored = {entry.clip_id for entry in read_index(output, "train")}
+    failures = read_failures(output)
     lost = {failure.clip_id for failure in failures if not failure.kept}
     assert stored | lost == {clip.clip_id for clip in clips} and not stored & lost
     assert all(failure.cause.strip() and "\n" not in failure.cause for failure in failures)

@@ -14,6 +14,7 @@ from perfnet_tf.distill.teachers import Teacher
 from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation.protocol import evaluate_runs
 from perfnet_tf.records import schema
+from perfnet_tf.records.folder import read_dataset_info, write_dataset_info
 from perfnet_tf.saved_model import export_saved_model, load_saved_model
 from perfnet_tf.training import run_directory, trainer
 
@@ -38,8 +39,8 @@ def write(folder, order):
         clip = make_clip(number, number % 3, frames=6, height=28, width=36)
         clips.append(dataclasses.replace(clip, label=order.index(clip.label_name)))
     write_dataset(folder, {"train": clips, "test": clips}, num_classes=3)
-    info = dataclasses.replace(schema.read_dataset_info(folder), classes=order)
-    schema.write_dataset_info(folder, info)
+    info = dataclasses.replace(read_dataset_info(folder), classes=order)
+    write_dataset_info(folder, info)
     return folder
 
 

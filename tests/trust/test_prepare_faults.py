@@ -21,13 +21,14 @@ from prepared_records import all_ids, intact_ids
 from small_clips import CLASSES, find_clips, write_video
 
 from perfnet_tf.errors import InputError
-from perfnet_tf.records import beam_pipeline, build, schema, shards
-from perfnet_tf.records.build import PreparationError, build_records
-from perfnet_tf.records.prepare_config import PrepareConfig
-from perfnet_tf.records.staging import Journal, Staging, clip_key
+from perfnet_tf.preparation import beam_pipeline, build, shards
+from perfnet_tf.preparation.build import PreparationError, build_records
+from perfnet_tf.preparation.config import PrepareConfig
+from perfnet_tf.preparation.staging import Journal, Staging, clip_key
+from perfnet_tf.preparation.worker import LocalWorker
+from perfnet_tf.preparation.worker_process import WorkerProcess
+from perfnet_tf.records.folder import read_dataset_info, read_failures
 from perfnet_tf.records.verification import verify_dataset
-from perfnet_tf.records.worker import LocalWorker
-from perfnet_tf.records.worker_process import WorkerProcess
 
 CONFIG = PrepareConfig(name="toy", short_side=24, pose="none", flow="none", clips_per_shard=3)
 
@@ -83,7 +84,7 @@ def test_decoders_that_hang_or_crash_cost_their_clips_only(videos, tmp_path, sab
     output = tmp_path / "records"
     result = prepare(videos, output, workers=1, clip_time_limit=4)
     assert intact_ids(output) == good
-    causes = {failure.clip_id: failure.cause for failure in schema.read_failures(output)}
+    causes = {failure.clip_id: failure.cause for failure in read_failures(output)}
     assert set(causes) == {"Up/hang1", "Up/crash1", "Up/exit1"}
     assert "longer than clip_time_limit=4 s" in causes["Up/hang1"]
     assert "killed by SIGSEGV" in causes["Up/crash1"]
@@ -119,7 +120,7 @@ def test_pipes_and_devices_are_no_videos(videos, tmp_path):
     (videos / "Up" / "device1.mp4").symlink_to("/dev/zero")
     output = tmp_path / "records"
     prepare(videos, output, workers=0)
-    causes = {failure.clip_id: failure.cause for failure in schema.read_failures(output)}
+    causes = {failure.clip_id: failure.cause for failure in read_failures(output)}
     assert set(causes) == {"Up/pipe1", "Up/device1"}
     assert all("folder or device" in cause for cause in causes.values())
 
@@ -136,7 +137,7 @@ def test_source_that_vanishes_is_a_failure_with_its_cause(videos, tmp_path, monk
     good = [name for name in all_ids(videos) if name != "Up/clip1"]
     build_records(find_clips(videos), output, CONFIG, CLASSES, workers=0)
     assert intact_ids(output) == good
-    (failure,) = schema.read_failures(output)
+    (failure,) = read_failures(output)
     assert failure.clip_id == "Up/clip1" and "does not exist" in failure.cause
 
 
@@ -149,7 +150,7 @@ def test_full_disk_ends_the_run_and_a_later_one_goes_on(videos, small_disk, work
     with pytest.raises(PreparationError, match="no space is left.*run the command again"):
         prepare(videos, output, workers=workers)
     with pytest.raises(InputError, match="not finished"):
-        schema.read_dataset_info(output)
+        read_dataset_info(output)
     assert not list(output.rglob("*.partial"))
     filler.unlink()
     with contextlib.suppress(PreparationError):
@@ -157,7 +158,7 @@ def test_full_disk_ends_the_run_and_a_later_one_goes_on(videos, small_disk, work
     subprocess.run(["mount", "-o", "remount,size=1m", str(small_disk)], check=True)
     prepare(videos, output, workers=workers)
     assert intact_ids(output) == all_ids(videos)
-    assert schema.read_failures(output) == []
+    assert read_failures(output) == []
 
 
 def test_file_that_cannot_grow_ends_the_run_and_a_later_one_goes_on(videos, tmp_path):
@@ -281,7 +282,7 @@ def test_what_a_user_may_not_read_or_write_is_told(videos, monkeypatch):
             prepare(videos, folder / "free", workers=0)
         finally:
             os.seteuid(user)
-        (failure,) = schema.read_failures(folder / "free")
+        (failure,) = read_failures(folder / "free")
         assert failure.clip_id == "Up/clip1" and "Permission denied" in failure.cause
         assert intact_ids(folder / "free") == [n for n in all_ids(videos) if n != "Up/clip1"]
         (folder / "locked").chmod(0o755)
@@ -392,4 +393,4 @@ class TestPartsThatWereFinished:
             with pytest.raises(PreparationError, match=f"{left[0].clip_id} has vanished"):
                 build_records(clips, output, CONFIG, CLASSES, workers=0)
         with pytest.raises(InputError, match="not finished"):
-            schema.read_dataset_info(output)
+            read_dataset_info(output)

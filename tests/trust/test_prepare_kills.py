@@ -13,9 +13,10 @@ import pytest
 from prepared_records import all_ids, intact_ids
 from small_clips import CLASSES, write_video
 
+from perfnet_tf.preparation.build import build_records
+from perfnet_tf.preparation.config import PrepareConfig
 from perfnet_tf.records import schema
-from perfnet_tf.records.build import build_records
-from perfnet_tf.records.prepare_config import PrepareConfig
+from perfnet_tf.records.folder import read_failures
 from perfnet_tf.records.verification import verify_dataset
 
 pytestmark = pytest.mark.slow
@@ -58,7 +59,7 @@ def test_twenty_kills_at_random_moments_lose_and_double_nothing(tmp_path):
                 shutil.rmtree(output)  # most of a run's stages come before the first clip is made
     subprocess.run([*command, f"--output={output}"], check=True, capture_output=True)
     assert intact_ids(output) == whole
-    assert [failure.clip_id for failure in schema.read_failures(output)] == ["Up/text1"]
+    assert [failure.clip_id for failure in read_failures(output)] == ["Up/text1"]
     ours, theirs = (
         {p.name: p.read_bytes() for p in f.iterdir()} for f in (output, tmp_path / "whole")
     )
@@ -95,7 +96,7 @@ def test_memory_of_workers_is_flat_over_two_thousand_clips(tmp_path):
     ]
     config = PrepareConfig(name="toy", short_side=24, pose="none", flow="dis", clips_per_shard=256)
     memory = []
-    from perfnet_tf.records import staging
+    from perfnet_tf.preparation import staging
 
     write = staging.Journal.write
 

@@ -18,8 +18,8 @@ import perfnet_tf
 from perfnet_tf.cli.main import main
 from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation.fusion import ClipScores
-from perfnet_tf.pose.download import fetch_weights
-from perfnet_tf.pose.published import CHECKSUMS_FILE, cached_model
+from perfnet_tf.pose.estimators.download import fetch_weights
+from perfnet_tf.pose.estimators.published import CHECKSUMS_FILE, cached_model
 
 ROOT = pathlib.Path(perfnet_tf.__file__).parents[1]
 SOURCES = sorted([*(ROOT / "perfnet_tf").rglob("*.py"), *(ROOT / "export").rglob("*.py")])
@@ -157,9 +157,10 @@ def test_commands_for_other_programs_are_lists():
 def test_names_that_a_shell_would_run_are_only_names(tmp_path, monkeypatch):
     from small_clips import write_video
 
-    from perfnet_tf.records.build import build_records
-    from perfnet_tf.records.prepare_config import PrepareConfig
-    from perfnet_tf.records.schema import SourceClip, read_failures
+    from perfnet_tf.preparation.build import build_records
+    from perfnet_tf.preparation.config import PrepareConfig
+    from perfnet_tf.records.folder import read_failures
+    from perfnet_tf.records.schema import SourceClip
 
     witness = tmp_path / "witness"
     names = [f"a; touch {witness.name} #", "$(touch witness)", "-i concat:x|y", "a'b\"c", "é\tü"]
@@ -191,8 +192,8 @@ def test_names_that_are_no_text_are_refused_before_any_work(tmp_path, name):
 @pytest.mark.parametrize("name", ["a\nb", "a\u2028b", " a", "a\udce9", ""])
 def test_class_names_that_no_list_can_hold_are_refused_before_any_work(tmp_path, name):
     """A training would refuse them, after weeks of preparation."""
-    from perfnet_tf.records.build import build_records
-    from perfnet_tf.records.prepare_config import PrepareConfig
+    from perfnet_tf.preparation.build import build_records
+    from perfnet_tf.preparation.config import PrepareConfig
     from perfnet_tf.records.schema import SourceClip
 
     config = PrepareConfig("toy", short_side=16, pose="none", flow="none")
@@ -302,8 +303,8 @@ class TestArchives:
 
     @pytest.mark.parametrize("op", ["WriteFile", "ReadFile", "PyFunc", "RestoreV2", "While"])
     def test_a_graph_that_does_more_than_arithmetic_is_refused(self, op):
-        from perfnet_tf.pose.graph_function import graph_function
-        from perfnet_tf.pose.weights import GraphModel
+        from perfnet_tf.pose.estimators.graph_function import graph_function
+        from perfnet_tf.pose.estimators.graph_model import GraphModel
 
         nodes = [
             {"name": "x", "op": "Placeholder", "attr": {"dtype": {"type": "DT_FLOAT"}}},
@@ -343,7 +344,7 @@ class _Tags(html.parser.HTMLParser):
 
 
 def test_class_and_file_names_are_escaped_in_every_part_of_a_report(tmp_path):
-    from perfnet_tf.evaluation.report import (
+    from perfnet_tf.reporting.html import (
         Chart,
         Picture,
         Prediction,
@@ -425,10 +426,10 @@ def test_modules_beside_the_videos_are_not_imported(tmp_path, monkeypatch):
     """Whoever prepares a downloaded folder may stand in it."""
     from small_clips import write_video
 
-    from perfnet_tf.records.prepare_config import PrepareConfig
+    from perfnet_tf.preparation.config import PrepareConfig
+    from perfnet_tf.preparation.staging import Staging
+    from perfnet_tf.preparation.worker_process import WorkerProcess
     from perfnet_tf.records.schema import SourceClip
-    from perfnet_tf.records.staging import Staging
-    from perfnet_tf.records.worker_process import WorkerProcess
 
     write_video(tmp_path / "clip.mp4", frames=4)
     for name in ("cv2", "json", "numpy", "tensorflow", "sitecustomize"):

@@ -10,7 +10,6 @@ from typing import Any
 
 from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig
 from perfnet_tf.errors import InputError, check_choice
-from perfnet_tf.features import RGB, STREAMS
 from perfnet_tf.models.factory import build_model, list_options
 from perfnet_tf.models.importers.inception import read_inception_v1
 from perfnet_tf.models.importers.keras_resnet import read_keras_resnet50
@@ -21,6 +20,7 @@ from perfnet_tf.models.importers.torchvision import read_s3d
 from perfnet_tf.models.importers.transfer import ImportReport, transfer
 from perfnet_tf.models.input_normalization import INPUT_SCALINGS
 from perfnet_tf.models.video_model import VideoModel
+from perfnet_tf.streams import RGB, STREAMS
 
 #: Source -> the importer that reads it.
 SOURCES: dict[str, Callable[..., Reading]] = {

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from perfnet_tf.errors import InputError
-from perfnet_tf.features import FLOW
 from perfnet_tf.models.importers.reading import Reading
 from perfnet_tf.models.importers.s3d_layers import layers_of
 from perfnet_tf.models.importers.slim import (
@@ -33,6 +32,7 @@ from perfnet_tf.models.inflation import (
 )
 from perfnet_tf.models.layers import ConvUnit, FeatureGating
 from perfnet_tf.models.s3d import S3D
+from perfnet_tf.streams import FLOW
 
 
 def read_inception_v1(

@@ -10,7 +10,6 @@ import numpy as np
 import tf_keras
 
 from perfnet_tf.errors import InputError
-from perfnet_tf.features import FLOW
 from perfnet_tf.models.importers.reading import Reading, infer_width, refuse_flags
 from perfnet_tf.models.importers.resnet_layers import NORM_KINDS, cells_of, head_slots, units_of
 from perfnet_tf.models.importers.tensors import Tensors, read_keras_h5
@@ -23,6 +22,7 @@ from perfnet_tf.models.inflation import (
 )
 from perfnet_tf.models.layers import ConvUnit, FeatureGating
 from perfnet_tf.models.resnet3d import Bottleneck, ResNet3D50
+from perfnet_tf.streams import FLOW
 
 #: Our layer of a cell -> its number in Keras' ResNet50.
 _KERAS_LAYERS = {"shortcut": 0, "temporal": 1, "spatial": 2, "expand": 3}

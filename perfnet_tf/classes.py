@@ -1,0 +1,76 @@
+"""Label maps: the names of a network's classes in the order of its logits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from perfnet_tf.errors import InputError, is_utf8
+
+
+def read_class_names(path: str | pathlib.Path) -> tuple[str, ...]:
+    """Reads a label map.
+
+    Args:
+        path: text with one name a line, in the order of the logits; or `.json`: a list of names,
+            `{"name": index}` or `{"index": "name"}`.
+
+    Raises:
+        InputError: no such file, another format, a name twice, or a gap between the indices.
+    """
+    file = pathlib.Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+        content = json.loads(text) if file.suffix == ".json" else text.splitlines()
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"A label map could not be read from {file}: {error}.") from error
+    names = _ordered(content, file)
+    bad = [name for name in names if not name or name != name.strip()]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if not names or bad or twice:
+        problem = f"{twice[0]!r} twice" if twice else (f"{bad[0]!r}" if bad else "no name")
+        raise InputError(
+            "A label map has one name for each logit, each once and without blanks at its ends. "
+            f"Received: {problem} in {file}."
+        )
+    return tuple(names)
+
+
+def _ordered(content: Any, file: pathlib.Path) -> list[str]:
+    if isinstance(content, list):
+        return [str(name) for name in content]
+    try:
+        pairs = [
+            (int(value), str(key)) if isinstance(value, int) else (int(key), str(value))
+            for key, value in content.items()
+        ]
+    except (AttributeError, ValueError, TypeError) as error:
+        raise InputError(
+            'A label map in JSON is a list of names, {"name": index} or {"index": "name"}. '
+            f"Received: {file}."
+        ) from error
+    pairs.sort()
+    if [index for index, _ in pairs] != list(range(len(pairs))):
+        raise InputError(
+            f"The indices of a label map are 0, 1, 2, ..., each once. Received: {file}, "
+            f"{len(pairs)} indices from {pairs[0][0] if pairs else '-'} on."
+        )
+    return [name for _, name in pairs]
+
+
+def classes_digest(classes: Sequence[str]) -> str:
+    """SHA-256 of the class names in label order."""
+    return hashlib.sha256("\n".join(classes).encode()).hexdigest()
+
+
+def check_class_names(classes: Iterable[str]) -> None:
+    """Raises `InputError` unless every class can stand in a text file, one a line."""
+    for name in classes:
+        if not name or name != name.strip() or len(name.splitlines()) != 1 or not is_utf8(name):
+            raise InputError(
+                "A class name is one line without blanks at its ends, in UTF-8. "
+                f"Received: {name!r}. Rename the class, which is often a folder's name."
+            )

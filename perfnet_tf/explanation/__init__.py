@@ -1,0 +1,1 @@
+"""Where networks look: Grad-CAM over a video or a stored clip, and its picture."""

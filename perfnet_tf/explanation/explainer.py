@@ -1,0 +1,318 @@
+"""What networks see in a clip, stream by stream, and where they look: the content of `explain`.
+
+The clip is the one that evaluation classifies: central window, central crop, each network's own
+size. It comes from prepared records, or from a video whose flow and people are computed here as
+`perfnet prepare` would.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from perfnet_tf.config import ClipConfig
+from perfnet_tf.errors import InputError
+from perfnet_tf.explanation.gradcam import GradCam
+from perfnet_tf.flow.encoding import FLOW_BOUND, flow_to_color
+from perfnet_tf.input_pipeline.augment import central_view, cut_streams, frame_indices
+from perfnet_tf.input_pipeline.dataset import streams_of
+from perfnet_tf.inspection.stored_clip import StoredClip
+from perfnet_tf.pose.estimators import make_estimator
+from perfnet_tf.pose.keypoint_file import read_keypoints
+from perfnet_tf.streams import BOXES, FLOW, KEYPOINTS, POSE, RGB, STREAM_TITLES
+from perfnet_tf.training.run_directory import Run
+from perfnet_tf.video.decode import read_video
+
+#: Where a run does not know the rate and size of its records: PERF-Net Sec. 4.
+DEFAULT_FPS, DEFAULT_SHORT_SIDE = 25.0, 256
+#: Of a longer video only this much of the beginning is looked at, as `perfnet prepare` does.
+MAX_SECONDS = 300.0
+
+
+class Footage(Protocol):
+    """A video whose frames, flow and people can be had."""
+
+    name: str
+    fps: float
+    num_frames: int
+    #: The right class, where it is known.
+    label: str | None
+
+    def sources(self, indices: np.ndarray, streams: Collection[str]) -> dict[str, np.ndarray]:
+        """RGB, and what `streams` are made of, of the frames at `indices`."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class StreamExplanation:
+    """One network's view of a clip.
+
+    Attributes:
+        title: what tells it from the networks beside it: its stream, or `student`; with the name
+            of its folder where several have one.
+        stream: what it sees.
+        pictures: uint8 RGB `[frames, height, width, 3]`: its stream, as people look at it.
+        backdrop: uint8 RGB, the same shape: what the heat map is laid over. Flow's own picture is
+            all colour already, so it is the RGB frames there.
+        heat: float32 `[frames, height, width]` in [0, 1], of the class `explained`.
+        explained: the class that the heat map speaks for.
+        probability: of that class, in [0, 1].
+        predicted: the class with the largest logit.
+    """
+
+    title: str
+    stream: str
+    pictures: np.ndarray
+    backdrop: np.ndarray
+    heat: np.ndarray
+    explained: str
+    probability: float
+    predicted: str
+
+
+@dataclass(frozen=True, eq=False)
+class ClipExplanation:
+    """A clip as each of several networks sees it.
+
+    Attributes:
+        name: of the clip or video.
+        label: the right class, where it is known.
+        seconds: float64 `[frames]`: when each frame stands in the video.
+        streams: one entry a network, in the order they were given.
+    """
+
+    name: str
+    label: str | None
+    seconds: np.ndarray
+    streams: tuple[StreamExplanation, ...]
+
+
+class Explainer:
+    """Explains clips to several networks, each traced once."""
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        *,
+        endpoint: str | None = None,
+        label: str | None = None,
+        clip: ClipConfig | None = None,
+    ) -> None:
+        """Checks what is asked for.
+
+        Args:
+            runs: of `load_run`, or a `Run` made of an export's restored network.
+            endpoint: see `GradCam`.
+            label: the class to explain; None takes each network's own answer.
+            clip: what every network sees; None takes each run's own evaluation clip.
+
+        Raises:
+            InputError: no run, clips of different lengths, or a run without that endpoint or class.
+        """
+        if not runs:
+            raise InputError("Name at least one run to explain. Received: none.")
+        self._runs = list(runs)
+        self._label = label
+        self._clips = [clip or run.config.resolved_eval_clip for run in runs]
+        windows = {(cut.num_frames, cut.frame_stride) for cut in self._clips}
+        if len(windows) > 1:
+            raise InputError(
+                "Networks side by side must see the same frames. Received clips of (frames, "
+                f"stride) {', '.join(map(str, sorted(windows)))}. Give --clip_size for all."
+            )
+        for run in runs:
+            if label is not None and label not in run.classes:
+                raise InputError(
+                    f"label must be a class of {run.path}: {', '.join(run.classes[:10])}"
+                    f"{', ...' if len(run.classes) > 10 else ''}. Received: {label!r}."
+                )
+        self._titles = _titles(runs)
+        self._cams = [GradCam(run.model, endpoint) for run in runs]
+
+    @property
+    def endpoints(self) -> list[str]:
+        """The endpoint of each network."""
+        return [cam.endpoint for cam in self._cams]
+
+    def __call__(self, footage: Footage) -> ClipExplanation:
+        """Explains the central clip of a video to every network.
+
+        Raises:
+            InputError: the video lacks what a network sees.
+        """
+        window = self._clips[0]
+        start = central_view().start
+        indices = frame_indices(tf.constant(footage.num_frames), window, start).numpy()
+        wanted = {run.config.stream for run in self._runs}
+        sources = footage.sources(indices, wanted)
+        return ClipExplanation(
+            footage.name,
+            footage.label,
+            indices / footage.fps,
+            tuple(
+                self._explain(title, run, cut, cam, sources)
+                for title, run, cut, cam in zip(
+                    self._titles, self._runs, self._clips, self._cams, strict=True
+                )
+            ),
+        )
+
+    def _explain(
+        self,
+        title: str,
+        run: Run,
+        cut: ClipConfig,
+        cam: GradCam,
+        sources: Mapping[str, np.ndarray],
+    ) -> StreamExplanation:
+        stream = run.config.stream
+        seen = _cut_stream(run, sources, cut)
+        classes = None if self._label is None else [run.classes.index(self._label)]
+        found = cam(seen[stream][None], classes)
+        probabilities = tf.nn.softmax(found.logits[0]).numpy()
+        # The same piece of the video, as finely as it is stored.
+        large = _cut_stream(run, sources, _at_stored_size(cut, sources[RGB].shape[1:3]))
+        rgb = large[RGB].numpy()
+        pictures = large[stream].numpy()
+        if stream == FLOW:
+            speed = np.percentile(np.hypot(pictures[..., 0], pictures[..., 1]), 99.5)
+            pictures = flow_to_color(pictures, max(1.0, float(speed)))
+        return StreamExplanation(
+            title=title,
+            stream=stream,
+            pictures=pictures,
+            backdrop=rgb if stream == FLOW else pictures,
+            heat=found.maps[0],
+            explained=run.classes[found.classes[0]],
+            probability=float(probabilities[found.classes[0]]),
+            predicted=run.classes[int(found.logits[0].argmax())],
+        )
+
+
+class RecordFootage:
+    """`Footage` of prepared records."""
+
+    def __init__(self, clip: StoredClip) -> None:
+        """Takes a clip of `inspection.stored_clip.open_clip`."""
+        self._clip = clip
+        self.name = clip.entry.clip_id
+        self.fps = clip.fps
+        self.num_frames = clip.entry.num_frames
+        self.label: str | None = clip.label_name
+
+    def sources(self, indices: np.ndarray, streams: Collection[str]) -> dict[str, np.ndarray]:
+        """See `Footage`."""
+        missing = sorted(set(streams) - set(self._clip.streams))
+        if missing:
+            raise InputError(
+                f"The records do not hold {' and '.join(missing)}. Explain the runs of "
+                f"{', '.join(self._clip.streams)} only, or prepare the videos again with it."
+            )
+        return self._clip.decode(indices)
+
+
+class VideoFootage:
+    """`Footage` of a video file; flow and people are computed when they are wanted."""
+
+    label: str | None = None
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        dataset: Mapping[str, Any],
+        *,
+        pose: str = "posenet",
+        pose_weights: str | None = None,
+    ) -> None:
+        """Reads the video.
+
+        Args:
+            path: the file.
+            dataset: `fps` and `short_side` of the records that the networks know.
+            pose: `posenet`, `movenet`, or `keypoints` for a file beside the video.
+            pose_weights: see `make_estimator`.
+
+        Raises:
+            InputError: no video.
+        """
+        fps = dataset.get("fps", DEFAULT_FPS)  # None: the records keep each video's own
+        limit = max(1, round(MAX_SECONDS * (fps or DEFAULT_FPS)))
+        video = read_video(
+            path,
+            fps=fps,
+            short_side=dataset.get("short_side", DEFAULT_SHORT_SIDE),
+            max_frames=limit,
+        )
+        self._path = pathlib.Path(path)
+        self._frames = video.frames
+        self._timestamps = video.timestamps
+        self._pose, self._pose_weights = pose, pose_weights
+        self.name = self._path.name
+        self.fps = fps or video.source_fps
+        self.num_frames = len(video.frames)
+
+    def sources(self, indices: np.ndarray, streams: Collection[str]) -> dict[str, np.ndarray]:
+        """See `Footage`."""
+        result = {RGB: self._frames[indices]}
+        if FLOW in streams:
+            result[FLOW] = self._flow(indices)
+        if POSE in streams:
+            if self._pose == "keypoints":
+                people = read_keypoints(self._path, self._timestamps[indices])
+            else:
+                people = make_estimator(self._pose, self._pose_weights)(self._frames[indices])
+            result[KEYPOINTS], result[BOXES] = people.keypoints, people.boxes
+        return result
+
+    def _flow(self, indices: np.ndarray) -> np.ndarray:
+        """From each frame to the next; the last frame has that of the one before it."""
+        from perfnet_tf.flow.tvl1 import compute_tvl1  # brings XLA along
+
+        if self.num_frames < 2:
+            raise InputError(f"Flow needs at least 2 frames. Received: {self._path}, which has 1.")
+        firsts = np.minimum(indices, self.num_frames - 2)
+        flow = {
+            first: compute_tvl1(self._frames[first : first + 2])[0] for first in np.unique(firsts)
+        }
+        return np.clip(np.stack([flow[first] for first in firsts]), -FLOW_BOUND, FLOW_BOUND)
+
+
+def _titles(runs: Sequence[Run]) -> list[str]:
+    titles = ["student" if run.config.distill else STREAM_TITLES[run.config.stream] for run in runs]
+    return [
+        title if titles.count(title) == 1 else f"{title}, {run.path.name}"
+        for title, run in zip(titles, runs, strict=True)
+    ]
+
+
+def _cut_stream(
+    run: Run, sources: Mapping[str, np.ndarray], cut: ClipConfig
+) -> dict[str, tf.Tensor]:
+    """`rgb` and the run's stream of one clip, `[frames, height, width, channels]`."""
+    kept = (RGB, FLOW, KEYPOINTS, BOXES)
+    pieces = {key: tf.constant(sources[key]) for key in kept if key in sources}
+    cut_pieces = {k: v[None] for k, v in cut_streams(pieces, cut, central_view()).items()}
+    streams = {RGB, run.config.stream}
+    return {k: v[0] for k, v in streams_of(cut_pieces, streams, run.config.pose_render).items()}
+
+
+def _at_stored_size(cut: ClipConfig, stored: Sequence[int]) -> ClipConfig:
+    """The clip that shows what `cut` shows with the pixels that are stored, never fewer."""
+    height, width = stored
+    # What `cut_streams` resizes by: to the short side, or more where the crop would not fit.
+    shrunk = max(cut.resized_short_side / min(stored), cut.height / height, cut.width / width)
+    if shrunk >= 1:
+        return cut
+    return dataclasses.replace(
+        cut,
+        height=min(height, round(cut.height / shrunk)),
+        width=min(width, round(cut.width / shrunk)),
+        short_side=min(stored),
+    )

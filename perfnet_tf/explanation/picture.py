@@ -1,0 +1,202 @@
+"""Explanations as a picture or a video: what each network sees, and its heat map over it."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from perfnet_tf.errors import InputError
+from perfnet_tf.explanation.explainer import ClipExplanation, StreamExplanation
+from perfnet_tf.video.sampling import spread_indices
+
+#: Share of a pixel's colour that the strongest evidence takes.
+_OPACITY = 0.65
+_RIGHT, _WRONG, _UNKNOWN = "#1a7f37", "#c0392b", "0.25"
+_DPI = 120
+# Inches: a frame's width, the space between frames and between clips, a clip's title, the names of
+# the networks on the left, a line of text under a frame.
+_TILE, _GAP, _SPACE, _TITLE, _MARGIN, _LINE = 1.7, 0.03, 0.3, 0.3, 0.75, 0.22
+_SHORTEST_SIDE = 192  # of a video's tile, pixels
+_BAND = 26  # pixels of text, above and under the tiles of a video
+
+
+def check_explanation_output(path: str | os.PathLike[str]) -> None:
+    """Raises `InputError` unless `path` ends in `.png` or `.mp4`."""
+    if pathlib.Path(path).suffix not in (".png", ".mp4"):
+        raise InputError(f"output must be FILE.png or FILE.mp4. Received: {os.fspath(path)!r}.")
+
+
+def overlay_heat(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Lays a heat map over a picture: the stronger, the less of the picture shows through.
+
+    Args:
+        picture: uint8 RGB `[height, width, 3]`.
+        heat: float32 `[any height, any width]` in [0, 1].
+
+    Returns:
+        uint8 RGB of the picture's shape; where the heat is 0 it is the picture.
+    """
+    size = picture.shape[1::-1]
+    heat = np.clip(cv2.resize(heat, size, interpolation=cv2.INTER_LINEAR), 0, 1)
+    levels = np.round(heat * 255).astype(np.uint8)
+    colors = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
+    share = _OPACITY * np.sqrt(heat)[..., None]
+    return np.round(picture * (1 - share) + colors * share).astype(np.uint8)
+
+
+def write_explanation(
+    clips: Sequence[ClipExplanation], output: str | os.PathLike[str], *, num_frames: int = 6
+) -> None:
+    """Writes explanations.
+
+    Args:
+        clips: what to show, at least one, all of the same networks.
+        output: a `.png`: `num_frames` frames of each clip, with two rows for each network; or, of
+            one frame only, PERF-Net's Figure 5: the networks side by side, three clips abreast. An
+            `.mp4`: every frame of the first clip, then of the next, the networks side by side.
+        num_frames: see above.
+
+    Raises:
+        InputError: another extension, no clip or frame, or a file that cannot be written.
+    """
+    path = pathlib.Path(output)
+    check_explanation_output(path)
+    if not clips or num_frames < 1:
+        raise InputError(
+            "There must be a clip and a frame to show. "
+            f"Received: {len(clips)} clips, {num_frames} frames."
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".png":
+            _write_picture(clips, path, num_frames)
+        else:
+            _write_video(clips, path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error}.") from error
+
+
+def _write_picture(clips: Sequence[ClipExplanation], path: pathlib.Path, num_frames: int) -> None:
+    # Half a second that an .mp4 need not wait for. Not pyplot: no display is needed.
+    from matplotlib.figure import Figure
+
+    blocks = [_rows(clip, num_frames) for clip in clips]
+    abreast = min(3, len(clips)) if num_frames == 1 else 1
+    num_rows, num_columns = len(blocks[0]), len(blocks[0][0])
+    margin = _MARGIN if num_frames > 1 else 0.05
+    height = _TILE * max(row[0].shape[0] / row[0].shape[1] for block in blocks for row in block)
+    line = _LINE if num_frames == 1 else 0.0
+    block_width = margin + num_columns * (_TILE + _GAP) + _SPACE
+    block_height = _TITLE + num_rows * (height + _GAP) + line + _SPACE / 2
+    page = abreast * block_width, -(-len(clips) // abreast) * block_height
+    figure = Figure(figsize=page, dpi=_DPI)
+
+    def write(text: str, left: float, top: float, **style: Any) -> None:
+        # Names may hold dollar signs: they are no formulas.
+        style = {"va": "center", "fontsize": 7, **style}
+        figure.text(left / page[0], 1 - top / page[1], text, parse_math=False, **style)
+
+    for number, (clip, block) in enumerate(zip(clips, blocks, strict=True)):
+        left0 = number % abreast * block_width
+        top0 = number // abreast * block_height
+        title = clip.name if clip.label is None else f"{clip.name}  |  {clip.label}"
+        write(title, left0 + 0.05, top0 + _TITLE / 2, fontsize=8, weight="bold")
+        for row, tiles in enumerate(block):
+            top = top0 + _TITLE + row * (height + _GAP)
+            if num_frames > 1:
+                _write_row_name(write, clip, row, left0, top + height / 2)
+            for column, tile in enumerate(tiles):
+                left = left0 + margin + column * (_TILE + _GAP)
+                place = (left / page[0], 1 - (top + height) / page[1])
+                axes = figure.add_axes((*place, _TILE / page[0], height / page[1]))
+                axes.imshow(tile, interpolation="antialiased")
+                axes.axis("off")
+        if num_frames == 1:
+            for column, stream in enumerate(clip.streams):
+                left = left0 + margin + column * (_TILE + _GAP) + _TILE / 2
+                top = top0 + _TITLE + num_rows * (height + _GAP) + line / 2
+                text = f"{stream.title}: {_answer(stream)}"
+                write(text, left, top, ha="center", color=_color(stream, clip))
+    figure.savefig(path, facecolor="white")
+
+
+def _rows(clip: ClipExplanation, num_frames: int) -> list[list[np.ndarray]]:
+    """Rows of tiles: inputs above heat maps, of each network or of all side by side."""
+    chosen = spread_indices(len(clip.seconds), num_frames)
+    inputs = [[stream.pictures[i] for i in chosen] for stream in clip.streams]
+    maps = [[overlay_heat(s.backdrop[i], s.heat[i]) for i in chosen] for s in clip.streams]
+    if num_frames == 1:
+        return [[tiles[0] for tiles in inputs], [tiles[0] for tiles in maps]]
+    return [row for pair in zip(inputs, maps, strict=True) for row in pair]
+
+
+def _write_row_name(write: Any, clip: ClipExplanation, row: int, left: float, top: float) -> None:
+    stream = clip.streams[row // 2]
+    if row % 2:
+        text, color = _answer(stream).replace(" ", "\n", 1), _color(stream, clip)
+    else:
+        text, color = stream.title, "black"
+    write(text, left + _MARGIN / 2, top, rotation=90, ha="center", color=color)
+
+
+def _write_video(clips: Sequence[ClipExplanation], path: pathlib.Path) -> None:
+    shapes = [s.pictures.shape[1:3] for clip in clips for s in clip.streams]
+    scale = max(1.0, _SHORTEST_SIDE / min(min(shape) for shape in shapes))
+    height, width = (round(max(sides) * scale) for sides in zip(*shapes, strict=True))
+    num_streams = max(len(clip.streams) for clip in clips)
+    # The MPEG-4 encoder wants even sizes.
+    size = (width * num_streams // 2 * 2, (2 * height + 2 * _BAND + 1) // 2 * 2)
+    steps = np.diff(clips[0].seconds)
+    fps = 1 / float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
+    if not writer.isOpened():
+        raise InputError(f"{path} cannot be written: OpenCV opens no MPEG-4 video there.")
+    try:
+        for clip in clips:
+            for index, seconds in enumerate(clip.seconds):
+                canvas = np.zeros((size[1], size[0] + 1, 3), np.uint8)
+                label = "" if clip.label is None else f"  |  {clip.label}"
+                _put_text(canvas, f"{seconds:.2f} s  {clip.name}{label}", 0, canvas.shape[1], 0)
+                for column, stream in enumerate(clip.streams):
+                    _put_stream(canvas, stream, index, column * width, width, height)
+                writer.write(cv2.cvtColor(canvas[:, : size[0]], cv2.COLOR_RGB2BGR))
+    finally:
+        writer.release()
+
+
+def _put_stream(
+    canvas: np.ndarray, stream: StreamExplanation, index: int, left: int, width: int, height: int
+) -> None:
+    heated = overlay_heat(stream.backdrop[index], stream.heat[index])
+    for top, picture in ((_BAND, stream.pictures[index]), (_BAND + height, heated)):
+        tile = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
+        canvas[top : top + height, left : left + width] = tile[:, : canvas.shape[1] - left]
+    text = f"{stream.title}: {_answer(stream)}"
+    _put_text(canvas, text, left, width, _BAND + 2 * height)
+
+
+def _put_text(canvas: np.ndarray, text: str, left: int, width: int, top: int) -> None:
+    """One line in a band, shrunk to its width."""
+    text = text.encode("ascii", "replace").decode()  # OpenCV's own letters are ASCII only
+    (wide, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1.0, 1)
+    scale = min(0.5, (width - 12) / max(1, wide))
+    place = (left + 6, top + 18)
+    cv2.putText(
+        canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA
+    )
+
+
+def _answer(stream: StreamExplanation) -> str:
+    text = f"{stream.explained} {stream.probability:.0%}"
+    return text if stream.explained == stream.predicted else f"{text} (says {stream.predicted})"
+
+
+def _color(stream: StreamExplanation, clip: ClipExplanation) -> str:
+    if clip.label is None:
+        return _UNKNOWN
+    return _RIGHT if stream.predicted == clip.label else _WRONG

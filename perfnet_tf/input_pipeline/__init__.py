@@ -1,0 +1,1 @@
+"""From records to batches: the `tf.data` pipeline and its augmentation."""

@@ -1,0 +1,248 @@
+"""Prepared records to batches: which clip comes when, and how it is cut.
+
+Element k of the training order is clip `order(k)` cut by `view(k)`, and both depend only on the
+seed and k. So a run that was stopped goes on with exactly the clips it would have seen, without
+reading those it has seen; several workers take their shares of one and the same order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import pathlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+import tensorflow as tf
+
+from perfnet_tf.config import ClipConfig, PoseRenderConfig
+from perfnet_tf.errors import InputError
+from perfnet_tf.input_pipeline import augment
+from perfnet_tf.input_pipeline.record_index import RecordIndex
+from perfnet_tf.pose.rendering import render_pose
+from perfnet_tf.records import reader
+from perfnet_tf.records.folder import read_dataset_info, record_path
+from perfnet_tf.records.verification import find_damaged_record
+from perfnet_tf.streams import BOXES, CLIP_ID, KEYPOINTS, LABEL, POSE, RGB, STREAM_SOURCES
+
+
+def build_dataset(
+    data_dir: str | pathlib.Path,
+    split: str,
+    *,
+    clip: ClipConfig,
+    streams: Collection[str],
+    batch_size: int,
+    training: bool,
+    seed: int = 0,
+    start_step: int = 0,
+    mirror: bool = True,
+    view: augment.ClipView | None = None,
+    drop_remainder: bool | None = None,
+    with_clip_ids: bool = False,
+    input_context: tf.distribute.InputContext | None = None,
+) -> tf.data.Dataset:
+    """Batches of a prepared dataset, as `perfnet_tf.streams` describes them.
+
+    Training: without end; every pass takes each clip once, in another order; random window, crop,
+    mirroring and colours. Batches run across the ends of passes, so all have `batch_size` clips.
+    Evaluation: one pass in stored order, all clips cut by one view.
+
+    The stream `pose` puts `rgb`, `keypoints` and `boxes` into the batch: `streams_of` draws it, on
+    the device that trains.
+
+    Args:
+        data_dir: a prepared dataset.
+        split: such as `train`.
+        clip: the piece of a video to cut.
+        streams: names of streams.
+        batch_size: clips a batch; over all workers and replicas if `input_context` is given.
+        training: see above.
+        seed: of the order and the augmentation.
+        start_step: begin with this batch of the training order.
+        mirror: mirror half of the training clips. Turn it off where classes tell left from right.
+        view: of evaluation; None takes the central window and crop, and changes nothing.
+        drop_remainder: of evaluation; None keeps a last batch that is smaller.
+        with_clip_ids: add `clip_id`.
+        input_context: for `strategy.distribute_datasets_from_function`: this worker's share of each
+            batch, in batches for one replica each.
+
+    Returns:
+        Dataset of dicts. All shapes are static, but for the batch where the remainder is kept.
+
+    Raises:
+        InputError: no such dataset or split, records without what `streams` need, a damaged shard,
+            or a batch that the replicas cannot share evenly.
+    """
+    info = read_dataset_info(data_dir)
+    reader.check_streams(streams, info)
+    if not streams:
+        raise InputError("streams must name at least one of rgb, flow, pose. Received: none.")
+    for name, value in (("batch_size", batch_size), ("start_step", start_step + 1)):
+        if value < 1:
+            raise InputError(f"{name} is too small. Received: {value - (name == 'start_step')}.")
+    index = RecordIndex.read(data_dir, split)
+    worker, num_workers, replica_batch = _share(batch_size, input_context)
+    worker_batch = batch_size // num_workers
+    compiled = training and augment.processor_compiles()
+
+    if training:
+        # The worker's i-th clip is number `element` of the order of all workers.
+        elements = tf.data.Dataset.range(start_step * worker_batch, 2**62).map(
+            lambda i: (i // worker_batch * num_workers + worker) * worker_batch + i % worker_batch
+        )
+    else:
+        elements = tf.data.Dataset.range(worker, len(index), num_workers)
+
+    def read(element: tf.Tensor) -> dict[str, tf.Tensor]:
+        if training:
+            position = shuffled_position(element, len(index), seed)
+            cut = augment.draw_view(tf.stack([tf.cast(seed, tf.int64), element]), mirror=mirror)
+        else:
+            position, cut = element, view or augment.central_view()
+        example = reader.parse_clip(
+            index.load(position),
+            indices=lambda num_frames: augment.frame_indices(num_frames, clip, cut.start),
+            streams=streams,
+            info=info,
+            window=lambda stored: augment.crop_window(stored, clip, cut),
+        )
+        stored = example.pop(reader.STORED_SIZE, None)
+        label = example.pop(LABEL)
+        clip_id = example.pop(CLIP_ID)
+        sources = _with_known_frames(example, clip.num_frames)
+        batch = augment.cut_streams(sources, clip, cut, stored=stored, compiled=compiled)
+        batch[LABEL] = label
+        if with_clip_ids:
+            batch[CLIP_ID] = clip_id
+        return batch
+
+    dataset = elements.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.batch(replica_batch, drop_remainder=training or bool(drop_remainder))
+    options = tf.data.Options()
+    # The elements are shared out above.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
+
+
+def shuffled_position(element: tf.Tensor, num_clips: int, seed: int) -> tf.Tensor:
+    """Which record is number `element` of the training order; a graph function.
+
+    Args:
+        element: int64 scalar, 0 or greater.
+        num_clips: records in the split.
+        seed: of the order.
+
+    Returns:
+        int64 scalar in [0, `num_clips`). Each run of `num_clips` elements from a multiple of it is
+        a permutation of its own.
+    """
+    epoch = element // num_clips
+    # A bijection computed place by place: no permutation of the whole split is ever stored.
+    return tf.random.experimental.index_shuffle(
+        element % num_clips,
+        seed=tf.cast(tf.stack([tf.cast(seed, tf.int64), epoch]) % 2**31, tf.int32),
+        max_index=tf.constant(num_clips - 1, tf.int64),
+    )
+
+
+def streams_of(
+    batch: Mapping[str, tf.Tensor], streams: Collection[str], render: PoseRenderConfig
+) -> dict[str, tf.Tensor]:
+    """What networks see of a batch; draws the people if `pose` is asked for. Compiles under XLA.
+
+    Args:
+        batch: of `build_dataset`.
+        streams: names of streams.
+        render: how people are drawn.
+
+    Returns:
+        Stream name -> tensor, as `perfnet_tf.streams` describes them.
+
+    Raises:
+        InputError: the batch does not hold what a stream needs.
+    """
+    result = {}
+    for stream in streams:
+        missing = [key for key in STREAM_SOURCES[stream] if key not in batch]
+        if missing:
+            raise InputError(
+                f"The stream {stream!r} needs {', '.join(missing)} in the batch. "
+                f"Received: {', '.join(sorted(batch))}. Name it in build_dataset's streams."
+            )
+        if stream == POSE:
+            result[stream] = _drawing(render)(batch[RGB], batch[KEYPOINTS], batch[BOXES])
+        else:
+            result[stream] = batch[stream]
+    return result
+
+
+@functools.cache
+def _drawing(render: PoseRenderConfig) -> Callable[..., tf.Tensor]:
+    """`render_pose`, compiled: its many passes over the frames become three."""
+
+    def draw(frames: tf.Tensor, keypoints: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
+        return render_pose(frames, keypoints, boxes, render)
+
+    compiled = tf.function(draw, jit_compile=True, autograph=False)
+
+    def draw_compiled_if_alone(*inputs: tf.Tensor) -> tf.Tensor:
+        # Replicas on one CPU would wait for each other inside a compiled function.
+        alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
+        return compiled(*inputs) if alone else draw(*inputs)
+
+    return draw_compiled_if_alone
+
+
+@contextlib.contextmanager
+def damaged_shard_named(data_dir: str | pathlib.Path, split: str) -> Iterator[None]:
+    """Turns TensorFlow's error on damaged records, inside the block, into `InputError`.
+
+    TensorFlow does not say in which file: all are read again to find it.
+    """
+    try:
+        yield
+    except tf.errors.DataLossError as error:
+        for path in reader.shard_paths(data_dir, split):
+            try:
+                for _ in tf.data.TFRecordDataset(path):
+                    pass
+            except tf.errors.DataLossError:
+                raise InputError(
+                    f"{path} is damaged: a checksum in it is wrong. "
+                    "Copy it again, or prepare the data again into an empty folder."
+                ) from error
+        raise
+    except tf.errors.InvalidArgumentError as error:
+        # Whole by its checksums, and yet no record of this dataset; or another's error.
+        damage = find_damaged_record(data_dir, split)
+        if damage is None:
+            raise
+        raise InputError(
+            f"{record_path(data_dir, damage.file)} is damaged: {damage.problem} "
+            "Copy it again, or prepare the data again into an empty folder."
+        ) from error
+
+
+def _share(
+    batch_size: int, input_context: tf.distribute.InputContext | None
+) -> tuple[int, int, int]:
+    """This worker's number, the number of workers, and the clips for one replica."""
+    if input_context is None:
+        return 0, 1, batch_size
+    replicas = input_context.num_replicas_in_sync
+    if batch_size % replicas:
+        raise InputError(
+            f"The replicas share a batch evenly. Received: batch_size={batch_size} for "
+            f"{replicas} replicas. Take a multiple of {replicas}."
+        )
+    return (
+        input_context.input_pipeline_id,
+        input_context.num_input_pipelines,
+        batch_size // replicas,
+    )
+
+
+def _with_known_frames(sources: dict[str, tf.Tensor], num_frames: int) -> dict[str, tf.Tensor]:
+    for value in sources.values():
+        value.set_shape([num_frames, *value.shape[1:]])
+    return sources

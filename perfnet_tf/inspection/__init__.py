@@ -1,0 +1,1 @@
+"""What a prepared dataset holds: single clips, their pictures, and statistics."""

@@ -1,0 +1,143 @@
+"""PoseNet: a convolutional network with heads for heatmaps, offsets and displacements.
+
+Source: Papandreou et al. 2018 (PersonLab, arXiv:1803.08225), with the weights that TensorFlow.js
+publishes: on MobileNetV1 (`posenet_mobilenet`) or ResNet-50 (`posenet_resnet`).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from perfnet_tf.errors import InputError
+from perfnet_tf.pose.estimators.graph_model import damaged_graph_told, read_graph_model
+from perfnet_tf.pose.estimators.posenet_decoder import DecoderParams, PoseFields, decode_poses
+from perfnet_tf.pose.estimators.posenet_mobilenet import MobilePoseNet, convolutions_of
+from perfnet_tf.pose.estimators.posenet_resnet import ResNetPoseNet, is_resnet
+from perfnet_tf.pose.estimators.published import weights_help
+from perfnet_tf.pose.people import People, assemble_people
+
+_JSON_NAMES = ("posenet.json", "model-stride16.json", "model.json")
+
+
+class PoseNetwork(Protocol):
+    """PoseNet with some backbone.
+
+    Attributes:
+        stride: pixels per cell of the output grid.
+    """
+
+    stride: int
+
+    def preprocess(self, frames: tf.Tensor) -> tf.Tensor:
+        """Frames of 0..255 as float32 that the network takes."""
+        ...
+
+    def __call__(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Float32 `[batch, height, width, 3]` of `preprocess` to the fields of `PoseFields`."""
+        ...
+
+
+def load_posenet(weights: str | os.PathLike[str] | None) -> PoseNetwork:
+    """Reads PoseNet from a TensorFlow.js graph model.
+
+    Args:
+        weights: the folder, or its JSON file.
+
+    Raises:
+        InputError: None, no such folder, files missing or incomplete, or another model.
+    """
+    if weights is None:
+        raise InputError(weights_help("posenet"))
+    graph = read_graph_model(weights, preferred=_JSON_NAMES)
+    with damaged_graph_told(graph.path):
+        return ResNetPoseNet(graph) if is_resnet(graph) else MobilePoseNet(convolutions_of(graph))
+
+
+class PoseNetEstimator:
+    """Finds people with PoseNet.
+
+    Frames are resized to about `short_side` pixels, with sides a multiple of the stride plus 1, so
+    that the grid's corners are the picture's.
+    """
+
+    name = "posenet"
+
+    def __init__(
+        self,
+        network: PoseNetwork,
+        *,
+        max_people: int = 5,
+        short_side: int = 257,
+        batch_size: int = 8,
+        params: DecoderParams | None = None,
+    ) -> None:
+        """Makes an estimator.
+
+        Args:
+            network: PoseNet with its weights.
+            max_people: people kept in each frame.
+            short_side: of the network's input, in pixels, about.
+            batch_size: frames that the network sees at once.
+            params: of the decoder; None takes the defaults.
+        """
+        self.network = network
+        self.max_people = max_people
+        self.short_side = short_side
+        self.batch_size = batch_size
+        self.params = params or DecoderParams()
+        self._predict = tf.function(self._fields)
+
+    @classmethod
+    def load(
+        cls, weights: str | os.PathLike[str] | None, *, max_people: int = 5
+    ) -> PoseNetEstimator:
+        """An estimator with weights read from a folder; see `load_posenet`."""
+        return cls(load_posenet(weights), max_people=max_people)
+
+    def input_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the network's input for frames of `height` x `width`."""
+        scale = self.short_side / min(height, width)
+        stride = self.network.stride
+        cells = [max(1, round((side * scale - 1) / stride)) for side in (height, width)]
+        return cells[0] * stride + 1, cells[1] * stride + 1
+
+    def __call__(self, frames: np.ndarray) -> People:
+        """Finds people.
+
+        Args:
+            frames: uint8 RGB `[frames, height, width, 3]`.
+        """
+        height, width = self.input_size(*frames.shape[1:3])
+        poses: list[np.ndarray] = []
+        for start in range(0, len(frames), self.batch_size):
+            batch = np.stack(
+                [
+                    resize_frame(frame, height, width)
+                    for frame in frames[start : start + self.batch_size]
+                ]
+            )
+            outputs = {name: value.numpy() for name, value in self._predict(batch).items()}
+            for index in range(len(batch)):
+                fields = PoseFields(**{name: value[index] for name, value in outputs.items()})
+                found = decode_poses(fields, self.network.stride, self.max_people, self.params)
+                # Pixel centres are whole numbers in the decoder and halves in [0, 1] of the frame.
+                found[..., 0] = (found[..., 0] + 0.5) / width
+                found[..., 1] = (found[..., 1] + 0.5) / height
+                poses.append(found)
+        return assemble_people(poses, self.max_people)
+
+    def _fields(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Network outputs for uint8 frames of the network's size."""
+        return self.network(self.network.preprocess(frames))
+
+
+def resize_frame(frame: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resizes one uint8 frame: area when shrinking, so that nothing aliases, else bilinear."""
+    shrinks = height * width < frame.shape[0] * frame.shape[1]
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(frame, (width, height), interpolation=interpolation)

@@ -1,0 +1,105 @@
+"""Keypoints read from a file beside the video.
+
+Keypoint files let people bring poses of their own (`clip.mp4` -> `clip.keypoints.json`):
+
+    {"fps": 25.0, "width": 320, "height": 240,
+     "frames": [[[[x, y, score], ... 17 keypoints], ... people], ... frames]}
+
+x and y are pixels of a `width` x `height` frame, (0, 0) its upper left corner; score is in [0, 1];
+frame i stands at i / fps seconds; a frame without people is an empty list. Keypoints are COCO's
+(`perfnet_tf.pose.skeleton.KEYPOINT_NAMES`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from perfnet_tf.errors import InputError
+from perfnet_tf.pose.people import People, assemble_people
+from perfnet_tf.pose.skeleton import NUM_KEYPOINTS
+
+
+def keypoints_path(video: str | os.PathLike[str]) -> Path:
+    """Where a video's keypoint file lies: `clip.mp4` -> `clip.keypoints.json`."""
+    return Path(video).with_suffix(".keypoints.json")
+
+
+def read_keypoints(
+    path: str | os.PathLike[str], timestamps: np.ndarray, max_people: int | None = None
+) -> People:
+    """Reads a keypoint file; each timestamp gets the file's nearest frame.
+
+    Args:
+        path: the keypoint file, or the video that it lies beside.
+        timestamps: seconds, `[frames]`; those past the file's end get its last frame.
+        max_people: people kept in each frame; None keeps as many as the fullest frame has.
+
+    Raises:
+        InputError: no such file, or its content breaks the format above.
+    """
+    path = Path(path)
+    if path.suffix != ".json":
+        path = keypoints_path(path)
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"There is no keypoint file {path}.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"The keypoint file {path} is not JSON: {error}.") from error
+    fps, size, frames = _check_content(path, content)
+    nearest = np.floor(np.asarray(timestamps) * fps + 0.5).astype(np.int64)
+    nearest = np.clip(nearest, 0, len(frames) - 1)
+    poses = []
+    for index in nearest:
+        people = frames[index] / size
+        order = np.argsort(-people[..., 2].mean(axis=1), kind="stable")
+        poses.append(people[order])
+    if max_people is None:
+        max_people = max(1, max((len(people) for people in frames), default=1))
+    return assemble_people(poses, max_people)
+
+
+def _check_content(path: Path, content: object) -> tuple[float, np.ndarray, list[np.ndarray]]:
+    """Frames per second, divisor `[3]` of (x, y, score), and for each frame `[people, 17, 3]`."""
+    if not isinstance(content, dict):
+        raise InputError(f"The keypoint file {path} must hold a JSON object.")
+    numbers = []
+    for key in ("fps", "width", "height"):
+        value = content.get(key)
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
+            raise InputError(
+                f"{key} in the keypoint file {path} must be a number greater than 0. "
+                f"Received: {value!r}."
+            )
+        numbers.append(float(value))
+    fps, width, height = numbers
+    if not isinstance(content.get("frames"), list) or not content["frames"]:
+        raise InputError(f"frames in the keypoint file {path} must be a list that is not empty.")
+    frames = [_check_frame(path, index, people) for index, people in enumerate(content["frames"])]
+    return fps, np.array([width, height, 1.0]), frames
+
+
+def _check_frame(path: Path, index: int, people: object) -> np.ndarray:
+    try:
+        poses = np.array(people, np.float64)
+    except (TypeError, ValueError):  # ragged, or not numbers
+        poses = np.zeros(0)
+        people = None
+    if people == []:
+        return np.zeros((0, NUM_KEYPOINTS, 3))
+    if poses.ndim != 3 or poses.shape[1:] != (NUM_KEYPOINTS, 3):
+        raise InputError(
+            f"frames[{index}] in the keypoint file {path} must be a list of people, "
+            f"each {NUM_KEYPOINTS} keypoints [x, y, score]."
+        )
+    scores = poses[..., 2]
+    if not np.isfinite(poses).all() or scores.min() < 0 or scores.max() > 1:
+        raise InputError(
+            f"frames[{index}] in the keypoint file {path} must hold finite numbers with scores "
+            "from 0 to 1."
+        )
+    return poses

@@ -1,0 +1,1 @@
+"""From videos to records: the work behind `perfnet prepare`."""

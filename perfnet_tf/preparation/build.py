@@ -1,0 +1,247 @@
+"""Videos to a prepared dataset: an Apache Beam pipeline over clips, resumable at any point.
+
+    UCF-101/Lunges/v_Lunges_g01_c01.avi ...        one video a clip
+      -> decode, resize, pose, flow, encode        a Beam `DoFn`, each worker in its own process
+      -> parts/clips/3f/3f...tfrecord              one file a finished clip (`preparation.staging`)
+      -> train-00000-of-00004.tfrecord ...         parts joined (`preparation.shards`)
+
+`build_records` runs the first arrow on this machine unless Beam options name another runner; the
+videos and the output must then be on a file system that every worker sees under the same path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tqdm import tqdm
+
+from perfnet_tf.classes import check_class_names
+from perfnet_tf.errors import InputError
+from perfnet_tf.preparation.config import PrepareConfig
+from perfnet_tf.preparation.shards import (
+    lost_clips,
+    preparation_identity,
+    write_dataset,
+    write_failures,
+)
+from perfnet_tf.preparation.staging import (
+    ClipOutcome,
+    PreparationError,
+    Staging,
+    check_identity,
+    clip_key,
+    exclusive,
+    pending_clips,
+    unwritable,
+)
+from perfnet_tf.records.folder import read_dataset_info
+from perfnet_tf.records.schema import (
+    DATASET_FILE,
+    FAILURES_FILE,
+    ClipFailure,
+    DatasetInfo,
+    SourceClip,
+)
+
+#: Seconds for a clip. 300 s of video take a quarter of that on a slow core; a decoder that hangs
+#: takes for ever.
+CLIP_TIME_LIMIT = 3600.0
+
+__all__ = ["PreparationError", "Preparation", "PrepareConfig", "build_records"]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What `build_records` did.
+
+    Attributes:
+        info: the prepared dataset.
+        num_made: clips made by this call.
+        seconds: how long it took.
+        num_bytes: size of the dataset on disk.
+        already_complete: nothing was to be done.
+    """
+
+    info: DatasetInfo
+    num_made: int
+    seconds: float
+    num_bytes: int
+    already_complete: bool = False
+
+
+def build_records(
+    clips: Sequence[SourceClip],
+    output: str | os.PathLike[str],
+    config: PrepareConfig,
+    classes: Sequence[str],
+    *,
+    workers: int | None = None,
+    missing: Mapping[str, str] | None = None,
+    beam_options: Sequence[str] = (),
+    clip_time_limit: float | None = CLIP_TIME_LIMIT,
+    show_progress: bool = False,
+) -> Preparation:
+    """Makes a prepared dataset of videos (`records.schema` says what is in it).
+
+    Killed at any point and called again with the same arguments, it goes on: finished clips are
+    not made again, clips that failed get another try. Once the dataset is complete a call returns
+    at once; to try failed clips again then, prepare into another folder.
+
+    Args:
+        clips: the videos; every one of them becomes one record or one line of `failures.jsonl`.
+        output: folder to make; new, empty, or an unfinished preparation with the same arguments.
+        config: the settings.
+        classes: class names in label order.
+        workers: processes that work side by side, each with its share of the cores; 0 works in
+            this process, for debugging; None takes one a core. Counts on this machine only.
+        missing: id -> split of listed clips that have no file, for `failures.jsonl`.
+        beam_options: Beam's command-line options, such as `--runner=FlinkRunner`.
+        clip_time_limit: seconds; a clip that takes longer is a failure, and its worker is replaced.
+            None sets no limit, and there is none with `workers=0`.
+        show_progress: show finished clips, rate and ETA on standard error.
+
+    Raises:
+        InputError: arguments that break a rule, an output that holds something else or is in use.
+        PreparationError: no clip gave a record, the workers failed, or the output cannot be written
+            to any more, such as a full disk: called again, it goes on.
+    """
+    started = time.monotonic()
+    output = pathlib.Path(output)
+    _check(clips, classes, workers, clip_time_limit)
+    identity = preparation_identity(clips, config, classes)
+    with exclusive(output), _unwritable_told(output):
+        staging = Staging(output)
+        if (output / DATASET_FILE).exists():
+            info = read_dataset_info(output)
+            check_identity(output, dict(info.parameters), identity)
+            staging.remove()
+            return Preparation(info, 0, 0.0, _size(output, info), already_complete=True)
+        staging.begin(identity)
+        if staging.finished:
+            pending = lost_clips(clips, staging, config)
+        else:
+            pending = pending_clips(clips, staging)
+        if pending:
+            # Imported when there is work: Beam takes seconds.
+            from perfnet_tf.preparation.beam_pipeline import run_pipeline
+
+            with _progress(staging, len(clips), len(pending), show=show_progress):
+                run_pipeline(pending, staging, config, workers, beam_options, clip_time_limit)
+        outcomes = staging.outcomes()
+        _check_finished(clips, outcomes)
+        failures = _failures(clips, outcomes, missing or {})
+        if not any(outcomes[clip_key(clip)].ok for clip in clips):
+            write_failures(output, failures)
+            raise PreparationError(
+                f"None of the {len(clips)} clips gave a record. The first: {failures[0].cause} "
+                f"All are in {output / FAILURES_FILE}."
+            )
+        info = write_dataset(clips, outcomes, staging, config, classes, failures)
+    return Preparation(info, len(pending), time.monotonic() - started, _size(output, info))
+
+
+@contextlib.contextmanager
+def _unwritable_told(output: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PreparationError(unwritable(output, error)) from error
+
+
+def _check(
+    clips: Sequence[SourceClip],
+    classes: Sequence[str],
+    workers: int | None,
+    clip_time_limit: float | None,
+) -> None:
+    check_class_names(classes)
+    if not clips:
+        raise InputError("There must be at least one clip to prepare. Received: none.")
+    if workers is not None and workers < 0:
+        raise InputError(f"workers must be 0 or greater. Received: {workers}.")
+    if clip_time_limit is not None and not clip_time_limit > 0:
+        raise InputError(f"clip_time_limit must be above 0. Received: {clip_time_limit}.")
+    seen: dict[str, SourceClip] = {}
+    for clip in clips:
+        if clip.clip_id in seen:
+            raise InputError(
+                f"Clip ids must be unique. Received: {clip.clip_id} twice, for "
+                f"{seen[clip.clip_id].path} and {clip.path}."
+            )
+        seen[clip.clip_id] = clip
+        if not 0 <= clip.label < len(classes) or classes[clip.label] != clip.label_name:
+            raise InputError(
+                f"A clip's label must be the index of its class. Received: {clip.clip_id} with "
+                f"{clip.label} for {clip.label_name}, of {len(classes)} classes."
+            )
+
+
+def _check_finished(clips: Sequence[SourceClip], outcomes: Mapping[str, ClipOutcome]) -> None:
+    lost = [clip.clip_id for clip in clips if clip_key(clip) not in outcomes]
+    if lost:
+        raise PreparationError(
+            f"{len(lost)} clips were not made, {lost[0]} among them. Run the command again: it "
+            "goes on where it stopped."
+        )
+
+
+def _failures(
+    clips: Sequence[SourceClip], outcomes: Mapping[str, ClipOutcome], missing: Mapping[str, str]
+) -> list[ClipFailure]:
+    failures = []
+    for clip in clips:
+        outcome = outcomes[clip_key(clip)]
+        if outcome.cause is not None:
+            failures.append(
+                ClipFailure(clip.clip_id, clip.path, clip.split, outcome.cause, kept=outcome.ok)
+            )
+    failures += [
+        ClipFailure(clip_id, "", split, "Listed, but there is no such file.")
+        for clip_id, split in missing.items()
+    ]
+    return failures
+
+
+@contextlib.contextmanager
+def _progress(staging: Staging, total: int, pending: int, *, show: bool) -> Iterator[None]:
+    """A line on standard error, fed from the journals: it works with every Beam runner."""
+    if not show:
+        yield
+        return
+    stop = threading.Event()
+    line = "{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} clips, {rate_noinv_fmt}, {remaining} left"
+    with tqdm(
+        total=total, initial=total - pending, unit=" clips", smoothing=0.05, bar_format=line
+    ) as bar:
+        known = _count_lines(staging)
+
+        def update() -> None:
+            while True:
+                stopping = stop.wait(0.5)
+                bar.update(min(total, bar.initial + _count_lines(staging) - known) - bar.n)
+                if stopping:
+                    return
+
+        thread = threading.Thread(target=update, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+
+def _count_lines(staging: Staging) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in staging.folder.glob("journal-*.jsonl"))
+
+
+def _size(output: pathlib.Path, info: DatasetInfo) -> int:
+    return sum(
+        (output / name).stat().st_size for split in info.splits.values() for name in split["shards"]
+    )

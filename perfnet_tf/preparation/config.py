@@ -1,0 +1,92 @@
+"""What decides how videos become records."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import pathlib
+from dataclasses import dataclass
+from typing import Any
+
+from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.pose.estimators import POSE_ESTIMATORS
+
+POSES = (*POSE_ESTIMATORS, "keypoints", "none")
+FLOWS = ("tvl1", "tvl1_fast", "dis", "none")
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """Everything that decides the records but the videos themselves.
+
+    Attributes:
+        name: of the dataset.
+        fps: stored frames a second (PERF-Net Sec. 4: 25); None keeps each video's own.
+        short_side: shorter side of the stored frames, pixels (PERF-Net Sec. 4: 256).
+        pose: `posenet` (PERF-Net Sec. 3.1) or `movenet`; `keypoints` reads the file beside each
+            video (`pose.keypoint_file`); `none`.
+        pose_weights: folder of the weights; `posenet` and `movenet` need it.
+        max_people: people stored a frame. Paper silent; our choice.
+        flow: `tvl1` (PERF-Net Sec. 3.2, OpenCV's parameters), `tvl1_fast` (`TVL1Params.fast`),
+            `dis` (another method: much faster, coarser), `none`.
+        flow_bound: pixels a frame that the largest stored flow stands for (I3D's 20).
+        max_seconds: only this much of the beginning of each video; a clip is held in memory as a
+            whole, at 25 frames a second and 256 x 341 pixels some 6.5 MB for each second. What is
+            over `MAX_CLIP_BYTES`, or `MAX_RECORD_BYTES` (`records.schema`), is left out, too.
+        clips_per_shard: the most clips in one TFRecord file.
+    """
+
+    name: str
+    fps: float | None = 25.0
+    short_side: int = 256
+    pose: str = "posenet"
+    pose_weights: str | None = None
+    max_people: int = 5
+    flow: str = "tvl1"
+    flow_bound: float = 20.0
+    max_seconds: float = 300.0
+    clips_per_shard: int = 64
+
+    def __post_init__(self) -> None:
+        check_choice("pose", self.pose, POSES)
+        check_choice("flow", self.flow, FLOWS)
+        if self.fps is not None and not 0 < self.fps <= 1000:
+            raise InputError(f"fps must be in (0, 1000]. Received: {self.fps!r}.")
+        if self.short_side < 16:
+            raise InputError(f"short_side must be at least 16. Received: {self.short_side!r}.")
+        if self.pose in POSE_ESTIMATORS and self.pose_weights is None:
+            raise InputError(
+                f"{self.pose} needs its weights. Received: no pose_weights. Give "
+                "--pose_weights=DIR, a folder with its TensorFlow.js model (a .json and a .bin), "
+                "or choose --pose=keypoints or --pose=none."
+            )
+        for name in ("max_people", "flow_bound", "max_seconds", "clips_per_shard"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} must be above 0. Received: {getattr(self, name)!r}.")
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that two runs must share to be one preparation.
+
+        Weights count by their content, not by where they lie.
+
+        Raises:
+            InputError: `pose_weights` does not exist.
+        """
+        values = dataclasses.asdict(self)
+        path = values.pop("pose_weights")
+        if self.pose in POSE_ESTIMATORS:
+            values["pose_weights_sha256"] = _digest(pathlib.Path(path))
+        return values
+
+
+def _digest(path: pathlib.Path) -> str:
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        try:
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+        except OSError as error:
+            raise InputError(
+                f"pose_weights must be a folder of weights. Received: {path} ({error.strerror})."
+            ) from error
+    return digest.hexdigest()

@@ -1,0 +1,211 @@
+"""One video to one record: decode, find people, compute flow, encode."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from perfnet_tf.errors import InputError
+from perfnet_tf.flow.encoding import encode_flow
+from perfnet_tf.pose.estimators import make_estimator
+from perfnet_tf.pose.keypoint_file import read_keypoints
+from perfnet_tf.pose.people import People, PoseEstimator
+from perfnet_tf.preparation.config import PrepareConfig
+from perfnet_tf.records.encoding import encode_clip, encode_frames
+from perfnet_tf.records.schema import (
+    GOOD_KEYPOINTS,
+    GOOD_SCORE,
+    MAX_CLIP_BYTES,
+    MAX_RECORD_BYTES,
+    ClipRecord,
+    SourceClip,
+)
+from perfnet_tf.video.decode import Video, read_video
+
+#: Frames at a time for pose and flow: float flow of a whole clip would be 8 times its RGB.
+_CHUNK = 64
+#: Of a video that keeps its own frame rate, which is not known before it is read.
+_HIGHEST_FPS = 120
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """A clip ready to be stored.
+
+    Attributes:
+        serialized: the SequenceExample.
+        num_frames: frames in it.
+        person_frames: frames with at least one person.
+        keypoint_frames: frames with a person of `GOOD_KEYPOINTS` good keypoints or more.
+        incomplete: why a part of the video is missing; None where all of it is there.
+    """
+
+    serialized: bytes
+    num_frames: int
+    person_frames: int
+    keypoint_frames: int
+    incomplete: str | None
+
+
+class ClipExtractor:
+    """Makes records; holds the pose network and the compiled flow, so make one a process."""
+
+    def __init__(self, config: PrepareConfig) -> None:
+        """Loads what the configuration asks for.
+
+        Raises:
+            InputError: no usable pose weights.
+        """
+        self._config = config
+        self._flow = _flow_function(config.flow)
+        self._estimator: PoseEstimator | None = None
+        if config.pose not in ("none", "keypoints"):
+            self._estimator = make_estimator(config.pose, config.pose_weights, config.max_people)
+
+    def __call__(self, clip: SourceClip) -> Extraction:
+        """Makes the record of one video.
+
+        Raises:
+            InputError: the video gives no record, and why.
+        """
+        config = self._config
+        video, incomplete = self._read(clip.path)
+        if len(video.frames) < 2:
+            raise InputError(f"A clip needs at least 2 frames. Received: {clip.path}, which has 1.")
+        people = self._find_people(clip.path, video)
+        frame_images, flow_images = encode_frames(video.frames), self._encode_flow(video.frames)
+        num_frames = _count_storable(frame_images, flow_images)
+        if num_frames < len(video.frames):
+            video = _first_frames(video, num_frames)
+            frame_images = frame_images[:num_frames]
+            # The last repeats the one before it.
+            flow_images = flow_images and [
+                *flow_images[: num_frames - 1],
+                flow_images[num_frames - 2],
+            ]
+            people = people and People(people.keypoints[:num_frames], people.boxes[:num_frames])
+            incomplete = (
+                f"Larger than {MAX_RECORD_BYTES / 2**30:.2f} GiB when compressed: the rest "
+                f"after {video.timestamps[-1]:.1f} s was left out."
+            )
+        record = ClipRecord(
+            clip_id=clip.clip_id,
+            label=clip.label,
+            label_name=clip.label_name,
+            frames=video.frames,
+            timestamps=video.timestamps,
+            fps=config.fps or video.source_fps,
+            keypoints=None if people is None else people.keypoints,
+            boxes=None if people is None else people.boxes,
+            group=clip.group,
+            truncated=incomplete is not None,
+        )
+        serialized = encode_clip(
+            record,
+            max_people=config.max_people,
+            flow_bound=config.flow_bound,
+            frame_images=frame_images,
+            flow_images=flow_images,
+        )
+        person_frames, keypoint_frames = (0, 0) if people is None else _count_found(people)
+        return Extraction(serialized, num_frames, person_frames, keypoint_frames, incomplete)
+
+    def _read(self, path: str) -> tuple[Video, str | None]:
+        """The video, and why a part of it is missing (None: nothing is)."""
+        config = self._config
+        video = read_video(
+            path,
+            fps=config.fps,
+            short_side=config.short_side,
+            max_frames=math.ceil(config.max_seconds * (config.fps or _HIGHEST_FPS)),
+            max_bytes=MAX_CLIP_BYTES,
+        )
+        kept = int(np.searchsorted(video.timestamps, config.max_seconds - 1e-6))
+        if kept < len(video.frames):
+            video = dataclasses.replace(_first_frames(video, kept), stopped=True)
+        if video.stopped:
+            size = (kept + 1) * video.frames[0].nbytes
+            if size > MAX_CLIP_BYTES:
+                return video, (
+                    f"Larger than {MAX_CLIP_BYTES / 2**30:g} GiB as "
+                    f"{video.frames.shape[2]}x{video.frames.shape[1]} pixels: the rest after "
+                    f"{video.timestamps[-1]:.1f} s was left out."
+                )
+            return video, (
+                f"Longer than max_seconds={config.max_seconds:g}: the rest was left out."
+            )
+        if video.truncated:
+            return video, (
+                f"The video breaks off after {video.num_source_frames} frames, earlier than its "
+                "header says: what decodes was kept."
+            )
+        return video, None
+
+    def _find_people(self, path: str, video: Video) -> People | None:
+        if self._config.pose == "keypoints":
+            return read_keypoints(path, video.timestamps, self._config.max_people)
+        if self._estimator is None:
+            return None
+        chunks = [
+            self._estimator(video.frames[start : start + _CHUNK])
+            for start in range(0, len(video.frames), _CHUNK)
+        ]
+        return People(
+            np.concatenate([chunk.keypoints for chunk in chunks]),
+            np.concatenate([chunk.boxes for chunk in chunks]),
+        )
+
+    def _encode_flow(self, frames: np.ndarray) -> list[bytes] | None:
+        """One PNG a frame; the last repeats the one before it, as the flow itself would."""
+        if self._flow is None:
+            return None
+        images: list[bytes] = []
+        for start in range(0, len(frames) - 1, _CHUNK):
+            flow = self._flow(frames[start : start + _CHUNK + 1])[:-1]
+            images += encode_flow(flow, self._config.flow_bound)
+        return [*images, images[-1]]
+
+
+def _count_storable(frame_images: Sequence[bytes], flow_images: Sequence[bytes] | None) -> int:
+    """How many of the first frames fit into a record."""
+    sizes = [*map(len, frame_images)]
+    if flow_images is not None:
+        sizes = [size + len(image) for size, image in zip(sizes, flow_images, strict=True)]
+    fitting = np.searchsorted(np.cumsum(sizes), MAX_RECORD_BYTES, side="right")
+    return max(2, int(fitting))
+
+
+def _first_frames(video: Video, number: int) -> Video:
+    return dataclasses.replace(
+        video, frames=video.frames[:number], timestamps=video.timestamps[:number]
+    )
+
+
+def _flow_function(name: str) -> Callable[[np.ndarray], np.ndarray] | None:
+    # Imported when wanted: TV-L1 brings XLA along.
+    if name == "tvl1":
+        from perfnet_tf.flow.tvl1 import compute_tvl1
+
+        return compute_tvl1
+    if name == "tvl1_fast":
+        from perfnet_tf.flow.tvl1 import TVL1Params, compute_tvl1
+
+        return functools.partial(compute_tvl1, params=TVL1Params.fast())
+    if name == "dis":
+        from perfnet_tf.flow.dis import compute_dis
+
+        return compute_dis
+    return None
+
+
+def _count_found(people: People) -> tuple[int, int]:
+    """Frames with a person; frames with a person who has enough good keypoints."""
+    scores = people.keypoints[..., 2]  # [frames, people, 17]
+    anyone = (scores > 0).any(axis=(1, 2))
+    well = ((scores >= GOOD_SCORE).sum(axis=2) >= GOOD_KEYPOINTS).any(axis=1)
+    return int(anyone.sum()), int(well.sum())

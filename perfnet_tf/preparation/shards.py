@@ -1,0 +1,271 @@
+"""Joins the parts of finished clips into shards, with their index and `dataset.json`.
+
+TFRecord files concatenate: a shard is its parts' bytes one after the other, so nothing is decoded
+here. Each part goes once its shard stands: at no time is the whole dataset on the disk twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+
+from perfnet_tf.classes import classes_digest
+from perfnet_tf.files import flush_to_disk, write_atomically
+from perfnet_tf.preparation.config import PrepareConfig
+from perfnet_tf.preparation.staging import ClipOutcome, PreparationError, Staging, clip_key
+from perfnet_tf.records.folder import index_file, write_dataset_info
+from perfnet_tf.records.schema import (
+    FAILURES_FILE,
+    FRAMING_BYTES,
+    HEADER_BYTES,
+    SPLITS,
+    ClipFailure,
+    DatasetInfo,
+    IndexEntry,
+    PoseQuality,
+    SourceClip,
+    SplitInfo,
+)
+
+Made = tuple[SourceClip, ClipOutcome]
+
+
+def write_dataset(
+    clips: Sequence[SourceClip],
+    outcomes: Mapping[str, ClipOutcome],
+    staging: Staging,
+    config: PrepareConfig,
+    classes: Sequence[str],
+    failures: Sequence[ClipFailure],
+) -> DatasetInfo:
+    """Turns parts into the prepared dataset; may be killed and called again.
+
+    Args:
+        clips: every clip of the preparation.
+        outcomes: `clip_key` -> what became of it.
+        staging: where the parts are.
+        config: the settings.
+        classes: class names in label order.
+        failures: the lines of `failures.jsonl`.
+
+    Returns:
+        What `dataset.json` says.
+    """
+    staging.finish()
+    splits = {
+        split: _write_split(split, shards, staging, config, classes)
+        for split, shards in _plan(clips, outcomes, config).items()
+    }
+    write_failures(staging.output, failures)
+    info = DatasetInfo(
+        name=config.name,
+        classes=tuple(classes),
+        splits=splits,
+        fps=config.fps,
+        short_side=config.short_side,
+        pose=None if config.pose == "none" else config.pose,
+        max_people=config.max_people,
+        flow=None if config.flow == "none" else config.flow,
+        flow_bound=config.flow_bound,
+        num_failed=sum(not failure.kept for failure in failures),
+        num_truncated=sum(failure.kept for failure in failures),
+        parameters=preparation_identity(clips, config, classes),
+    )
+    write_dataset_info(staging.output, info)
+    staging.remove()
+    return info
+
+
+def lost_clips(
+    clips: Sequence[SourceClip], staging: Staging, config: PrepareConfig
+) -> list[SourceClip]:
+    """The clips whose parts are gone or cut off, though their shards are still to be written."""
+    outcomes = staging.outcomes()
+    unknown = [clip for clip in clips if clip_key(clip) not in outcomes]
+    if unknown:  # A journal was damaged, and what is in which shard follows from all outcomes.
+        return unknown
+    return [
+        clip
+        for shards in _plan(clips, outcomes, config).values()
+        for name, made in shards.items()
+        if not (staging.output / name).exists()
+        for clip, outcome in made
+        if not staging.is_done(outcome)
+    ]
+
+
+def _plan(
+    clips: Sequence[SourceClip], outcomes: Mapping[str, ClipOutcome], config: PrepareConfig
+) -> dict[str, dict[str, list[Made]]]:
+    """Split -> shard's file name -> what is in it; the same on every run."""
+    plan: dict[str, dict[str, list[Made]]] = {}
+    for split in sorted({clip.split for clip in clips}, key=SPLITS.index):
+        made = [(clip, outcomes[clip_key(clip)]) for clip in clips if clip.split == split]
+        # Sorted by a hash, so that every shard mixes the classes.
+        made = sorted((item for item in made if item[1].ok), key=lambda item: item[1].key)
+        count = math.ceil(len(made) / config.clips_per_shard)
+        # Clips spread evenly: sizes differ by one at most.
+        plan[split] = {
+            f"{split}-{i:05d}-of-{count:05d}.tfrecord": made[
+                len(made) * i // count : len(made) * (i + 1) // count
+            ]
+            for i in range(count)
+        }
+    return plan
+
+
+def preparation_identity(
+    clips: Iterable[SourceClip], config: PrepareConfig, classes: Sequence[str]
+) -> dict[str, object]:
+    """What two runs must share to be one preparation: settings, classes and clips."""
+    keys = sorted(map(clip_key, clips))
+    return {
+        **config.identity(),
+        "num_source_clips": len(keys),
+        "source_clips_sha256": hashlib.sha256("\n".join(keys).encode()).hexdigest(),
+        "classes_sha256": classes_digest(classes),
+    }
+
+
+def write_failures(output: pathlib.Path, failures: Sequence[ClipFailure]) -> None:
+    """Writes `failures.jsonl`, one line a clip."""
+    lines = [json.dumps(dataclasses.asdict(failure)) + "\n" for failure in failures]
+    write_atomically(output / FAILURES_FILE, "".join(lines).encode())
+
+
+def _write_split(
+    split: str,
+    shards: Mapping[str, Sequence[Made]],
+    staging: Staging,
+    config: PrepareConfig,
+    classes: Sequence[str],
+) -> SplitInfo:
+    made = [item for shard in shards.values() for item in shard]
+    digests = [
+        _write_shard(staging.output / name, shard, staging) for name, shard in shards.items()
+    ]
+    lines = [
+        json.dumps(dataclasses.asdict(entry)) + "\n"
+        for number, shard in enumerate(shards.values())
+        for entry in _index_entries(number, shard)
+    ]
+    write_atomically(staging.output / index_file(split), "".join(lines).encode())
+    clips_per_class = dict.fromkeys(classes, 0)
+    for clip, _ in made:
+        clips_per_class[clip.label_name] += 1
+    return SplitInfo(
+        num_clips=len(made),
+        num_frames=sum(outcome.num_frames for _, outcome in made),
+        shards=list(shards),
+        clips_per_shard=[len(shard) for shard in shards.values()],
+        sha256=digests,
+        clips_per_class=clips_per_class,
+        pose_quality={} if config.pose == "none" else _pose_quality(made, classes),
+    )
+
+
+def _write_shard(path: pathlib.Path, made: Sequence[Made], staging: Staging) -> str:
+    """Joins parts, removes them, and returns the shard's SHA-256; a shard that stands is kept."""
+    if path.exists():
+        return _check_shard(path, made)
+    digest = hashlib.sha256()
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with open(partial, "wb") as shard:
+            for clip, outcome in made:
+                content = _read_part(clip, outcome, staging)
+                digest.update(content)
+                shard.write(content)
+            flush_to_disk(shard)
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    for _, outcome in made:
+        staging.part(outcome.key).unlink(missing_ok=True)
+    return digest.hexdigest()
+
+
+def _check_shard(path: pathlib.Path, made: Sequence[Made]) -> str:
+    """The SHA-256 of a shard that an earlier run wrote.
+
+    Raises:
+        PreparationError: it does not hold what was written; it is removed.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as shard:
+        whole = True
+        for _, outcome in made:
+            content = shard.read(outcome.size)
+            digest.update(content)
+            whole = whole and _is_as_written(content, outcome)
+        whole = whole and not shard.read(1)
+    if not whole:
+        path.unlink()
+        raise PreparationError(
+            f"The finished shard {path} was damaged after it was written. "
+            "Run the command again: its clips are made again."
+        )
+    return digest.hexdigest()
+
+
+def _is_as_written(content: bytes, outcome: ClipOutcome) -> bool:
+    return (len(content), hashlib.sha256(content).hexdigest()) == (outcome.size, outcome.sha256)
+
+
+def _read_part(clip: SourceClip, outcome: ClipOutcome, staging: Staging) -> bytes:
+    """The bytes of a part.
+
+    Raises:
+        PreparationError: they are not those that were written.
+    """
+    path = staging.part(outcome.key)
+    if not path.exists():
+        raise PreparationError(
+            f"The finished clip {clip.clip_id} has vanished from {staging.folder}, and could not "
+            f"be made again. Prepare into another folder, or bring back {clip.path}."
+        )
+    content = path.read_bytes()
+    if not _is_as_written(content, outcome):
+        path.unlink()
+        raise PreparationError(
+            f"The finished clip {clip.clip_id} was damaged in {staging.folder} after it was made. "
+            "Run the command again: it is made again."
+        )
+    return content
+
+
+def _index_entries(number: int, shard: Sequence[Made]) -> list[IndexEntry]:
+    entries, position = [], 0
+    for clip, outcome in shard:
+        entries.append(
+            IndexEntry(
+                clip_id=clip.clip_id,
+                label=clip.label,
+                num_frames=outcome.num_frames,
+                shard=number,
+                offset=position + HEADER_BYTES,
+                length=outcome.size - FRAMING_BYTES,
+                group=clip.group,
+            )
+        )
+        position += outcome.size
+    return entries
+
+
+def _pose_quality(made: Sequence[Made], classes: Sequence[str]) -> dict[str, PoseQuality]:
+    found = {name: [0, 0, 0] for name in classes}  # frames, with a person, with good keypoints
+    for clip, outcome in made:
+        counts = (outcome.num_frames, outcome.person_frames, outcome.keypoint_frames)
+        found[clip.label_name] = [
+            a + b for a, b in zip(found[clip.label_name], counts, strict=True)
+        ]
+    return {
+        name: PoseQuality(person=round(people / frames, 4), keypoints=round(good / frames, 4))
+        for name, (frames, people, good) in found.items()
+        if frames
+    }

@@ -1,0 +1,248 @@
+"""Where finished clips wait until all are done, so that a killed preparation goes on.
+
+`parts/` in the output holds, until `dataset.json` stands:
+
+    preparation.json           the settings and classes; another preparation is refused
+    clips/3f/3f...tfrecord     one TFRecord file a clip, put there in one step
+    journal-*.jsonl            one `ClipOutcome` a line, appended by one worker each
+    worker-*.log               what the libraries printed
+    finished                   all clips are done, shards are being written
+
+A clip is done when a journal says so and its part has the size that the journal names: a process
+killed at any point leaves at most a part that no journal knows, which is then made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import hashlib
+import json
+import math
+import os
+import pathlib
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from perfnet_tf.errors import InputError
+from perfnet_tf.files import write_atomically
+from perfnet_tf.records.schema import DATASET_FILE, PARTS_FOLDER, SourceClip
+from perfnet_tf.records.validation import MAX_OFFSET, check_kind, check_number, check_whole
+
+_LOCK_FILE = ".prepare.lock"
+
+
+class PreparationError(RuntimeError):
+    """The preparation failed, though what the user passed was in order; one line."""
+
+
+@dataclass(frozen=True)
+class ClipOutcome:
+    """What became of a clip: a line of a journal.
+
+    Attributes:
+        key: `clip_key` of the clip.
+        size, sha256: bytes of its part and their SHA-256; 0 and empty for a failure.
+        num_frames, person_frames, keypoint_frames: as in `preparation.extract.Extraction`.
+        cause: why there is no record, or why a part of the video is missing; None: all well.
+        time: seconds since 1970, to tell a failure from a later one.
+    """
+
+    key: str
+    size: int = 0
+    sha256: str = ""
+    num_frames: int = 0
+    person_frames: int = 0
+    keypoint_frames: int = 0
+    cause: str | None = None
+    time: float = dataclasses.field(default_factory=time.time)
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a record."""
+        return self.size > 0
+
+
+def clip_key(clip: SourceClip) -> str:
+    """A file name for the clip; another for another label or split, the same wherever it lies."""
+    text = json.dumps([clip.clip_id, clip.label, clip.label_name, clip.split, clip.group])
+    return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+def check_outcome(values: Any) -> None:
+    """Checks a line of a preparation's journal."""
+    check_kind(values, "a line", dict)
+    for name in ("key", "sha256"):
+        check_kind(values[name], name, str)
+    for name in ("size", "num_frames", "person_frames", "keypoint_frames"):
+        check_whole(values[name], name, 0, MAX_OFFSET)
+    if values["cause"] is not None:
+        check_kind(values["cause"], "cause", str)
+    check_number(values["time"], "time", most=math.inf)
+
+
+class Staging:
+    """The folder `parts/` of one output."""
+
+    def __init__(self, output: str | os.PathLike[str]) -> None:
+        self.output = pathlib.Path(output)
+        self.folder = self.output / PARTS_FOLDER
+
+    def begin(self, identity: dict[str, Any]) -> None:
+        """Makes the folder, or checks that the one there belongs to the same preparation.
+
+        Raises:
+            InputError: it belongs to another or is damaged, or the output holds something else.
+        """
+        path = self.folder / "preparation.json"
+        if path.exists():
+            try:
+                there = dict(json.loads(path.read_text()))
+            except (ValueError, TypeError, RecursionError) as error:
+                raise InputError(
+                    f"{path} is damaged: {error}. Bring it back, or prepare into another folder."
+                ) from error
+            check_identity(self.output, there, identity)
+            return
+        strangers = [entry.name for entry in self.output.iterdir() if entry.name != _LOCK_FILE]
+        if set(strangers) - {PARTS_FOLDER}:
+            raise InputError(
+                "output must be a new or empty folder, or a preparation to go on with. Received: "
+                f"{self.output}, which holds {sorted(strangers)[0]}."
+            )
+        (self.folder / "clips").mkdir(parents=True, exist_ok=True)
+        write_atomically(path, (json.dumps(identity, indent=2) + "\n").encode())
+
+    def part(self, key: str) -> pathlib.Path:
+        """Where a clip's TFRecord file lies."""
+        return self.folder / "clips" / key[:2] / f"{key}.tfrecord"
+
+    def outcomes(self) -> dict[str, ClipOutcome]:
+        """Clip key -> its outcome; a success outweighs failures, a later failure an earlier one."""
+        outcomes: dict[str, ClipOutcome] = {}
+        for journal in sorted(self.folder.glob("journal-*.jsonl")):
+            for line in journal.read_text(errors="replace").splitlines():
+                try:
+                    values = json.loads(line)
+                    check_outcome(values)
+                    outcome = ClipOutcome(**values)
+                except (ValueError, TypeError, KeyError, RecursionError):
+                    continue  # The line during which the writer was killed, or a damaged one.
+                known = outcomes.get(outcome.key)
+                if known is None or (outcome.ok, outcome.time) > (known.ok, known.time):
+                    outcomes[outcome.key] = outcome
+        return outcomes
+
+    def is_done(self, outcome: ClipOutcome | None) -> bool:
+        """Whether the clip's part is there in full."""
+        if outcome is None or not outcome.ok:
+            return False
+        try:
+            return self.part(outcome.key).stat().st_size == outcome.size
+        except FileNotFoundError:
+            return False
+
+    @property
+    def finished(self) -> bool:
+        """Whether every clip is done and shards are being written."""
+        return (self.folder / "finished").exists()
+
+    def finish(self) -> None:
+        """Notes that every clip is done: from here on parts move into shards."""
+        write_atomically(self.folder / "finished", b"")
+
+    def remove(self) -> None:
+        """Removes the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Journal:
+    """Appends outcomes to a file of its own."""
+
+    def __init__(self, staging: Staging) -> None:
+        self._path = staging.folder / f"journal-{uuid.uuid4().hex}.jsonl"
+
+    def write(self, outcome: ClipOutcome) -> None:
+        """Appends a line.
+
+        Raises:
+            PreparationError: it cannot be written.
+        """
+        try:
+            with open(self._path, "a") as file:
+                file.write(json.dumps(dataclasses.asdict(outcome)) + "\n")
+        except OSError as error:
+            raise PreparationError(unwritable(self._path.parent.parent, error)) from error
+
+
+def unwritable(output: pathlib.Path, error: OSError) -> str:
+    """What to tell of an output that an error of the system ended the writing to."""
+    reason = error.strerror or str(error)
+    if error.errno == errno.ENOSPC or "No space left" in reason:
+        reason = "no space is left on its disk"
+    return (
+        f"{output} cannot be written to: {reason}. What is finished is kept: mend that, and run "
+        "the command again to go on."
+    )
+
+
+def check_identity(output: pathlib.Path, there: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raises `InputError` unless what is in `output` was prepared with the same settings."""
+    # Through JSON, as what is there went through it: tuples are lists.
+    wanted = json.loads(json.dumps(wanted))
+    differing = sorted(k for k in {*there, *wanted} if there.get(k) != wanted.get(k))
+    if differing:
+        shown = [
+            f"{key}={_short(there.get(key))} there, {_short(wanted.get(key))} now"
+            for key in differing
+        ]
+        raise InputError(
+            f"{output} was prepared with other settings: {'; '.join(shown)}. "
+            "Choose another --output, or use the same settings."
+        )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:56]} ..."
+
+
+@contextlib.contextmanager
+def exclusive(output: pathlib.Path) -> Iterator[None]:
+    """Holds `output` for this process; the system frees it however the process ends.
+
+    Raises:
+        InputError: another process holds it, or it cannot be written to.
+    """
+    path = output / _LOCK_FILE
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        lock = open(path, "w")
+    except OSError as error:
+        raise InputError(f"output cannot be written to: {output} ({error.strerror}).") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"Another perfnet prepare is writing to {output}. Wait for it, or choose another "
+                "--output."
+            ) from None
+        try:
+            yield
+        finally:
+            # Whoever waits for the removed file then sees the finished dataset.
+            if (output / DATASET_FILE).exists():
+                path.unlink(missing_ok=True)
+
+
+def pending_clips(clips: Sequence[SourceClip], staging: Staging) -> list[SourceClip]:
+    """The clips still to be made; failed ones get another try."""
+    outcomes = staging.outcomes()
+    return [clip for clip in clips if not staging.is_done(outcomes.get(clip_key(clip)))]

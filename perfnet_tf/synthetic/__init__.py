@@ -1,0 +1,1 @@
+"""Generated videos of moving figures, for demonstrations and tests."""
