@@ -105,5 +105,5 @@ def test_bad_estimators_are_refused(tmp_path, monkeypatch):
 
 
 def test_importing_the_contract_does_not_import_tensorflow():
-    code = "import sys, perfnet_tf.pose.estimator; sys.exit('tensorflow' in sys.modules)"
+    code = "import sys, perfnet_tf.pose.estimators; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
