@@ -1,4 +1,4 @@
-"""The one exception for input that a user can mend, and checks that every room makes."""
+"""The two exceptions that end a command in one line, and checks that every module makes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ class InputError(ValueError):
     """What the user passed breaks a rule; the message says rule, value received and remedy.
 
     The command line prints the message on one line, without a traceback, and exits with status 2.
+    """
+
+
+class FailureError(RuntimeError):
+    """The system failed, not the input: a full disk, a failed download, a diverged loss.
+
+    The command line prints the message on one line, without a traceback, and exits with status 1.
     """
 
 

@@ -60,7 +60,7 @@ def load_command(name: str) -> Command:
 def main(argv: list[str]) -> int:
     """Runs one command line, without the program's name; returns the exit status.
 
-    0: done. 1: a failure. 2: bad input, told in one line on standard error.
+    0: done. 1: a failure of the system. 2: bad input. Both print one line on standard error.
     """
     if not argv or argv[0] in ("--help", "-h", "help"):
         print(usage())
@@ -70,15 +70,15 @@ def main(argv: list[str]) -> int:
 
         print(f"perfnet {__version__}")
         return 0
-    from perfnet_tf.errors import InputError, check_choice
+    from perfnet_tf.errors import FailureError, InputError, check_choice
 
     name, arguments = argv[0], argv[1:]
     try:
         check_choice("COMMAND", name, COMMANDS)
         return load_command(name)(arguments)
-    except InputError as error:
+    except (InputError, FailureError) as error:
         print(f"perfnet {name}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, InputError) else 1
     except KeyboardInterrupt:
         print(f"perfnet {name}: interrupted", file=sys.stderr)
         return 130

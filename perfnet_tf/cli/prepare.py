@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pathlib
 import shlex
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -52,23 +51,19 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         clips_per_shard=arguments.clips_per_shard,
     )
     catalog, memberships = _load_catalog(arguments)
-    from perfnet_tf.preparation.build import PreparationError, build_records
+    from perfnet_tf.preparation.build import build_records
 
-    try:
-        result = build_records(
-            catalog.clips,
-            arguments.output,
-            config,
-            catalog.classes,
-            workers=arguments.workers,
-            missing=catalog.missing,
-            beam_options=shlex.split(arguments.beam_options or ""),
-            clip_time_limit=arguments.clip_time_limit or None,
-            show_progress=True,
-        )
-    except PreparationError as error:
-        print(f"perfnet prepare: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+    result = build_records(
+        catalog.clips,
+        arguments.output,
+        config,
+        catalog.classes,
+        workers=arguments.workers,
+        missing=catalog.missing,
+        beam_options=shlex.split(arguments.beam_options or ""),
+        clip_time_limit=arguments.clip_time_limit or None,
+        show_progress=True,
+    )
     print(_summary(result, arguments.output))
     if memberships:
         from perfnet_tf.datasets.official_splits import write_official_splits

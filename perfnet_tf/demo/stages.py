@@ -33,7 +33,7 @@ from tqdm import tqdm
 
 from perfnet_tf.config import DistillConfig, ExperimentConfig
 from perfnet_tf.datasets.catalog import load_catalog
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import FailureError, InputError
 from perfnet_tf.evaluation.fusion import ClipScores, fuse
 from perfnet_tf.evaluation.metrics import accuracy_summary
 from perfnet_tf.evaluation.protocol import evaluate_runs
@@ -223,7 +223,7 @@ def run_demo(
 
     Raises:
         InputError: `output` is in use.
-        RuntimeError: the new process that predicts failed.
+        FailureError: the new process that predicts failed.
     """
     config = config or DemoConfig()
     folder = DemoFolder(pathlib.Path(output))
@@ -321,5 +321,5 @@ def _predict(folder: DemoFolder) -> None:
     command += [f"--model={folder.saved_model}", "--json"]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     if process.returncode:
-        raise RuntimeError(f"perfnet predict failed: {process.stderr.strip()[-500:]}")
+        raise FailureError(f"perfnet predict failed: {process.stderr.strip()[-500:]}")
     (folder.path / "prediction.json").write_text(process.stdout)

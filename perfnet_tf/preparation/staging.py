@@ -30,7 +30,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import FailureError, InputError
 from perfnet_tf.files import write_atomically
 from perfnet_tf.records.schema import DATASET_FILE, PARTS_FOLDER, SourceClip
 from perfnet_tf.records.validation import MAX_OFFSET, check_kind, check_number, check_whole
@@ -38,8 +38,8 @@ from perfnet_tf.records.validation import MAX_OFFSET, check_kind, check_number, 
 _LOCK_FILE = ".prepare.lock"
 
 
-class PreparationError(RuntimeError):
-    """The preparation failed, though what the user passed was in order; one line."""
+class PreparationError(FailureError):
+    """Preparation failed for a reason other than bad input."""
 
 
 @dataclass(frozen=True)

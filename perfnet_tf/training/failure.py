@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import tensorflow as tf
 
 from perfnet_tf.config import TrainConfig
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import FailureError
 from perfnet_tf.input_pipeline.dataset import shuffled_position
 from perfnet_tf.records.folder import read_index
 
@@ -45,7 +45,7 @@ def stop_for_bad_step(
     checkpoint: str | None,
     split: str = "train",
 ) -> NoReturn:
-    """Raises `InputError` with all that is known, and writes it to `BAD_STEP_FILE`.
+    """Raises `FailureError` with all that is known, and writes it to `BAD_STEP_FILE`.
 
     Args:
         bad: the first step whose loss or gradient was not finite; 0 is the first of all.
@@ -64,7 +64,7 @@ def stop_for_bad_step(
     shown = ", ".join(clips[:_SHOWN])
     if len(clips) > _SHOWN:
         shown += f" and {len(clips) - _SHOWN} more in {BAD_STEP_FILE}"
-    raise InputError(
+    raise FailureError(
         f"The loss or its gradient became infinite or NaN at step {step} of {total}, at a learning "
         f"rate of about {float(learning_rate):.3g}, on the clips {shown}. "
         f"The last good checkpoint is {checkpoint or 'none'}. Lower --learning_rate, lengthen the "
@@ -82,7 +82,7 @@ _WORDS = ("No space left on device", "Disk quota exceeded")
 def full_disk_named(
     folder: pathlib.Path, last_checkpoint: Callable[[], str | None]
 ) -> Iterator[None]:
-    """Turns the errors of a full disk, inside the block, into `InputError`.
+    """Turns the errors of a full disk, inside the block, into `FailureError`.
 
     Args:
         folder: of the run.
@@ -96,7 +96,7 @@ def full_disk_named(
         free = shutil.disk_usage(folder).free / 2**20
         checkpoint = last_checkpoint()
         kept = f"The checkpoint {checkpoint} is whole" if checkpoint else "No checkpoint was saved"
-        raise InputError(
+        raise FailureError(
             f"The disk of {folder} is full ({free:.0f} MiB free). {kept}. "
             "Free some space and run the same command again: it goes on from there."
         ) from error

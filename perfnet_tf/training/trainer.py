@@ -79,8 +79,8 @@ def train(
 
     Raises:
         InputError: data, teachers or initial weights that do not fit; an `output` of another run;
-            a damaged record; a loss that is no longer finite; a full disk; devices that cannot
-            share a batch evenly.
+            a damaged record; devices that cannot share a batch evenly.
+        FailureError: a loss that is no longer finite, or a full disk.
     """
     if deterministic:
         tf.config.experimental.enable_op_determinism()

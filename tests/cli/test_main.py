@@ -6,7 +6,7 @@ from absl import flags
 
 from perfnet_tf.cli import main as cli_main
 from perfnet_tf.cli.command import Command
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import FailureError, InputError
 
 
 def run_python(code: str) -> subprocess.CompletedProcess:
@@ -45,6 +45,16 @@ def test_unknown_command_suggests_the_near_one(capsys):
 def test_no_command_prints_the_usage_and_fails(capsys):
     assert cli_main.main([]) == 2
     assert "usage: perfnet COMMAND" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("error", "status"), [(InputError, 2), (FailureError, 1)])
+def test_each_expected_error_is_one_line_and_a_status(monkeypatch, capsys, error, status):
+    def fail(arguments):
+        raise error("a message\nover two lines")
+
+    monkeypatch.setattr(cli_main, "load_command", lambda name: fail)
+    assert cli_main.main(["train"]) == status
+    assert capsys.readouterr().err == "perfnet train: a message over two lines\n"
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ import urllib.request
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path, PurePosixPath
 
-from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.errors import FailureError, InputError, check_choice
 from perfnet_tf.files import file_digest
 from perfnet_tf.pose.estimators.graph_model import read_graph_model
 from perfnet_tf.pose.estimators.published import (
@@ -42,7 +42,7 @@ _MODEL_FILE = "model.json"
 _MAX_BYTES = 1 << 30
 
 
-class DownloadError(RuntimeError):
+class DownloadError(FailureError):
     """No source could be reached; the message says what was tried and what to do instead."""
 
 
