@@ -6,7 +6,7 @@ from typing import Any
 
 from absl import flags
 
-from perfnet_tf.cli.command import Command, tell_of_code
+from perfnet_tf.cli.command import Command, warn_runs_code
 from perfnet_tf.cli.experiment_flags import (
     apply_flags,
     define_experiment_flags,
@@ -35,7 +35,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
     for source in teachers.values():
         if not is_run(source):
-            tell_of_code(source)
+            warn_runs_code(source)
     start = arguments["from"].value
     if not start:
         return run_training(arguments, config, teachers=teachers)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from perfnet_tf.cli.command import Command, tell_of_code
+from perfnet_tf.cli.command import Command, warn_runs_code
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
 
@@ -52,7 +52,7 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
     files = list_videos(videos)
     outputs = _outputs(arguments.output, files) if arguments.output else [None] * len(files)
     if runs_code(arguments.model):
-        tell_of_code(arguments.model)
+        warn_runs_code(arguments.model)
     model = load_for_inference(arguments.model, precision=arguments.precision)
     clip = None
     if arguments.clip is not None:

@@ -2,10 +2,8 @@ import subprocess
 import sys
 
 import pytest
-from absl import flags
 
 from perfnet_tf.cli import main as cli_main
-from perfnet_tf.cli.command import Command
 from perfnet_tf.errors import FailureError, InputError
 
 
@@ -55,51 +53,3 @@ def test_each_expected_error_is_one_line_and_a_status(monkeypatch, capsys, error
     monkeypatch.setattr(cli_main, "load_command", lambda name: fail)
     assert cli_main.main(["train"]) == status
     assert capsys.readouterr().err == "perfnet train: a message over two lines\n"
-
-
-@pytest.fixture
-def command():
-    seen = {}
-
-    def echo(values, positional):
-        """Echoes."""
-        seen.update(size=values.size, name=values.name, positional=positional)
-
-    command = Command("echo", "--name=NAME", echo, positional="FILE")
-    flags.DEFINE_integer("size", 3, "A size.", flag_values=command.flags)
-    flags.DEFINE_string("name", None, "A name.", flag_values=command.flags)
-    command.require("name")
-    command.seen = seen
-    return command
-
-
-def test_command_parses_flags_and_files(command):
-    assert command(["a.mp4", "--name=x", "--size=5", "b.mp4"]) == 0
-    assert command.seen == {"size": 5, "name": "x", "positional": ["a.mp4", "b.mp4"]}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "--name is required"),
-        (["--name=x", "--size=big"], "size"),
-        (["--name=x", "--sise=3"], "sise"),
-    ],
-)
-def test_command_refuses_bad_flags_in_one_error(command, arguments, message):
-    with pytest.raises(InputError, match=message):
-        command(arguments)
-
-
-def test_command_help_names_flags_and_defaults(command):
-    text = command.help()
-    assert "--name (required): A name." in text
-    assert "--size: A size. (default: 3)" in text
-
-
-def test_a_second_call_starts_from_the_defaults(command):
-    command(["--name=x", "--size=5"])
-    command(["--name=y"])
-    assert command.seen == {"size": 3, "name": "y", "positional": []}
-    with pytest.raises(InputError, match="--name is required"):
-        command([])
