@@ -37,6 +37,7 @@ from perfnet_tf.errors import FailureError, InputError
 from perfnet_tf.evaluation.fusion import ClipScores, fuse
 from perfnet_tf.evaluation.metrics import accuracy_summary
 from perfnet_tf.evaluation.protocol import evaluate_runs
+from perfnet_tf.files import check_new_or_empty, write_atomically
 from perfnet_tf.preparation.build import build_records
 from perfnet_tf.preparation.config import PrepareConfig
 from perfnet_tf.presets import PRESETS
@@ -175,12 +176,8 @@ class Journal:
                     f"{folder} holds a demo with other arguments. "
                     "Choose another --output, or delete that folder."
                 )
-        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError(
-                "The output must be a new or an empty folder, or that of a demo to go on with. "
-                f"Received: {folder}, which is not."
-            )
         else:
+            check_new_or_empty(folder, alternative="a demo to resume")
             folder.mkdir(parents=True, exist_ok=True)
             self._write()
 
@@ -206,9 +203,7 @@ class Journal:
             self._write()
 
     def _write(self) -> None:
-        partial = self._path.with_name(self._path.name + ".partial")
-        partial.write_text(json.dumps(self._content, indent=2) + "\n")
-        partial.replace(self._path)
+        write_atomically(self._path, json.dumps(self._content, indent=2) + "\n")
 
 
 def run_demo(

@@ -14,7 +14,7 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from perfnet_tf.classes import classes_digest
-from perfnet_tf.files import flush_to_disk, write_atomically
+from perfnet_tf.files import atomic_file, write_atomically
 from perfnet_tf.preparation.config import PrepareConfig
 from perfnet_tf.preparation.staging import ClipOutcome, PreparationError, Staging, clip_key
 from perfnet_tf.records.folder import index_file, write_dataset_info
@@ -134,7 +134,7 @@ def preparation_identity(
 def write_failures(output: pathlib.Path, failures: Sequence[ClipFailure]) -> None:
     """Writes `failures.jsonl`, one line a clip."""
     lines = [json.dumps(dataclasses.asdict(failure)) + "\n" for failure in failures]
-    write_atomically(output / FAILURES_FILE, "".join(lines).encode())
+    write_atomically(output / FAILURES_FILE, "".join(lines))
 
 
 def _write_split(
@@ -153,7 +153,7 @@ def _write_split(
         for number, shard in enumerate(shards.values())
         for entry in _index_entries(number, shard)
     ]
-    write_atomically(staging.output / index_file(split), "".join(lines).encode())
+    write_atomically(staging.output / index_file(split), "".join(lines))
     clips_per_class = dict.fromkeys(classes, 0)
     for clip, _ in made:
         clips_per_class[clip.label_name] += 1
@@ -173,18 +173,11 @@ def _write_shard(path: pathlib.Path, made: Sequence[Made], staging: Staging) -> 
     if path.exists():
         return _check_shard(path, made)
     digest = hashlib.sha256()
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with open(partial, "wb") as shard:
-            for clip, outcome in made:
-                content = _read_part(clip, outcome, staging)
-                digest.update(content)
-                shard.write(content)
-            flush_to_disk(shard)
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    with atomic_file(path) as shard:
+        for clip, outcome in made:
+            content = _read_part(clip, outcome, staging)
+            digest.update(content)
+            shard.write(content)
     for _, outcome in made:
         staging.part(outcome.key).unlink(missing_ok=True)
     return digest.hexdigest()

@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import hashlib
 import json
 import math
@@ -28,10 +27,10 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from perfnet_tf.errors import FailureError, InputError
-from perfnet_tf.files import write_atomically
+from perfnet_tf.files import check_new_or_empty, exclusive_lock, write_atomically
 from perfnet_tf.records.schema import DATASET_FILE, PARTS_FOLDER, SourceClip
 from perfnet_tf.records.validation import MAX_OFFSET, check_kind, check_number, check_whole
 
@@ -110,14 +109,13 @@ class Staging:
                 ) from error
             check_identity(self.output, there, identity)
             return
-        strangers = [entry.name for entry in self.output.iterdir() if entry.name != _LOCK_FILE]
-        if set(strangers) - {PARTS_FOLDER}:
-            raise InputError(
-                "output must be a new or empty folder, or a preparation to go on with. Received: "
-                f"{self.output}, which holds {sorted(strangers)[0]}."
-            )
+        check_new_or_empty(
+            self.output,
+            ignored=(_LOCK_FILE, PARTS_FOLDER),
+            alternative="a preparation to resume",
+        )
         (self.folder / "clips").mkdir(parents=True, exist_ok=True)
-        write_atomically(path, (json.dumps(identity, indent=2) + "\n").encode())
+        write_atomically(path, json.dumps(identity, indent=2) + "\n")
 
     def part(self, key: str) -> pathlib.Path:
         """Where a clip's TFRecord file lies."""
@@ -220,20 +218,15 @@ def exclusive(output: pathlib.Path) -> Iterator[None]:
     Raises:
         InputError: another process holds it, or it cannot be written to.
     """
+
+    def refuse() -> NoReturn:
+        raise InputError(
+            f"Another perfnet prepare is writing to {output}. Wait for it, or choose another "
+            "`output`."
+        ) from None
+
     path = output / _LOCK_FILE
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        lock = open(path, "w")
-    except OSError as error:
-        raise InputError(f"output cannot be written to: {output} ({error.strerror}).") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"Another perfnet prepare is writing to {output}. Wait for it, or choose another "
-                "--output."
-            ) from None
+    with exclusive_lock(path, on_busy=refuse):
         try:
             yield
         finally:

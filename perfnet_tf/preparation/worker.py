@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import hashlib
 import json
 import os
 import pathlib
@@ -16,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from perfnet_tf.errors import InputError, first_line
-from perfnet_tf.files import flush_to_disk
+from perfnet_tf.files import atomic_path, file_digest
 from perfnet_tf.preparation.config import PrepareConfig
 from perfnet_tf.preparation.staging import (
     ClipOutcome,
@@ -78,8 +77,7 @@ def _write_record(path: pathlib.Path, serialized: bytes) -> tuple[int, str]:
     import tensorflow as tf
 
     path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
+    with atomic_path(path, per_process=True) as partial:
         try:
             with tf.io.TFRecordWriter(str(partial)) as writer:
                 writer.write(serialized)
@@ -88,14 +86,7 @@ def _write_record(path: pathlib.Path, serialized: bytes) -> tuple[int, str]:
         size = partial.stat().st_size
         if size != len(serialized) + FRAMING_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        with open(partial, "rb+") as file:
-            digest = hashlib.sha256(file.read()).hexdigest()
-            # A journal must not know of a part that a power cut would leave empty.
-            flush_to_disk(file)
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+        digest = file_digest(partial)
     return size, digest
 
 

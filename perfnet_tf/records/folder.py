@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from perfnet_tf.errors import InputError
+from perfnet_tf.files import write_atomically
 from perfnet_tf.records.schema import (
     DATASET_FILE,
     FAILURES_FILE,
@@ -63,14 +63,8 @@ def read_dataset_info(data_dir: str | pathlib.Path) -> DatasetInfo:
 
 def write_dataset_info(data_dir: str | pathlib.Path, info: DatasetInfo) -> None:
     """Writes `dataset.json` in one step: readers see all of it or nothing."""
-    path = pathlib.Path(data_dir) / DATASET_FILE
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "w") as file:
-        file.write(json.dumps(dataclasses.asdict(info), indent=2) + "\n")
-        # A preparation removes its parts once this stands.
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    content = json.dumps(dataclasses.asdict(info), indent=2) + "\n"
+    write_atomically(pathlib.Path(data_dir) / DATASET_FILE, content)
 
 
 def index_file(split: str) -> str:

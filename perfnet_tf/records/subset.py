@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from perfnet_tf.errors import InputError
+from perfnet_tf.files import write_atomically
 from perfnet_tf.records.folder import (
     index_file,
     read_dataset_info,
@@ -68,7 +69,7 @@ def write_subset(
             )
         written[split] = _write_split(split, chosen, info, data_dir, folder)
     failures = [json.dumps(dataclasses.asdict(one)) + "\n" for one in read_failures(data_dir)]
-    _write(folder / FAILURES_FILE, "".join(failures))
+    write_atomically(folder / FAILURES_FILE, "".join(failures), per_process=True)
     subset = dataclasses.replace(
         info,
         name=name,
@@ -92,7 +93,7 @@ def _write_split(
         shard = shards.setdefault((origin, entry.shard), len(shards))
         entries.append(dataclasses.replace(entry, shard=shard))
     lines = [json.dumps(dataclasses.asdict(entry)) + "\n" for entry in entries]
-    _write(folder / index_file(split), "".join(lines))
+    write_atomically(folder / index_file(split), "".join(lines), per_process=True)
     clips_per_class = dict.fromkeys(info.classes, 0)
     for entry in entries:
         clips_per_class[info.classes[entry.label]] += 1
@@ -115,9 +116,3 @@ def _place(data_dir: str | pathlib.Path, shard: str, folder: pathlib.Path) -> st
     """A shard as `folder` names it: relative, so that both can be moved together."""
     path = record_path(data_dir, shard)
     return path if "://" in path else os.path.relpath(pathlib.Path(path).resolve(), folder)
-
-
-def _write(path: pathlib.Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(text)
-    partial.replace(path)

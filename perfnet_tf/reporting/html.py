@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perfnet_tf.errors import InputError
+from perfnet_tf.files import write_atomically
 from perfnet_tf.reporting.html_page import PAGE, STYLE
 
 #: Series colours of the charts and bars: Okabe and Ito's, which the colour-blind tell apart.
@@ -162,9 +163,7 @@ def write_report(report: Report, path: str | os.PathLike[str]) -> pathlib.Path:
     )
     summary = "\n".join(f"<p>{_text(paragraph)}</p>" for paragraph in report.summary)
     document = PAGE.format(title=_text(report.title), style=STYLE, summary=summary, body=body)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(document, encoding="utf-8")
-    partial.replace(path)
+    write_atomically(path, document)
     return path
 
 

@@ -6,6 +6,7 @@ import pathlib
 import re
 from collections.abc import Mapping, Sequence
 
+from perfnet_tf.files import write_atomically
 from perfnet_tf.reporting.html import Report, Table
 
 
@@ -31,9 +32,7 @@ def write_markdown(
     for what, command in report.commands:
         fence = "`" * (3 + max(map(len, re.findall(r"`{3,}", command)), default=0))
         parts += [escape(what), f"{fence}bash\n{command}\n{fence}"]
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_atomically(path, "\n\n".join(parts) + "\n")
     return path
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from perfnet_tf.config import ExperimentConfig
 from perfnet_tf.datasets.official_splits import data_notes
 from perfnet_tf.evaluation import metrics
+from perfnet_tf.files import write_atomically
 from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.records.reader import check_streams
 from perfnet_tf.reproduction.plan import PlannedRun, Workspace, missing_runs
@@ -150,9 +151,7 @@ def write_split_metrics(
         "notes": list(accuracies.notes),
         "perfnet_tf": __version__,
     }
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(path)
+    write_atomically(path, json.dumps(content, indent=2) + "\n")
     return path
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import gc
 import json
 import pathlib
@@ -21,6 +20,7 @@ from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation.fusion import ClipScores
 from perfnet_tf.evaluation.protocol import evaluate_runs
+from perfnet_tf.files import exclusive_lock, write_atomically
 from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.reproduction.plan import PlannedRun, Workspace, missing_runs, weights_digest
@@ -89,7 +89,7 @@ def run_plan(
         if train_it:
             tell.begin(run)
             _train(run, workspace, data, info, execution)
-        with _alone(workspace.path / "evaluation" / f".{run.name}.lock", progress):
+        with _waiting(workspace.path / "evaluation" / f".{run.name}.lock", progress):
             measured = _identity(run.name, workspace, info, split, clip, views)
             measure_it = not _is_evaluated(run.name, workspace, measured)
             if measure_it:
@@ -115,7 +115,7 @@ def _train(
     root = Workspace(workspace.path.resolve())
     folder = root.run(run.name)
     teachers = {stream: root.run(name) for stream, name in run.teachers.items()}
-    with _alone(folder.with_name(f".{run.name}.lock"), execution.progress):
+    with _waiting(folder.with_name(f".{run.name}.lock"), execution.progress):
         if not missing_runs([run], root, info):
             return  # the process that was waited for has trained it
         train(
@@ -161,9 +161,7 @@ def _evaluate(
         crops=crops,
         progress=progress,
     )
-    partial = identity.with_name(f"{IDENTITY_FILE}.partial")
-    partial.write_text(json.dumps(measured, indent=2) + "\n")
-    partial.replace(identity)
+    write_atomically(identity, json.dumps(measured, indent=2) + "\n")
     tf_keras.backend.clear_session()
     gc.collect()
 
@@ -195,24 +193,14 @@ def _identity(
     }
 
 
-@contextlib.contextmanager
-def _alone(path: pathlib.Path, progress: bool) -> Iterator[None]:
-    """Inside, no other process is; the system frees it however this one ends."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(path, "w")
-    except OSError as error:
-        raise InputError(
-            f"The output cannot be written to: {path.parent} ({error.strerror})."
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if progress:
-                print(f"{path.stem.lstrip('.')}: another process is at it; waiting", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _waiting(path: pathlib.Path, progress: bool) -> contextlib.AbstractContextManager[None]:
+    """The lock of a run; waits for another process that works on it."""
+
+    def tell() -> None:
+        if progress:
+            print(f"{path.stem.lstrip('.')}: waiting for another process", flush=True)
+
+    return exclusive_lock(path, on_busy=tell)
 
 
 class _Teller:

@@ -16,6 +16,7 @@ import tf_keras
 
 from perfnet_tf.config import ExperimentConfig, PoseRenderConfig
 from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.files import check_new_or_empty
 from perfnet_tf.models.folding import PRECISIONS, fold_batch_norm
 from perfnet_tf.models.video_model import VideoModel
 from perfnet_tf.saved_model.formats import (
@@ -78,12 +79,7 @@ def export_saved_model(
         InputError: `output` is in use, the classes are missing or not as many as the logits, or
             what ONNX needs is not installed.
     """
-    output = pathlib.Path(output)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(
-            f"The output must be a new or empty folder. Received: {output}. "
-            "Name another, or remove it first."
-        )
+    output = check_new_or_empty(output)
     if isinstance(source, Run):
         if classes is not None or config is not None:
             raise InputError("A run brings its own classes and config. Leave both out.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import pathlib
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from perfnet_tf.errors import InputError
+from perfnet_tf.files import write_atomically
 from perfnet_tf.training.run_directory import HISTORY_FILE, TENSORBOARD_FOLDER
 
 
@@ -53,14 +55,12 @@ class History:
         row = {"epoch": str(epoch), "step": str(step)}
         row.update({name: f"{value:.6g}" for name, value in values.items()})
         self.rows.append(row)
-        # Written whole, in one step: a stop leaves the old file or the new one.
-        partial = self._path.with_name(f"{HISTORY_FILE}.partial")
         names = list(dict.fromkeys(name for row in self.rows for name in row))
-        with open(partial, "w", newline="") as file:
-            writer = csv.DictWriter(file, names, restval="")
-            writer.writeheader()
-            writer.writerows(self.rows)
-        partial.replace(self._path)
+        content = io.StringIO(newline="")
+        writer = csv.DictWriter(content, names, restval="")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomically(self._path, content.getvalue())
         with self._tensorboard.as_default(step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)

@@ -8,8 +8,9 @@ from typing import Any
 
 from perfnet_tf.classes import read_class_names
 from perfnet_tf.config import ClipConfig
+from perfnet_tf.files import check_new_or_empty
 from perfnet_tf.models.importers import ImportReport, import_model
-from perfnet_tf.training.run_directory import Run, check_new_folder, save_run
+from perfnet_tf.training.run_directory import Run, save_run
 
 #: Beside `run.json`: the `ImportReport`.
 REPORT_FILE = "import.json"
@@ -40,7 +41,7 @@ def import_run(
     Raises:
         InputError: `output` is in use, or as `import_model` and `read_class_names`.
     """
-    check_new_folder(output)
+    check_new_or_empty(output)
     classes = None if labels is None else read_class_names(labels)
     imported = import_model(
         source,

@@ -27,6 +27,7 @@ import tensorflow as tf
 from perfnet_tf.classes import check_class_names, classes_digest
 from perfnet_tf.config import ExperimentConfig
 from perfnet_tf.errors import InputError, first_line
+from perfnet_tf.files import check_new_or_empty, write_atomically
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.models.precision import precision_policy
 from perfnet_tf.models.video_model import VideoModel
@@ -147,20 +148,6 @@ def is_run(path: str | pathlib.Path) -> bool:
     return (pathlib.Path(path) / RUN_FILE).is_file()
 
 
-def check_new_folder(path: str | pathlib.Path) -> pathlib.Path:
-    """`path`, if there is nothing yet.
-
-    Raises:
-        InputError: it is a file, or a folder that holds something.
-    """
-    folder = pathlib.Path(path)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(
-            f"The output must be a new or an empty folder. Received: {folder}, which is not."
-        )
-    return folder
-
-
 def create_run(
     path: str | pathlib.Path,
     config: ExperimentConfig,
@@ -181,7 +168,7 @@ def create_run(
     Raises:
         InputError: the folder holds something already, or a class name is not one line.
     """
-    folder = check_new_folder(path)
+    folder = check_new_or_empty(path)
     check_class_names(classes)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_FILE).write_text(config.to_json())
@@ -223,6 +210,4 @@ def save_run(
 
 
 def _write_record(folder: pathlib.Path, record: Mapping[str, Any]) -> None:
-    partial = folder / f"{RUN_FILE}.partial"
-    partial.write_text(json.dumps(record, indent=2) + "\n")
-    partial.replace(folder / RUN_FILE)
+    write_atomically(folder / RUN_FILE, json.dumps(record, indent=2) + "\n")

@@ -15,6 +15,7 @@ from perfnet_tf.config import DistillConfig, ExperimentConfig
 from perfnet_tf.distill.distiller import Distiller
 from perfnet_tf.distill.teachers import NamedTeacher, Teacher
 from perfnet_tf.errors import InputError
+from perfnet_tf.files import check_new_or_empty
 from perfnet_tf.input_pipeline.dataset import damaged_shard_named
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.models.precision import precision_policy
@@ -188,10 +189,7 @@ def _is_finished(
         InputError: it holds another run, or something else.
     """
     if not run_directory.is_run(folder):
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError(
-                f"The output must be a new or an empty folder. Received: {folder}, which is not."
-            )
+        check_new_or_empty(folder, alternative="a run to resume")
         return False
     old_config, old_classes, old_record = run_directory.read_run(folder)
     old = {**_flat(json.loads(old_config.to_json())), "classes": list(old_classes)}

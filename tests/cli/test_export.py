@@ -53,7 +53,7 @@ def test_export_prints_what_loads_it(run, tmp_path, capsys):
         "clip": "6x24x32",
     }
     assert main(["export", *flags]) == 2  # the folder is in use
-    assert "new or empty folder" in capsys.readouterr().err
+    assert "new or an empty folder" in capsys.readouterr().err
 
 
 def test_metrics_of_another_kind_are_refused(run, tmp_path, capsys):

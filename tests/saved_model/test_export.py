@@ -169,7 +169,7 @@ def test_backbones_export_and_are_restored(tmp_path, config, trained_looking, ba
 
 def test_output_in_use_is_refused_and_left_alone(small_model, config, tmp_path):
     (tmp_path / "mine.txt").write_text("keep")
-    with pytest.raises(InputError, match="new or empty folder"):
+    with pytest.raises(InputError, match="new or an empty folder"):
         export_saved_model(small_model, tmp_path, classes=CLASSES, config=config)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
