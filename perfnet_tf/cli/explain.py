@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -66,10 +65,9 @@ def _footage(arguments: flags.FlagValues, videos: list[str], runs: list[Run]) ->
     from perfnet_tf.inspection.stored_clip import open_clip
 
     if arguments.data:
-        data = pathlib.Path(arguments.data)
         footage: list[Footage] = []
         for name in arguments.clip:
-            footage.append(RecordFootage(open_clip(data, name, split=arguments.split)))
+            footage.append(RecordFootage(open_clip(arguments.data, name, split=arguments.split)))
         return footage
     datasets = [run.record.get("dataset") or {} for run in runs]
     rates = {(known.get("fps"), known.get("short_side")) for known in datasets if known}

@@ -82,18 +82,18 @@ def _measure(
     num_classes: int,
     clips: list[Any],
 ) -> dict[str, Any]:
-    from perfnet_tf.models.complexity import count_multiply_adds, count_parameters
+    from perfnet_tf.models.complexity import count_gflops, count_parameters
     from perfnet_tf.models.factory import build_model, list_options
 
     model = build_model(backbone, num_classes, **options)
-    multiply_adds = {str(clip): count_multiply_adds(model, clip) for clip in clips}
+    gflops = {str(clip): count_gflops(model, clip) for clip in clips}
     return {
         "backbone": backbone,
         "reading": reading,
         "num_classes": num_classes,
         "trainable_parameters": count_parameters(model),
-        "gmacs": {clip: round(count / 1e9, 3) for clip, count in multiply_adds.items()},
-        "gflops": {clip: round(2 * count / 1e9, 3) for clip, count in multiply_adds.items()},
+        "gmacs": {clip: round(count / 2, 3) for clip, count in gflops.items()},
+        "gflops": {clip: round(count, 3) for clip, count in gflops.items()},
         "published": None if reading else PUBLISHED.get(backbone),
         "options": {**list_options(backbone), **options},
     }

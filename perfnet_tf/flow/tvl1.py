@@ -25,7 +25,6 @@ def compute_tvl1(
     frames: npt.ArrayLike,
     params: TVL1Params = TVL1Params(),  # noqa: B008 (frozen)
     *,
-    initial_flow: npt.ArrayLike | None = None,
     pairs_at_once: int | None = None,
 ) -> npt.NDArray[np.float32]:
     """TV-L1 flow from each frame to the next.
@@ -40,7 +39,6 @@ def compute_tvl1(
         frames: `[frames, height, width, 3]` RGB or `[frames, height, width]` grey; uint8 0..255 or
             float 0..1.
         params: see `TVL1Params`.
-        initial_flow: float `[frames - 1, height, width, 2]` to start from; None starts from zero.
         pairs_at_once: pairs solved together; None chooses 1 on a CPU and 16 on an accelerator. It
             does not change the result beyond rounding.
 
@@ -49,13 +47,12 @@ def compute_tvl1(
         the flow before it, and a single frame has none (zeros).
 
     Raises:
-        InputError: wrong frames (see `perfnet_tf.flow.frames.gray_frames`), an `initial_flow` of
-            another shape, or `pairs_at_once` below 1.
+        InputError: wrong frames (see `perfnet_tf.flow.frames.gray_frames`), or `pairs_at_once`
+            below 1.
     """
     gray = gray_frames(frames)
     num_frames, height, width = gray.shape
     flow = np.zeros((num_frames, height, width, 2), np.float32)
-    initial = _checked_initial(initial_flow, (num_frames - 1, height, width, 2))
     if pairs_at_once is None:
         on_accelerator = tf.config.list_logical_devices("GPU") + tf.config.list_logical_devices(
             "TPU"
@@ -65,44 +62,25 @@ def compute_tvl1(
         raise InputError(f"pairs_at_once must be at least 1. Received: {pairs_at_once!r}.")
 
     moving = [i for i in range(num_frames - 1) if not np.array_equal(gray[i], gray[i + 1])]
-    solve = _compiled(pairs_at_once, height, width, params, initial is not None)
+    solve = _compiled(pairs_at_once, height, width, params)
     for start in range(0, len(moving), pairs_at_once):
         pairs = np.array(moving[start : start + pairs_at_once])
         # A short last batch repeats its last pair: one program per frame size.
         padded = np.concatenate([pairs, np.repeat(pairs[-1:], pairs_at_once - len(pairs))])
-        arguments = [gray[padded], gray[padded + 1]]
-        if initial is not None:
-            arguments.append(initial[padded])
-        solved = solve(*(tf.constant(argument) for argument in arguments))
+        solved = solve(tf.constant(gray[padded]), tf.constant(gray[padded + 1]))
         flow[pairs] = solved.numpy()[: len(pairs)]
     flow[-1] = flow[-2] if num_frames > 1 else 0
     return flow
 
 
-def _checked_initial(
-    initial_flow: npt.ArrayLike | None, shape: tuple[int, ...]
-) -> npt.NDArray[np.float32] | None:
-    if initial_flow is None:
-        return None
-    initial = np.asarray(initial_flow, np.float32)
-    if initial.shape != shape:
-        raise InputError(
-            f"initial_flow must have the shape {list(shape)}. Received: {list(initial.shape)}."
-        )
-    if not np.isfinite(initial).all():
-        raise InputError("initial_flow must be finite. Received: NaN or infinity.")
-    return initial
-
-
 @functools.lru_cache(maxsize=32)
-def _compiled(num_pairs: int, height: int, width: int, params: TVL1Params, initial: bool) -> Any:
+def _compiled(num_pairs: int, height: int, width: int, params: TVL1Params) -> Any:
     """The XLA program for one shape; old ones are dropped, so that odd sizes do not pile up."""
     image = tf.TensorSpec([num_pairs, height, width], tf.float32)
-    start = [tf.TensorSpec([num_pairs, height, width, 2], tf.float32)] if initial else []
 
-    @tf.function(jit_compile=True, autograph=False, input_signature=[image, image, *start])
-    def solve(first: tf.Tensor, second: tf.Tensor, *start: tf.Tensor) -> tf.Tensor:
-        return solve_tvl1(first, second, start[0] if start else None, params)
+    @tf.function(jit_compile=True, autograph=False, input_signature=[image, image])
+    def solve(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+        return solve_tvl1(first, second, params)
 
     # Called as a function of one shape: TensorFlow would warn of every fifth size that it retraces.
     return solve.get_concrete_function()

@@ -12,8 +12,7 @@ class TVL1Params:
     """Parameters of OpenCV's `DualTVL1OpticalFlow`, with its names, meanings and defaults.
 
     Grey levels are 0..255 and flow is in pixels, so values tuned for OpenCV carry over. Its
-    `gamma` (brightness change, off by default) is left out, and its `useInitialFlow` is the
-    argument `initial_flow` of `compute_tvl1`.
+    `gamma` (brightness change) and `useInitialFlow`, both off by default, are left out.
 
     Attributes:
         tau: step of the dual ascent; converges up to 0.25.
@@ -59,11 +58,6 @@ class TVL1Params:
             raise InputError(
                 f"median_filtering must be 5, or 1 for none. Received: {self.median_filtering!r}."
             )
-
-    @classmethod
-    def accurate(cls) -> TVL1Params:
-        """The defaults: OpenCV's own."""
-        return cls()
 
     @classmethod
     def fast(cls) -> TVL1Params:

@@ -48,17 +48,11 @@ class _Linearised(NamedTuple):
     offset: tf.Tensor  # [pairs, height, width]
 
 
-def solve_tvl1(
-    first: tf.Tensor,
-    second: tf.Tensor,
-    initial: tf.Tensor | None,
-    params: TVL1Params,
-) -> tf.Tensor:
+def solve_tvl1(first: tf.Tensor, second: tf.Tensor, params: TVL1Params) -> tf.Tensor:
     """Flow from `first` to `second`.
 
     Args:
         first, second: float32 `[pairs, height, width]`, grey 0..255, static shape.
-        initial: float32 `[pairs, height, width, 2]` to start from, or None for zero.
         params: see `TVL1Params`.
 
     Returns:
@@ -70,11 +64,7 @@ def solve_tvl1(
     for height, width in _coarser_sizes(first.shape[1], first.shape[2], params):
         pyramid.append(resize_bilinear(pyramid[-1], height, width, (step, step)))
     coarsest = pyramid[-1].shape[1:]
-    if initial is None:
-        flow = tf.zeros([2, num_pairs, *coarsest])
-    else:
-        scale = params.scale_step ** (len(pyramid) - 1)
-        flow = _resize_flow(tf.transpose(initial, [3, 0, 1, 2]), coarsest, scale)
+    flow = tf.zeros([2, num_pairs, *coarsest])
     for level, images in enumerate(reversed(pyramid)):
         if level:
             flow = _resize_flow(flow, images.shape[1:], step)

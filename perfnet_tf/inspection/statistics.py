@@ -12,10 +12,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from perfnet_tf.errors import InputError
-from perfnet_tf.inspection.stored_clip import read_serialized
 from perfnet_tf.records import schema
 from perfnet_tf.records.folder import read_dataset_info, read_index
-from perfnet_tf.records.reader import parse_clip
+from perfnet_tf.records.reader import parse_clip, read_record
 from perfnet_tf.records.schema import DatasetInfo, IndexEntry
 from perfnet_tf.streams import FLOW
 from perfnet_tf.video.sampling import spread_indices
@@ -204,7 +203,7 @@ def _flow_statistics(
         # The last frame only repeats the flow of the one before it.
         indices = np.unique(spread_indices(max(1, entry.num_frames - 1), FLOW_FRAMES))
         flow = parse_clip(
-            tf.constant(read_serialized(data_dir, info, split_of[entry.clip_id], entry)),
+            tf.constant(read_record(data_dir, info, split_of[entry.clip_id], entry)),
             indices=tf.constant(indices, tf.int32),
             streams=(FLOW,),
             info=info,

@@ -13,7 +13,7 @@ import tensorflow as tf
 from perfnet_tf.errors import InputError, first_line
 from perfnet_tf.records import schema
 from perfnet_tf.records.folder import read_dataset_info, read_failures, read_index
-from perfnet_tf.records.reader import check_record, parse_clip
+from perfnet_tf.records.reader import check_record, parse_clip, read_record
 from perfnet_tf.records.schema import DatasetInfo, IndexEntry
 from perfnet_tf.streams import FLOW, POSE, RGB
 
@@ -125,7 +125,7 @@ def open_examples(
 def _open(
     data_dir: str | pathlib.Path, info: DatasetInfo, split: str, entry: IndexEntry
 ) -> StoredClip:
-    serialized = read_serialized(data_dir, info, split, entry)
+    serialized = read_record(data_dir, info, split, entry)
     check_record(serialized, info, complete=False)
     example = tf.train.SequenceExample.FromString(serialized)
     context = example.context.feature
@@ -139,29 +139,6 @@ def _open(
         serialized=serialized,
         info=info,
     )
-
-
-def read_serialized(
-    data_dir: str | pathlib.Path, info: DatasetInfo, split: str, entry: IndexEntry
-) -> bytes:
-    """The SequenceExample at an entry of a split's index.
-
-    Raises:
-        InputError: the shard is missing or cut off.
-    """
-    path = pathlib.Path(data_dir) / info.split(split)["shards"][entry.shard]
-    try:
-        with open(path, "rb") as shard:
-            shard.seek(entry.offset)
-            serialized = shard.read(entry.length)
-    except FileNotFoundError:
-        serialized = b""
-    if len(serialized) < entry.length:
-        raise InputError(
-            f"{path} is missing or cut off: the prepared dataset is damaged. "
-            "Copy it again, or prepare it again into an empty folder."
-        )
-    return serialized
 
 
 def _nearest(clip_id: str, known: Sequence[str]) -> list[str]:

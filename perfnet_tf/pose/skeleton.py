@@ -73,7 +73,6 @@ _LIMB_TABLE = (
 LIMB_NAMES: tuple[str, ...] = tuple(name for name, _, _ in _LIMB_TABLE)
 #: Ends of each limb: indices of keypoints, or `NECK` or `HEAD`.
 LIMBS: tuple[tuple[int, int], ...] = tuple(ends for _, ends, _ in _LIMB_TABLE)
-MIRRORED_LIMBS = mirrored(LIMB_NAMES)
 
 #: Fine-grained colouring: RGB of each limb, in the order of `LIMBS`. Warm is left, cool is right.
 LIMB_COLORS: tuple[tuple[int, int, int], ...] = (

@@ -12,8 +12,8 @@ from google.protobuf.message import DecodeError
 from perfnet_tf.errors import InputError, check_choice, first_line
 from perfnet_tf.flow.encoding import decode_flow
 from perfnet_tf.records import schema
-from perfnet_tf.records.folder import read_dataset_info, read_index, record_path
-from perfnet_tf.records.schema import ClipRecord, DatasetInfo, IndexEntry, SplitInfo
+from perfnet_tf.records.folder import read_dataset_info, record_path
+from perfnet_tf.records.schema import ClipRecord, DatasetInfo, IndexEntry
 from perfnet_tf.streams import BOXES, CLIP_ID, FLOW, KEYPOINTS, LABEL, RGB, STREAM_SOURCES, STREAMS
 
 #: Pixels beside a part of a JPEG that take part in the colours of its edge.
@@ -44,18 +44,29 @@ def shard_paths(data_dir: str | pathlib.Path, split: str) -> list[str]:
     return paths
 
 
-def read_serialized(data_dir: str | pathlib.Path, split: str) -> tf.data.Dataset:
-    """The records of a split in stored order (classes mixed, the same order always).
-
-    Returns:
-        Dataset of scalar strings, `SplitInfo["num_clips"]` of them, for `parse_clip`.
+def read_record(
+    data_dir: str | pathlib.Path, info: DatasetInfo, split: str, entry: IndexEntry
+) -> bytes:
+    """The SequenceExample at an entry of a split's index, local or remote.
 
     Raises:
-        InputError: there is no such dataset or split.
+        InputError: the shard is missing, cut off or cannot be read.
     """
-    info = read_dataset_info(data_dir)
-    dataset = tf.data.TFRecordDataset(shard_paths(data_dir, split))
-    return dataset.apply(tf.data.experimental.assert_cardinality(info.split(split)["num_clips"]))
+    path = record_path(data_dir, info.split(split)["shards"][entry.shard])
+    try:
+        with tf.io.gfile.GFile(path, "rb") as shard:
+            shard.seek(entry.offset)
+            serialized = bytes(shard.read(entry.length))
+    except (tf.errors.NotFoundError, tf.errors.OutOfRangeError):
+        serialized = b""
+    except tf.errors.OpError as error:
+        raise InputError(f"{path} cannot be read: {first_line(error)}.") from error
+    if len(serialized) < entry.length:
+        raise InputError(
+            f"{path} is missing or cut off: the prepared dataset is damaged. "
+            "Copy it again, or prepare it again into an empty folder."
+        )
+    return serialized
 
 
 def check_streams(streams: Collection[str], info: DatasetInfo) -> None:
@@ -228,38 +239,6 @@ def _checked_size(encoded: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
     fits = tf.logical_and(num_bytes <= schema.MAX_CLIP_BYTES, tf.reduce_min(sides) > 0)
     with tf.control_dependencies([tf.debugging.Assert(fits, [message, sides])]):
         return tf.identity(encoded)
-
-
-def read_clip(
-    data_dir: str | pathlib.Path, clip_id: str, *, split: str | None = None
-) -> ClipRecord:
-    """One whole clip, found through the index.
-
-    Args:
-        data_dir: a prepared dataset.
-        clip_id: as in `train.index.jsonl`.
-        split: where to look; None looks in all.
-
-    Raises:
-        InputError: there is no such dataset, split or clip.
-    """
-    info = read_dataset_info(data_dir)
-    for name in info.splits if split is None else (split,):
-        for entry in read_index(data_dir, name):
-            if entry.clip_id == clip_id:
-                serialized = _read_bytes(data_dir, info.splits[name], entry)
-                return decode_record(serialized, info)
-    raise InputError(
-        f"No clip {clip_id!r} in {data_dir}. The ids are in its .index.jsonl files; clips that "
-        f"could not be read are in {schema.FAILURES_FILE}."
-    )
-
-
-def _read_bytes(data_dir: str | pathlib.Path, split: SplitInfo, entry: IndexEntry) -> bytes:
-    path = record_path(data_dir, split["shards"][entry.shard])
-    with tf.io.gfile.GFile(path, "rb") as shard:
-        shard.seek(entry.offset)
-        return shard.read(entry.length)
 
 
 def decode_record(serialized: bytes, info: DatasetInfo) -> ClipRecord:

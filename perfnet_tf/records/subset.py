@@ -1,8 +1,8 @@
 """Prepared datasets without records of their own: other splits of the clips of a prepared one.
 
 A subset is a folder with `dataset.json` and the index files of its splits, whose shards are those
-of the dataset that it was made of, by relative path. Whatever finds records by their index takes it
-(all but `reader.read_serialized`); it costs kilobytes, and is lost with the records.
+of the dataset that it was made of, by relative path. Every index-based reader accepts it; it takes
+kilobytes and needs the original records.
 """
 
 from __future__ import annotations

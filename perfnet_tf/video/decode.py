@@ -199,22 +199,6 @@ class VideoStream:
         return self._decoder.truncated
 
 
-def decode_frames(path: str | os.PathLike[str]) -> Iterator[tuple[float, np.ndarray]]:
-    """Every frame of a video in turn: (seconds from the first frame, uint8 RGB `[h, w, 3]`).
-
-    Raises:
-        VideoError: as in `read_video`; at once, but for a file without any frame that decodes.
-    """
-    decoder = _Decoder(path)
-
-    def frames() -> Iterator[tuple[float, np.ndarray]]:
-        with contextlib.closing(decoder):
-            for time, frame in decoder:
-                yield time, _to_rgb(frame, None)
-
-    return frames()
-
-
 class _Decoder:
     """Iterates over (seconds, BGR frame) of a file, and knows what it has seen."""
 

@@ -217,7 +217,7 @@ def main() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
     cv2.setNumThreads(arguments.threads)
     ours = {
-        "accurate": lambda pair: compute_tvl1(pair, TVL1Params.accurate()),
+        "accurate": lambda pair: compute_tvl1(pair, TVL1Params()),
         "fast": lambda pair: compute_tvl1(pair, TVL1Params.fast()),
         "dis": compute_dis,
     }

@@ -3,10 +3,10 @@ import shutil
 
 import numpy as np
 import pytest
+from prepared_records import read_clip
 
 from perfnet_tf.cli.main import main
 from perfnet_tf.cli.prepare import COMMAND
-from perfnet_tf.records import reader
 from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.synthetic.dataset import CLASSES, SyntheticConfig, generate_synthetic_dataset
 
@@ -50,7 +50,7 @@ def test_synthetic_videos_become_records_with_all_streams(synthetic, tmp_path, c
     info = read_dataset_info(output)
     assert info.name == "synthetic" and info.classes == CLASSES
     assert (info.pose, info.flow, info.max_people, info.short_side) == ("keypoints", "dis", 2, 32)
-    clip = reader.read_clip(output, f"{CLASSES[0]}/v_{CLASSES[0]}_g01_c01")
+    clip = read_clip(output, f"{CLASSES[0]}/v_{CLASSES[0]}_g01_c01")
     # 64x48 became 43x32; 8 frames at 25 fps stay.
     assert clip.frames.shape == (8, 32, 43, 3) and clip.flow.shape == (8, 32, 43, 2)
     assert clip.keypoints.shape == (8, 2, 17, 3) and clip.keypoints[:, 0, :, 2].max() == 1
@@ -151,7 +151,7 @@ def test_real_clips_with_posenet_and_tvl1(real_data, tmp_path, capsys):
         "train": 10,
         "test": 10,
     }
-    clip = reader.read_clip(tmp_path / "out", "Lunges/v_Lunges_g08_c01")
+    clip = read_clip(tmp_path / "out", "Lunges/v_Lunges_g08_c01")
     assert clip.frames.shape == (10, 64, 85, 3)
     assert info.split("train")["pose_quality"]["Lunges"]["keypoints"] > 0.5
     # Someone lunges: parts of the picture move by pixels, most of it rests.

@@ -55,7 +55,7 @@ def test_whole_algorithm_agrees_with_the_reference():
     assert difference.max() < 1e-2
 
 
-@pytest.mark.parametrize("params", [TVL1Params.accurate(), TVL1Params.fast()])
+@pytest.mark.parametrize("params", [TVL1Params(), TVL1Params.fast()])
 def test_translation_is_found_on_every_frame_and_the_last_repeated(params):
     flow = compute_tvl1(moving_right(num_frames=3), params)
     assert flow.shape == (3, *SIZE, 2) and flow.dtype == np.float32
@@ -107,16 +107,6 @@ def test_only_the_moving_square_moves():
     assert np.abs(flow[:, 36:]).max() < 0.3
 
 
-def test_initial_flow_takes_the_solver_beyond_its_reach():
-    params = TVL1Params(nscales=1)
-    frames = moving_right(pixels=6)
-    start = np.zeros([1, *SIZE, 2])
-    start[..., 0] = 6
-    assert np.median(compute_tvl1(frames, params)[0, ..., 0]) < 5
-    found = compute_tvl1(frames, params, initial_flow=start)
-    np.testing.assert_allclose(np.median(found[0, 5:-5, 5:-12], axis=(0, 1)), [6, 0], atol=0.1)
-
-
 @pytest.mark.parametrize("size", [(1, 1), (1, 33), (17, 2)])
 def test_any_size_gives_finite_flow(size):
     frames = np.random.default_rng(0).integers(0, 256, [3, *size, 3], np.uint8)
@@ -149,7 +139,7 @@ def test_the_same_program_compiles_for_tpus(tmp_path, chip):
 
     @tf.function(jit_compile=True, autograph=False)
     def solve(first, second):
-        return solve_tvl1(first, second, None, TVL1Params())
+        return solve_tvl1(first, second, TVL1Params())
 
     lower = solve.experimental_get_compiler_ir(image, image)
     hlo, result = tmp_path / "flow.hlo", tmp_path / "result.json"
@@ -167,7 +157,6 @@ def test_the_same_program_compiles_for_tpus(tmp_path, chip):
     "call",
     [
         lambda: compute_tvl1(np.zeros([4, 5], np.uint8)),
-        lambda: compute_tvl1(moving_right(), initial_flow=np.zeros([1, 3, 4, 2])),
         lambda: compute_tvl1(moving_right(), pairs_at_once=0),
         lambda: TVL1Params(tau=0),
         lambda: TVL1Params(warps=0),

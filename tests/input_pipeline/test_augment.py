@@ -35,6 +35,23 @@ def test_a_window_is_strided_and_a_short_video_repeats_its_last_frame(stored, st
     np.testing.assert_array_equal(indices, expected)
 
 
+@pytest.mark.parametrize(
+    ("stored", "frames", "stride", "expected"),
+    [
+        (10, 4, 1, [3, 4, 5, 6]),
+        (11, 4, 1, [3, 4, 5, 6]),
+        (4, 4, 1, [0, 1, 2, 3]),
+        (12, 3, 4, [1, 5, 9]),  # 9 of 12: one before, two after
+        (3, 6, 1, [0, 1, 2, 2, 2, 2]),
+        (5, 4, 2, [0, 2, 4, 4]),
+    ],
+)
+def test_the_central_window_has_as_many_frames_before_as_after(stored, frames, stride, expected):
+    clip = clip_of(frames, 8, 8, short_side=8, frame_stride=stride)
+    start = augment.central_view().start
+    np.testing.assert_array_equal(augment.frame_indices(tf.constant(stored), clip, start), expected)
+
+
 def test_every_window_is_drawn_about_equally_often():
     clip = clip_of(4, 8, 8, short_side=8)
     first = [

@@ -14,11 +14,12 @@ from perfnet_tf.pose.skeleton import (
     LIMB_COLORS,
     LIMB_NAMES,
     MIRRORED_KEYPOINTS,
-    MIRRORED_LIMBS,
     PART_COLORS,
+    mirrored,
 )
 from perfnet_tf.pose.variants import POSE_VARIANTS
 
+MIRRORED_LIMBS = mirrored(LIMB_NAMES)
 VARIANTS = [
     PoseRenderConfig(marker, colors, ratio, background, thickness=0.06)
     for marker, colors, ratio, background in [
@@ -186,10 +187,10 @@ def test_a_mirrored_clip_has_the_mirrored_limbs_in_the_other_sides_colours(marke
     frames = np.zeros((1, 64, 128, 3), np.uint8)
     boxes = np.array([[[0.25, 0.125, 0.75, 0.875]]], np.float32)
     config = PoseRenderConfig(marker=marker, thickness=2 / 64, background="black")
-    mirrored = keypoints[:, :, list(MIRRORED_KEYPOINTS)].copy()
-    mirrored[..., 0] = 1 - mirrored[..., 0]
+    flipped = keypoints[:, :, list(MIRRORED_KEYPOINTS)].copy()
+    flipped[..., 0] = 1 - flipped[..., 0]
     plain = render_pose(frames, keypoints, boxes, config).numpy()
-    other = render_pose(frames, mirrored, boxes, config).numpy()[:, :, ::-1]
+    other = render_pose(frames, flipped, boxes, config).numpy()[:, :, ::-1]
     np.testing.assert_array_equal(plain.any(axis=-1), other.any(axis=-1))
     swapped = np.zeros_like(plain)
     for limb, color in enumerate(LIMB_COLORS):

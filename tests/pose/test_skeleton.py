@@ -11,10 +11,12 @@ from perfnet_tf.pose.skeleton import (
     LIMB_NAMES,
     LIMBS,
     MIRRORED_KEYPOINTS,
-    MIRRORED_LIMBS,
     PART_COLORS,
     limb_colors,
+    mirrored,
 )
+
+MIRRORED_LIMBS = mirrored(LIMB_NAMES)
 
 
 def test_mirroring_swaps_sides_and_twice_is_nothing():
@@ -25,9 +27,9 @@ def test_mirroring_swaps_sides_and_twice_is_nothing():
 
 
 def test_a_mirrored_limb_joins_the_mirrored_keypoints():
-    mirrored = [*MIRRORED_KEYPOINTS, 17, 18]  # neck and head have no side
+    other_end = [*MIRRORED_KEYPOINTS, 17, 18]  # neck and head have no side
     for limb, ends in enumerate(LIMBS):
-        assert LIMBS[MIRRORED_LIMBS[limb]] == tuple(mirrored[end] for end in ends)
+        assert LIMBS[MIRRORED_LIMBS[limb]] == tuple(other_end[end] for end in ends)
 
 
 def test_every_joint_and_the_head_ends_one_limb():

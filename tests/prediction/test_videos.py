@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tf_keras
 from prepared_clips import write_dataset
+from prepared_records import read_clip
 from small_clips import write_video
 from tiny_network import build_tiny
 
@@ -11,7 +12,6 @@ from perfnet_tf.evaluation.protocol import evaluate_runs
 from perfnet_tf.input_pipeline.augment import central_view, frame_indices
 from perfnet_tf.prediction import predict_videos
 from perfnet_tf.prediction.answers import Recognizer
-from perfnet_tf.records.reader import read_clip
 from perfnet_tf.records.schema import ClipRecord
 from perfnet_tf.saved_model import export_saved_model, load_saved_model
 from perfnet_tf.training.run_directory import Run

@@ -14,6 +14,7 @@ import time
 
 import numpy as np
 import pytest
+from prepared_records import read_clip, read_serialized
 from small_clips import CLASSES, find_clips, write_video
 
 from perfnet_tf.errors import InputError
@@ -43,7 +44,7 @@ def stored_ids(folder) -> list[str]:
         .numpy()
         .decode()
         for split in info.splits
-        for record in reader.read_serialized(folder, split)
+        for record in read_serialized(folder, split)
     ]
 
 
@@ -71,7 +72,7 @@ def prepared(videos, tmp_path_factory):
 
 def test_every_clip_becomes_one_record_with_all_streams(prepared, videos):
     assert sorted(stored_ids(prepared)) == sorted(c.clip_id for c in find_clips(videos))
-    clip = reader.read_clip(prepared, "Up/clip2")
+    clip = read_clip(prepared, "Up/clip2")
     assert clip.frames.shape == (9, 24, 32, 3)  # short side 48 became 24
     np.testing.assert_allclose(clip.timestamps, np.arange(9) / 25, atol=1e-6)
     assert (clip.label, clip.label_name, clip.group) == (1, "Up", "clip2")
@@ -157,9 +158,9 @@ def test_bad_videos_are_counted_and_named_with_their_cause(videos, tmp_path):
     assert (result.info.num_failed, result.info.num_truncated) == (4, 1)
     ids = stored_ids(output)
     assert len(ids) == len(set(ids)) == 9 and "Down/long1" in ids
-    long = reader.read_clip(output, "Down/long1")
+    long = read_clip(output, "Down/long1")
     assert long.num_frames == 13 and long.truncated  # frames before 0.5 s
-    assert not reader.read_clip(output, "Up/clip1").truncated
+    assert not read_clip(output, "Up/clip1").truncated
 
 
 def test_video_that_breaks_off_is_kept_and_reported(videos, tmp_path):
@@ -179,14 +180,14 @@ def test_video_that_breaks_off_is_kept_and_reported(videos, tmp_path):
     (failure,) = read_failures(tmp_path / "records")
     assert failure.kept and "breaks off" in failure.cause
     assert (result.info.num_failed, result.info.num_truncated) == (0, 1)
-    clip = reader.read_clip(tmp_path / "records", "Up/cut1")
+    clip = read_clip(tmp_path / "records", "Up/cut1")
     assert clip.truncated and 2 <= clip.num_frames < 60
     assert clip.flow is None and clip.keypoints is None
     assert (result.info.flow, result.info.pose) == (None, None)
 
 
 def test_clip_that_no_record_holds_is_kept_in_part(videos, prepared, tmp_path, monkeypatch):
-    whole = reader.read_clip(prepared, "Up/clip3")
+    whole = read_clip(prepared, "Up/clip3")
     (size,) = [e.length for e in read_index(prepared, "train") if e.clip_id == "Up/clip3"]
     monkeypatch.setattr(extract, "MAX_RECORD_BYTES", size // 2)
     clips = [clip for clip in find_clips(videos) if clip.clip_id == "Up/clip3"]
@@ -194,7 +195,7 @@ def test_clip_that_no_record_holds_is_kept_in_part(videos, prepared, tmp_path, m
     prepare(videos, output, clips=clips)
     (failure,) = read_failures(output)
     assert failure.kept and re.search(r"Larger than .* the rest after 0\.\d s", failure.cause)
-    clip = reader.read_clip(output, "Up/clip3")
+    clip = read_clip(output, "Up/clip3")
     assert clip.truncated and 2 <= clip.num_frames < whole.num_frames
     for name in ("frames", "timestamps", "keypoints", "boxes"):
         value = getattr(clip, name)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from official.vision.configs import video_classification
 from official.vision.dataloaders import video_input
 from prepared_clips import make_clip, write_dataset
+from prepared_records import read_clip, read_serialized
 from small_clips import make_info, make_record
 
 from perfnet_tf.errors import InputError
@@ -113,7 +114,7 @@ def test_streams_that_were_not_prepared_are_refused_with_the_remedy(serialized):
 
 def test_split_is_read_once_in_the_order_of_its_index(dataset):
     info = read_dataset_info(dataset)
-    records = reader.read_serialized(dataset, "train")
+    records = read_serialized(dataset, "train")
     assert records.cardinality() == 3
     ids = [
         reader.parse_clip(text, indices=[0], streams=["boxes"], info=info)["clip_id"].numpy()
@@ -125,21 +126,21 @@ def test_split_is_read_once_in_the_order_of_its_index(dataset):
 
 def test_clip_is_found_by_its_id_in_any_split(dataset):
     for number, split in ((0, "train"), (2, "train"), (4, "test")):
-        clip = reader.read_clip(dataset, f"class{number % 2}/clip{number}")
+        clip = read_clip(dataset, f"class{number % 2}/clip{number}")
         assert clip.num_frames == 5 + number
         np.testing.assert_array_equal(clip.flow[0, 0, 0].round(), [clip.label + 1, -clip.label - 1])
         assert clip.clip_id in {e.clip_id for e in read_index(dataset, split)}
     with pytest.raises(InputError, match="class1/clip4"):
-        reader.read_clip(dataset, "class1/clip4")
+        read_clip(dataset, "class1/clip4")
     with pytest.raises(InputError, match="clip4"):
-        reader.read_clip(dataset, "class0/clip4", split="train")
+        read_clip(dataset, "class0/clip4", split="train")
 
 
 def test_missing_shard_is_named(dataset, tmp_path):
     info = read_dataset_info(dataset)
     write_dataset_info(tmp_path, info)
     with pytest.raises(InputError, match=f"{info.splits['train']['shards'][0]}.*damaged"):
-        reader.read_serialized(tmp_path, "train")
+        read_serialized(tmp_path, "train")
 
 
 def test_model_garden_reads_frames_and_label(serialized):

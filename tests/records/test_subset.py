@@ -2,11 +2,11 @@ import shutil
 
 import pytest
 from prepared_clips import write_tiny_dataset
+from prepared_records import read_clip
 
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.input_pipeline.dataset import build_dataset
-from perfnet_tf.records import reader
 from perfnet_tf.records.folder import read_dataset_info, read_index
 from perfnet_tf.records.subset import write_subset
 
@@ -44,7 +44,7 @@ def test_a_subset_holds_the_records_that_it_names(dataset, tmp_path):
     found = [name.decode() for name in batch["clip_id"].numpy()]
     assert sorted(found) == sorted(chosen[:4])
     assert [f"class{label}" for label in batch["label"].numpy()] == [x.split("/")[0] for x in found]
-    clip = reader.read_clip(tmp_path / "deep/subset", chosen[5])
+    clip = read_clip(tmp_path / "deep/subset", chosen[5])
     assert (clip.clip_id, clip.num_frames) == (chosen[5], clip.frames.shape[0])
 
 
@@ -57,7 +57,7 @@ def test_a_subset_moves_with_its_dataset_and_is_written_again_alike(dataset, tmp
     subset(moved, moved / "inside", chosen)
     assert {path.name: path.read_bytes() for path in (moved / "inside").iterdir()} == first
     moved = moved.rename(tmp_path / "after")
-    assert reader.read_clip(moved / "inside", chosen["train"][0]).num_frames > 0
+    assert read_clip(moved / "inside", chosen["train"][0]).num_frames > 0
 
 
 def test_a_subset_of_a_subset_reads_the_first_ones_records(dataset, tmp_path):
@@ -65,7 +65,7 @@ def test_a_subset_of_a_subset_reads_the_first_ones_records(dataset, tmp_path):
     subset(dataset, tmp_path / "a", {"train": chosen})
     subset(tmp_path / "a", tmp_path / "b/c", {"test": chosen[2:4]})
     assert ids(tmp_path / "b/c", "test") == chosen[2:4]
-    assert reader.read_clip(tmp_path / "b/c", chosen[3]).clip_id == chosen[3]
+    assert read_clip(tmp_path / "b/c", chosen[3]).clip_id == chosen[3]
 
 
 def test_clips_of_several_stored_splits_may_be_mixed(dataset, tmp_path):

@@ -4,13 +4,14 @@ import shutil
 import pytest
 import tensorflow as tf
 from mutations import generator, mutate_bytes, mutate_json, mutate_json_file
+from prepared_records import read_clip
 from small_clips import CLASSES, find_clips, write_video
 
 from perfnet_tf.cli.main import main
 from perfnet_tf.errors import InputError
 from perfnet_tf.preparation.build import build_records
 from perfnet_tf.preparation.config import PrepareConfig
-from perfnet_tf.records import reader, schema
+from perfnet_tf.records import schema
 from perfnet_tf.records.folder import read_index
 from perfnet_tf.records.subset import write_subset
 from perfnet_tf.records.verification import find_damaged_record, verify_dataset
@@ -188,7 +189,7 @@ def test_scales_that_are_not_those_of_the_records_are_found(data, key, value, me
     found = problems(data)
     assert len(found) == 6 and all(message in problem for problem in found)
     with pytest.raises(InputError, match=message):
-        reader.read_clip(data, "Up/clip1")
+        read_clip(data, "Up/clip1")
 
 
 @pytest.mark.parametrize("count", [60, pytest.param(600, marks=pytest.mark.slow)])

@@ -6,12 +6,12 @@ import re
 
 import pytest
 from mutations import PeakMemory, base_videos, generator, mutate_video
+from prepared_records import read_clip
 
 from perfnet_tf.preparation.build import build_records
 from perfnet_tf.preparation.config import PrepareConfig
 from perfnet_tf.records import schema
 from perfnet_tf.records.folder import read_failures, read_index
-from perfnet_tf.records.reader import read_clip
 from perfnet_tf.records.verification import verify_dataset
 
 CONFIG = PrepareConfig(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from perfnet_tf.video import decode
-from perfnet_tf.video.decode import VideoError, decode_frames, read_video
+from perfnet_tf.video.decode import VideoError, VideoStream, read_video
 
 HEIGHT, WIDTH = 48, 80
 
@@ -88,12 +88,10 @@ def test_each_container_gives_every_frame_in_rgb(tmp_path, extension, codec):
     assert max(green, blue) < 40
 
 
-def test_decode_frames_gives_the_frames_of_read_video(tmp_path):
+def test_a_stream_gives_the_frames_of_read_video(tmp_path):
     path = write_video(tmp_path / "clip.mp4", "mp4v", 7)
-    video = read_video(path)
-    times, frames = zip(*decode_frames(path), strict=True)
-    np.testing.assert_array_equal(frames, video.frames)
-    np.testing.assert_array_equal(times, video.timestamps)
+    with VideoStream(path) as stream:
+        np.testing.assert_array_equal(list(stream.frames()), read_video(path).frames)
 
 
 class TestResampling:
@@ -241,7 +239,7 @@ class TestBrokenFiles:
     def test_file_that_is_no_video_is_one_clear_error(self, tmp_path, name, content, message):
         path = tmp_path / name
         path.write_bytes(content)
-        for read in (read_video, decode_frames):
+        for read in (read_video, VideoStream):
             with pytest.raises(VideoError, match=message) as error:
                 read(path)
             assert name in str(error.value)
@@ -269,7 +267,7 @@ class TestBrokenFiles:
         """OpenCV would end the process."""
         path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4")
         os.rename(write_video(tmp_path / "clip.mp4", "mp4v", 5), path)
-        for read in (read_video, decode_frames):
+        for read in (read_video, VideoStream):
             with pytest.raises(VideoError, match=r"must be UTF-8.*caf\\udce9.mp4.*Rename"):
                 read(path)
 
