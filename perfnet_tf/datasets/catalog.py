@@ -189,12 +189,12 @@ def read_table(path: pathlib.Path) -> tuple[list[str], Iterator[tuple[str, dict[
         InputError: the file is not there, not text or, when that line is read, no table.
     """
     reader = csv.DictReader(io.StringIO(_read_text(path), newline=""), skipinitialspace=True)
-    with _broken_table_named(path):
+    with _explaining_broken_table(path):
         columns = [name.strip() for name in reader.fieldnames or ()]
     reader.fieldnames = columns
 
     def rows() -> Iterator[tuple[str, dict[str, str]]]:
-        with _broken_table_named(path):
+        with _explaining_broken_table(path):
             for row in reader:
                 yield (
                     f"{path}, line {reader.line_num}",
@@ -205,7 +205,7 @@ def read_table(path: pathlib.Path) -> tuple[list[str], Iterator[tuple[str, dict[
 
 
 @contextlib.contextmanager
-def _broken_table_named(path: pathlib.Path) -> Iterator[None]:
+def _explaining_broken_table(path: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except csv.Error as error:

@@ -34,7 +34,7 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation import metrics
 from perfnet_tf.evaluation.fusion import ClipScores, fuse
 from perfnet_tf.input_pipeline.augment import ClipView, evenly_spread_views
-from perfnet_tf.input_pipeline.dataset import build_dataset, damaged_shard_named, streams_of
+from perfnet_tf.input_pipeline.dataset import build_dataset, explaining_damaged_records, streams_of
 from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.reporting.confusion_plot import save_confusion
@@ -92,7 +92,7 @@ def evaluate_runs(
     for run in loaded:
         _check_classes(run, info)
     clips = [clip or run.config.resolved_eval_clip for run in loaded]
-    with damaged_shard_named(data, split):
+    with explaining_damaged_records(data, split):
         views = evenly_spread_views(windows, crops)
         scores = _score(loaded, clips, views, data, info, split, batch_size, progress)
     fused = fuse(scores)

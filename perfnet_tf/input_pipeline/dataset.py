@@ -194,7 +194,7 @@ def _drawing(render: PoseRenderConfig) -> Callable[..., tf.Tensor]:
 
 
 @contextlib.contextmanager
-def damaged_shard_named(data_dir: str | pathlib.Path, split: str) -> Iterator[None]:
+def explaining_damaged_records(data_dir: str | pathlib.Path, split: str) -> Iterator[None]:
     """Turns TensorFlow's error on damaged records, inside the block, into `InputError`.
 
     TensorFlow does not say in which file: all are read again to find it.

@@ -115,7 +115,7 @@ def build_records(
     output = pathlib.Path(output)
     _check(clips, classes, workers, clip_time_limit)
     identity = preparation_identity(clips, config, classes)
-    with exclusive(output), _unwritable_told(output):
+    with exclusive(output), _explaining_unwritable_output(output):
         staging = Staging(output)
         if (output / DATASET_FILE).exists():
             info = read_dataset_info(output)
@@ -147,7 +147,7 @@ def build_records(
 
 
 @contextlib.contextmanager
-def _unwritable_told(output: pathlib.Path) -> Iterator[None]:
+def _explaining_unwritable_output(output: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

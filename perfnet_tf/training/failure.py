@@ -79,7 +79,7 @@ _WORDS = ("No space left on device", "Disk quota exceeded")
 
 
 @contextlib.contextmanager
-def full_disk_named(
+def explaining_full_disk(
     folder: pathlib.Path, last_checkpoint: Callable[[], str | None]
 ) -> Iterator[None]:
     """Turns the errors of a full disk, inside the block, into `FailureError`.

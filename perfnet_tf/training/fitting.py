@@ -12,7 +12,7 @@ import tf_keras
 
 from perfnet_tf.config import ExperimentConfig
 from perfnet_tf.distill.distiller import Distiller
-from perfnet_tf.input_pipeline.dataset import build_dataset, damaged_shard_named
+from perfnet_tf.input_pipeline.dataset import build_dataset, explaining_damaged_records
 from perfnet_tf.models.precision import precision_policy
 from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.training.checkpoints import Checkpoints
@@ -273,7 +273,7 @@ def _validation(
             measured.set_weights(student.get_weights())
         if not workers.is_chief:
             return {}
-        with damaged_shard_named(data, split):
+        with explaining_damaged_records(data, split):
             values: Mapping[str, float] = validator.evaluate(dataset, verbose=0, return_dict=True)
         return {f"val_{name}": values[name] for name in ("cross_entropy", "top1", "top5")}
 

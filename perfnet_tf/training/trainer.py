@@ -16,7 +16,7 @@ from perfnet_tf.distill.distiller import Distiller
 from perfnet_tf.distill.teachers import NamedTeacher, Teacher
 from perfnet_tf.errors import InputError
 from perfnet_tf.files import check_new_or_empty
-from perfnet_tf.input_pipeline.dataset import damaged_shard_named
+from perfnet_tf.input_pipeline.dataset import explaining_damaged_records
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.models.precision import precision_policy
 from perfnet_tf.records.folder import read_dataset_info
@@ -24,7 +24,7 @@ from perfnet_tf.records.reader import check_streams
 from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.training import run_directory
 from perfnet_tf.training.checkpoints import Checkpoints, resumable_dropout
-from perfnet_tf.training.failure import full_disk_named
+from perfnet_tf.training.failure import explaining_full_disk
 from perfnet_tf.training.fitting import TRAIN_SPLIT, fit
 from perfnet_tf.training.run_directory import Run, load_run
 from perfnet_tf.training.schedules import build_optimizer, steps_per_epoch
@@ -141,8 +141,8 @@ def train(
     workers.wait()
     checkpoints = Checkpoints(folder, distiller, workers)
     with (
-        damaged_shard_named(data, TRAIN_SPLIT),
-        full_disk_named(folder, lambda: checkpoints.latest),
+        explaining_damaged_records(data, TRAIN_SPLIT),
+        explaining_full_disk(folder, lambda: checkpoints.latest),
     ):
         fit(
             distiller,

@@ -7,7 +7,7 @@ from perfnet_tf.config import ClipConfig, PoseRenderConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.input_pipeline.dataset import (
     build_dataset,
-    damaged_shard_named,
+    explaining_damaged_records,
     shuffled_position,
     streams_of,
 )
@@ -212,7 +212,7 @@ def test_a_flipped_bit_in_a_shard_is_found_and_the_shard_named(tmp_path):
     shard.write_bytes(raw)
     with (
         pytest.raises(InputError, match="train-00001-of-00002.tfrecord is damaged: a checksum"),
-        damaged_shard_named(folder, "train"),
+        explaining_damaged_records(folder, "train"),
     ):
         batches(folder, take=8)
 

@@ -12,7 +12,7 @@ from small_clips import make_info, make_record
 
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
-from perfnet_tf.input_pipeline.dataset import build_dataset, damaged_shard_named
+from perfnet_tf.input_pipeline.dataset import build_dataset, explaining_damaged_records
 from perfnet_tf.input_pipeline.record_index import RecordIndex
 from perfnet_tf.records import reader, schema
 from perfnet_tf.records.encoding import encode_clip
@@ -171,7 +171,7 @@ def test_training_on_a_damaged_record_names_its_shard(tmp_path):
     )
     with (
         pytest.raises(InputError, match=f"{path.name} is damaged: the record of class.*damaged"),
-        damaged_shard_named(data, "train"),
+        explaining_damaged_records(data, "train"),
     ):
         for _ in dataset:
             pass

@@ -99,7 +99,7 @@ def read_graph_model(path: str | os.PathLike[str], preferred: Iterable[str] = ()
 
 
 @contextlib.contextmanager
-def damaged_graph_told(path: Path) -> Iterator[None]:
+def explaining_damaged_graph(path: Path) -> Iterator[None]:
     """Turns what goes wrong while a network is built from a graph into `InputError`."""
     try:
         yield

@@ -16,7 +16,11 @@ import tensorflow as tf
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.pose.estimators.graph_function import graph_function
-from perfnet_tf.pose.estimators.graph_model import GraphModel, damaged_graph_told, read_graph_model
+from perfnet_tf.pose.estimators.graph_model import (
+    GraphModel,
+    explaining_damaged_graph,
+    read_graph_model,
+)
 from perfnet_tf.pose.estimators.published import weights_help
 from perfnet_tf.pose.people import People, assemble_people
 from perfnet_tf.pose.skeleton import NUM_KEYPOINTS
@@ -50,7 +54,7 @@ class GraphMoveNet:
 
     def at(self, height: int, width: int) -> tf.types.experimental.Callable:
         """See `MoveNet`; the graph's own size is replaced, so that its constants fold away."""
-        with damaged_graph_told(self._graph.path):
+        with explaining_damaged_graph(self._graph.path):
             run = graph_function(
                 self._graph, self._feed, {"people": self._fetch}, [1, height, width, 3]
             )

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from perfnet_tf.errors import InputError
-from perfnet_tf.pose.estimators.graph_model import damaged_graph_told, read_graph_model
+from perfnet_tf.pose.estimators.graph_model import explaining_damaged_graph, read_graph_model
 from perfnet_tf.pose.estimators.posenet_decoder import DecoderParams, PoseFields, decode_poses
 from perfnet_tf.pose.estimators.posenet_mobilenet import MobilePoseNet, convolutions_of
 from perfnet_tf.pose.estimators.posenet_resnet import ResNetPoseNet, is_resnet
@@ -54,7 +54,7 @@ def load_posenet(weights: str | os.PathLike[str] | None) -> PoseNetwork:
     if weights is None:
         raise InputError(weights_help("posenet"))
     graph = read_graph_model(weights, preferred=_JSON_NAMES)
-    with damaged_graph_told(graph.path):
+    with explaining_damaged_graph(graph.path):
         return ResNetPoseNet(graph) if is_resnet(graph) else MobilePoseNet(convolutions_of(graph))
 
 
