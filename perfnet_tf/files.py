@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import pathlib
+import re
 from collections.abc import Callable, Collection, Iterator
 from typing import IO
 
@@ -58,6 +59,15 @@ def atomic_file(path: pathlib.Path, *, per_process: bool = False) -> Iterator[IO
         yield file
 
 
+def check_local(path: str | os.PathLike[str]) -> None:
+    """Raises `InputError` if an output is named by an address such as `gs://bucket/run`."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", os.fspath(path)):  # `pathlib` drops the second slash
+        raise InputError(
+            f"The output must be a local folder. Received: {os.fspath(path)}. "
+            "Write to this machine, then copy the folder."
+        )
+
+
 @contextlib.contextmanager
 def exclusive_lock(path: pathlib.Path, *, on_busy: Callable[[], object]) -> Iterator[None]:
     """Holds the lock of the file `path`; the system releases it however the process ends.
@@ -67,8 +77,9 @@ def exclusive_lock(path: pathlib.Path, *, on_busy: Callable[[], object]) -> Iter
         on_busy: called if another process holds the lock; raises to give up, returns to wait.
 
     Raises:
-        InputError: the folder cannot be written to.
+        InputError: the folder is remote, or cannot be written to.
     """
+    check_local(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = open(path, "w")
@@ -96,8 +107,9 @@ def check_new_or_empty(
         alternative: what else the caller accepts, such as "a run to resume", for the message.
 
     Raises:
-        InputError: it is a file, or a folder that holds something.
+        InputError: it is remote, a file, or a folder that holds something.
     """
+    check_local(path)
     folder = pathlib.Path(path)
     if not folder.exists():
         return folder

@@ -1,5 +1,7 @@
 """Files that appear whole, locks of outputs, and folders that must be new."""
 
+import pathlib
+
 import pytest
 
 from perfnet_tf.errors import InputError
@@ -71,3 +73,16 @@ def test_an_output_is_new_or_empty(tmp_path):
         check_new_or_empty(tmp_path, alternative="a run to resume")
     with pytest.raises(InputError, match="which is a file"):
         check_new_or_empty(tmp_path / "thesis.tex")
+
+
+@pytest.mark.parametrize("path", ["gs://bucket/run", pathlib.Path("gs://bucket/run")])
+def test_a_remote_output_is_refused_before_a_folder_of_its_name_is_made(
+    tmp_path, monkeypatch, path
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="local folder. Received: gs:/"):
+        check_new_or_empty(path)
+    lock = exclusive_lock(pathlib.Path(path), on_busy=lambda: None)
+    with pytest.raises(InputError, match="local folder"), lock:
+        pass
+    assert not list(tmp_path.iterdir())

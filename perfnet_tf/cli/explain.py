@@ -25,9 +25,9 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
     other; with --frames=1 as in the paper's Figure 5. A run may be a SavedModel of perfnet export;
     only its numbers are read.
     """
-    from perfnet_tf.explanation.picture import check_explanation_output
+    from perfnet_tf.video.writing import check_picture_or_video_output
 
-    check_explanation_output(arguments.output)
+    check_picture_or_video_output(arguments.output)
     if bool(videos) == bool(arguments.data):
         raise InputError(f"Name videos, or --data and --clip. Usage: {COMMAND.usage()}")
     if arguments.data and not arguments.clip:

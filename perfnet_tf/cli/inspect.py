@@ -27,10 +27,11 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     from tqdm import tqdm
 
     from perfnet_tf.errors import check_choice
-    from perfnet_tf.inspection.picture import check_output, write_inspection
+    from perfnet_tf.inspection.picture import write_inspection
     from perfnet_tf.inspection.statistics import compute_statistics, format_statistics
     from perfnet_tf.inspection.stored_clip import open_clip, open_examples
     from perfnet_tf.pose.variants import POSE_VARIANTS
+    from perfnet_tf.video.writing import check_picture_or_video_output
 
     names = list(POSE_VARIANTS) if arguments.pose_variant == ["all"] else arguments.pose_variant
     for name in names or ():
@@ -39,7 +40,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     output = arguments.output
     clips = []
     if output is not None:  # first: a misspelt id should not wait for the statistics
-        check_output(output)
+        check_picture_or_video_output(output)
         if arguments.clip is None:
             clips = open_examples(arguments.data, split=arguments.split)
         else:

@@ -13,6 +13,7 @@ import numpy as np
 from perfnet_tf.errors import InputError
 from perfnet_tf.explanation.explainer import ClipExplanation, StreamExplanation
 from perfnet_tf.video.sampling import spread_indices
+from perfnet_tf.video.writing import VideoFile, check_picture_or_video_output
 
 #: Share of a pixel's colour that the strongest evidence takes.
 _OPACITY = 0.65
@@ -23,12 +24,6 @@ _DPI = 120
 _TILE, _GAP, _SPACE, _TITLE, _MARGIN, _LINE = 1.7, 0.03, 0.3, 0.3, 0.75, 0.22
 _SHORTEST_SIDE = 192  # of a video's tile, pixels
 _BAND = 26  # pixels of text, above and under the tiles of a video
-
-
-def check_explanation_output(path: str | os.PathLike[str]) -> None:
-    """Raises `InputError` unless `path` ends in `.png` or `.mp4`."""
-    if pathlib.Path(path).suffix not in (".png", ".mp4"):
-        raise InputError(f"output must be FILE.png or FILE.mp4. Received: {os.fspath(path)!r}.")
 
 
 def overlay_heat(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
@@ -65,7 +60,7 @@ def write_explanation(
         InputError: another extension, no clip or frame, or a file that cannot be written.
     """
     path = pathlib.Path(output)
-    check_explanation_output(path)
+    check_picture_or_video_output(path)
     if not clips or num_frames < 1:
         raise InputError(
             "There must be a clip and a frame to show. "
@@ -149,24 +144,18 @@ def _write_video(clips: Sequence[ClipExplanation], path: pathlib.Path) -> None:
     scale = max(1.0, _SHORTEST_SIDE / min(min(shape) for shape in shapes))
     height, width = (round(max(sides) * scale) for sides in zip(*shapes, strict=True))
     num_streams = max(len(clip.streams) for clip in clips)
-    # The MPEG-4 encoder wants even sizes.
-    size = (width * num_streams // 2 * 2, (2 * height + 2 * _BAND + 1) // 2 * 2)
+    size = (2 * height + 2 * _BAND, width * num_streams)
     steps = np.diff(clips[0].seconds)
     fps = 1 / float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
-    if not writer.isOpened():
-        raise InputError(f"{path} cannot be written: OpenCV opens no MPEG-4 video there.")
-    try:
+    with VideoFile(path, fps) as file:
         for clip in clips:
             for index, seconds in enumerate(clip.seconds):
-                canvas = np.zeros((size[1], size[0] + 1, 3), np.uint8)
+                canvas = np.zeros((*size, 3), np.uint8)
                 label = "" if clip.label is None else f"  |  {clip.label}"
                 _put_text(canvas, f"{seconds:.2f} s  {clip.name}{label}", 0, canvas.shape[1], 0)
                 for column, stream in enumerate(clip.streams):
                     _put_stream(canvas, stream, index, column * width, width, height)
-                writer.write(cv2.cvtColor(canvas[:, : size[0]], cv2.COLOR_RGB2BGR))
-    finally:
-        writer.release()
+                file.write(canvas)
 
 
 def _put_stream(

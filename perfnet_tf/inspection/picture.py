@@ -17,6 +17,7 @@ from perfnet_tf.inspection.stored_clip import StoredClip
 from perfnet_tf.pose.rendering import render_pose
 from perfnet_tf.streams import BOXES, FLOW, KEYPOINTS, POSE, RGB, STREAM_TITLES
 from perfnet_tf.video.sampling import spread_indices
+from perfnet_tf.video.writing import VideoFile, check_picture_or_video_output
 
 #: How people are drawn: once, or several times, each under a name.
 Drawings = PoseRenderConfig | Mapping[str, PoseRenderConfig] | None
@@ -54,7 +55,7 @@ def write_inspection(
             cannot be written.
     """
     path = pathlib.Path(output)
-    check_output(path)
+    check_picture_or_video_output(path)
     if not clips or num_columns < 1:
         raise InputError(
             "There must be a clip and a column to show. "
@@ -75,12 +76,6 @@ def write_inspection(
             _write_video(clips, path, render, streams)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error}.") from error
-
-
-def check_output(path: str | os.PathLike[str]) -> None:
-    """Raises `InputError` unless `path` ends in `.png` or `.mp4`."""
-    if pathlib.Path(path).suffix not in (".png", ".mp4"):
-        raise InputError(f"output must be FILE.png or FILE.mp4. Received: {os.fspath(path)!r}.")
 
 
 def draw_streams(
@@ -228,17 +223,12 @@ def _write_video(
     shown = [clip.streams if streams is None else streams for clip in clips]
     more = len(_named(render)) - 1
     num_streams = max(len(each) + more * (POSE in each) for each in shown)
-    # The MPEG-4 encoder wants even sizes.
+    # Of an odd size `VideoFile` would cut a row or column of a picture.
     size = (width * num_streams + width * num_streams % 2, height + _BAND + (height + _BAND) % 2)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), clips[0].fps, size)
-    if not writer.isOpened():
-        raise InputError(f"{path} cannot be written: OpenCV opens no MPEG-4 video there.")
-    try:
+    with VideoFile(path, clips[0].fps) as file:
         for clip in clips:
             for frame in _video_frames(clip, (width, height), size, render, streams):
-                writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-    finally:
-        writer.release()
+                file.write(frame)
 
 
 def _video_frames(

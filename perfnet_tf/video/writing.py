@@ -67,6 +67,12 @@ class VideoFile:
             self._partial.unlink(missing_ok=True)
 
 
+def check_picture_or_video_output(path: str | os.PathLike[str]) -> None:
+    """Raises `InputError` unless `path` ends in `.png` or `.mp4`."""
+    if pathlib.Path(path).suffix not in (".png", ".mp4"):
+        raise InputError(f"output must be FILE.png or FILE.mp4. Received: {os.fspath(path)!r}.")
+
+
 def check_video_output(path: str | os.PathLike[str]) -> None:
     """Raises `InputError` unless `path` ends in `.mp4`."""
     if pathlib.Path(path).suffix != ".mp4":
