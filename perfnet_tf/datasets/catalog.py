@@ -167,7 +167,7 @@ def find_lists(
     raise InputError(
         f"{dataset} needs its official split lists ({marker}). Received: "
         f"{'videos' if splits is None else 'splits'}={top}, which has none. Unpack {archive} and "
-        "name its folder with --splits=DIR."
+        "give its folder as `splits`."
     )
 
 

@@ -90,7 +90,7 @@ def read_catalog(
     if not clips:
         raise InputError(
             f"No listed clip is there. Received: {videos} and {len(rows)} listed clips, the first "
-            f"being {rows[0].file_stem}.mp4. Check the folder, and that --dataset={name} is meant."
+            f"being {rows[0].file_stem}.mp4. Check the folder, and that `dataset` is {name}."
         )
     if missing:
         listed = collections.Counter(row.split for row in rows)

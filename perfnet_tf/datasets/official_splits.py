@@ -62,8 +62,8 @@ def load_all_splits(
     """
     if dataset not in OFFICIAL_SPLITS:
         raise InputError(
-            f"--split=all is for {' and '.join(OFFICIAL_SPLITS)}, which have several official "
-            f"splits. Received: {dataset}. Give a number."
+            f"Only {' and '.join(OFFICIAL_SPLITS)} have several official splits. "
+            f"Received: {dataset}. Give the number of one split."
         )
     catalogs = {
         number: load_catalog(dataset, videos=videos, splits=splits, split=number)
@@ -138,7 +138,7 @@ def official_split_folders(data_dir: str | os.PathLike[str]) -> dict[int, str]:
 
 
 def choose_splits(data_dir: str | os.PathLike[str], text: str) -> dict[int, str]:
-    """The splits that `--splits` names: `all`, or numbers separated by commas.
+    """The splits that `text` names: `all`, or numbers separated by commas.
 
     Raises:
         InputError: the dataset was not prepared with all of its splits, or has no such split.
@@ -146,9 +146,9 @@ def choose_splits(data_dir: str | os.PathLike[str], text: str) -> dict[int, str]
     folders = official_split_folders(data_dir)
     if not folders:
         raise InputError(
-            f"{data_dir} holds one split only. Prepare it with --split=all, which stores every "
-            "clip once for all official splits. (UCF-101 that was prepared as split 1 gets the "
-            "others in a moment: the same command and folder, with --split=all.)"
+            f"{data_dir} holds one split only. Run `perfnet prepare --split=all`, which stores "
+            "every clip once for all official splits. (UCF-101 that was prepared as split 1 gets "
+            "the others in a moment: the same command and folder, with that flag.)"
         )
     if text == "all":
         return folders
@@ -156,7 +156,7 @@ def choose_splits(data_dir: str | os.PathLike[str], text: str) -> dict[int, str]
     for word in text.split(","):
         if not word.strip().isdecimal() or int(word) not in folders:
             raise InputError(
-                f"--splits is all, or numbers of {', '.join(map(str, folders))}, separated by "
+                f"`splits` is all, or numbers of {', '.join(map(str, folders))}, separated by "
                 f"commas. Received: {text}."
             )
         chosen[int(word)] = folders[int(word)]

@@ -56,9 +56,9 @@ class PrepareConfig:
             raise InputError(f"short_side must be at least 16. Received: {self.short_side!r}.")
         if self.pose in POSE_ESTIMATORS and self.pose_weights is None:
             raise InputError(
-                f"{self.pose} needs its weights. Received: no pose_weights. Give "
-                "--pose_weights=DIR, a folder with its TensorFlow.js model (a .json and a .bin), "
-                "or choose --pose=keypoints or --pose=none."
+                f"{self.pose} needs its weights. Received: no `pose_weights`. Give the folder of "
+                "its TensorFlow.js model (a .json and a .bin), or choose another `pose`: keypoints "
+                "or none."
             )
         for name in ("max_people", "flow_bound", "max_seconds", "clips_per_shard"):
             if not getattr(self, name) > 0:

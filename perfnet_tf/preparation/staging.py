@@ -202,7 +202,7 @@ def check_identity(output: pathlib.Path, there: dict[str, Any], wanted: dict[str
         ]
         raise InputError(
             f"{output} was prepared with other settings: {'; '.join(shown)}. "
-            "Choose another --output, or use the same settings."
+            "Choose another `output`, or use the same settings."
         )
 
 

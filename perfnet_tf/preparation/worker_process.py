@@ -217,5 +217,5 @@ def _describe_death(status: int) -> str:
     if status >= 0:
         return f"The process that decoded it ended with status {status}."
     name = signal.Signals(-status).name
-    hint = " Too little memory? Fewer --workers or a lower --max_seconds need less."
+    hint = " Too little memory? Fewer `workers` or a lower `max_seconds` need less."
     return f"The process that decoded it was killed by {name}.{hint if name == 'SIGKILL' else ''}"

@@ -77,12 +77,12 @@ def check_streams(streams: Collection[str], info: DatasetInfo) -> None:
         if FLOW in needed and info.flow is None:
             raise InputError(
                 f"The stream {stream!r} needs optical flow, which these records do not hold. "
-                "Prepare the videos again with --flow=tvl1, into another folder."
+                "Run `perfnet prepare --flow=tvl1` into another folder."
             )
         if {KEYPOINTS, BOXES} & {*needed} and info.pose is None:
             raise InputError(
                 f"The stream {stream!r} needs keypoints, which these records do not hold. "
-                "Prepare the videos again with --pose=posenet, into another folder."
+                "Run `perfnet prepare --pose=posenet` into another folder."
             )
 
 

@@ -67,7 +67,7 @@ def stop_for_bad_step(
     raise FailureError(
         f"The loss or its gradient became infinite or NaN at step {step} of {total}, at a learning "
         f"rate of about {float(learning_rate):.3g}, on the clips {shown}. "
-        f"The last good checkpoint is {checkpoint or 'none'}. Lower --learning_rate, lengthen the "
+        f"The last good checkpoint is {checkpoint or 'none'}. Lower `learning_rate`, lengthen the "
         "warm-up, or train in float32 if this was bfloat16."
     )
 

@@ -58,5 +58,5 @@ class InputWait:
         self._hinted = True
         return (
             f"Reading clips is the bottleneck: training waited for them {share:.0%} of the time. "
-            "More processor cores, records of a smaller --short_side, or fewer streams would help."
+            "More processor cores, records of a smaller `short_side`, or fewer streams would help."
         )

@@ -41,7 +41,7 @@ def make_strategy(name: str = "auto", *, tpu: str = "local") -> tf.distribute.St
         return tf.distribute.get_strategy()
     if gpus < 1:
         raise InputError(
-            "strategy=mirrored needs GPUs, and TensorFlow sees none. Take --strategy=one_device."
+            "A mirrored `strategy` needs GPUs, and TensorFlow sees none. Choose one_device."
         )
     return distribute_utils.get_distribution_strategy(name, num_gpus=gpus)
 

@@ -202,7 +202,7 @@ def _is_finished(
         more = f" ({len(changed)} differences)" if len(changed) > 1 else ""
         raise InputError(
             f"{folder} holds another run: {key} was {_short(old.get(key))}, is {_short(new[key])}"
-            f"{more}. Choose another --output, or delete that folder."
+            f"{more}. Choose another `output`, or delete that folder."
         )
     return bool(old_record["status"] == run_directory.FINISHED)
 

@@ -103,9 +103,9 @@ def test_splits_are_chosen_by_number_or_all(prepared, tmp_path):
     assert list(choose_splits(folder, "all")) == [1, 2, 3]
     assert choose_splits(folder, "3,1") == {n: str(folder / f"split{n}") for n in (3, 1)}
     for bad in ("4", "one", ""):
-        with pytest.raises(InputError, match="--splits is all, or numbers of 1, 2, 3"):
+        with pytest.raises(InputError, match="`splits` is all, or numbers of 1, 2, 3"):
             choose_splits(folder, bad)
-    with pytest.raises(InputError, match="holds one split only. Prepare it with --split=all"):
+    with pytest.raises(InputError, match="holds one split only. Run `perfnet prepare --split=all`"):
         choose_splits(folder / "split1", "all")
 
 

@@ -83,7 +83,7 @@ class TestErrors:
 
     def test_missing_lists(self, tmp_path):
         (tmp_path / "x.avi").touch()
-        with pytest.raises(InputError, match="classInd.txt.*ucfTrainTestlist.*--splits"):
+        with pytest.raises(InputError, match="classInd.txt.*ucfTrainTestlist.*`splits`"):
             load(tmp_path)
 
     def test_split_without_lists(self, tmp_path):

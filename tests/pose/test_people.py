@@ -100,7 +100,7 @@ def test_bad_estimators_are_refused(tmp_path, monkeypatch):
         make_estimator("posnet")
     with pytest.raises(InputError, match="max_people"):
         make_estimator("posenet", max_people=0)
-    with pytest.raises(InputError, match="--pose_weights=DIR.*storage.googleapis.com/tfjs-models"):
+    with pytest.raises(InputError, match="`pose_weights`.*storage.googleapis.com/tfjs-models"):
         make_estimator("posenet")
 
 

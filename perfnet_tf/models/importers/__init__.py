@@ -82,11 +82,11 @@ def import_model(
         InputError: no such file, or it does not fit: with the first tensor that does not, both
             shapes, and the option that would make it fit.
     """
-    check_choice("--source", source, SOURCES)
+    check_choice("`source`", source, SOURCES)
     given = {name: _frozen(value) for name, value in (options or {}).items()}
     reading = SOURCES[source](weights, given, scope, average)
     if stream is not None:
-        check_choice("--stream", stream, STREAMS)
+        check_choice("`stream`", stream, STREAMS)
     used = {**reading.options, **reading.inferred, **given}
     used_stream = stream or reading.stream or RGB
     backbone = reading.backbone if used["gating"] == "none" else f"{reading.backbone}_g"
@@ -146,12 +146,12 @@ def _hint(reading: Reading, used: Mapping[str, Any], stream: str) -> str:
     wrong = {name: value for name, value in reading.inferred.items() if used[name] != value}
     if wrong.get("gating") == "block_residual" and used["gating"] == "block":
         del wrong["gating"]  # the same gates elsewhere
-    flags = [f"--option={name}={json.dumps(value)}" for name, value in wrong.items()]
+    fitting = [f"`options` {name}={json.dumps(value)}" for name, value in wrong.items()]
     if reading.stream is not None and (reading.stream == "flow") != (stream == "flow"):
-        flags.append(f"--stream={reading.stream}")
-    if not flags:
+        fitting.append(f"`stream` {reading.stream}")
+    if not fitting:
         return "No option makes it fit: it is of another network than its source's."
-    return f"It would fit with {' '.join(flags)}."
+    return f"It would fit with {', '.join(fitting)}."
 
 
 def _input_note(model: VideoModel) -> str:

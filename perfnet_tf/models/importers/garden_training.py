@@ -77,7 +77,7 @@ def read_training(checkpoint: pathlib.Path) -> Training:
     except (OSError, yaml.YAMLError, *_OTHER_CONTENT) as error:
         raise InputError(
             f"{file} beside the checkpoint is not a configuration of Model Garden's ResNet3D "
-            f"({type(error).__name__}: {first_line(error)}). Move it away, and say by "
-            "--option what the training had."
+            f"({type(error).__name__}: {first_line(error)}). Move it away, and give "
+            "what the training had as `options`."
         ) from error
     return Training(options, clip, file)

@@ -10,7 +10,7 @@ import numpy as np
 import tf_keras
 
 from perfnet_tf.errors import InputError
-from perfnet_tf.models.importers.reading import Reading, infer_width, refuse_flags
+from perfnet_tf.models.importers.reading import Reading, infer_width, refuse_arguments
 from perfnet_tf.models.importers.resnet_layers import NORM_KINDS, cells_of, head_slots, units_of
 from perfnet_tf.models.importers.tensors import Tensors, read_keras_h5
 from perfnet_tf.models.importers.transfer import Slot, close_gate, fresh_classifier, unit_slots
@@ -44,7 +44,7 @@ def read_keras_resnet50(
     Raises:
         InputError: not such a file.
     """
-    refuse_flags("imagenet_resnet50", scope=scope, average=average)
+    refuse_arguments("imagenet_resnet50", scope=scope, average=average)
     tensors = _keras_tensors(pathlib.Path(path))
     shapes = tensors.shapes
     if len(shapes.get("conv1_conv/kernel", ())) != 4:

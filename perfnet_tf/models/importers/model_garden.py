@@ -11,7 +11,7 @@ import numpy as np
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.models.importers.garden_training import read_training
-from perfnet_tf.models.importers.reading import Reading, infer_width, refuse_flags, stream_of
+from perfnet_tf.models.importers.reading import Reading, infer_width, refuse_arguments, stream_of
 from perfnet_tf.models.importers.resnet_layers import NORM_KINDS, cells_of, head_slots, units_of
 from perfnet_tf.models.importers.tensors import TF2_VALUE, Tensors, read_checkpoint
 from perfnet_tf.models.importers.transfer import Slot, fresh_classifier, unit_slots
@@ -43,7 +43,7 @@ def read_model_garden(
     Raises:
         InputError: not such a checkpoint.
     """
-    refuse_flags("model_garden_r3d50", average=average)
+    refuse_arguments("model_garden_r3d50", average=average)
     tensors, outside, head = _garden_tensors(read_checkpoint(path), scope)
     training = read_training(tensors.path)
     shapes = tensors.shapes
@@ -74,7 +74,7 @@ def read_model_garden(
         else "no tensor tells batch_norm_epsilon (1e-05 here, as Model Garden's Kinetics recipe; "
         "ResNet3D's own default is 0.001), stem_temporal_strides ([1,1] here, as the paper; "
         "ResNet3D's own default, and the recipe's, is [2,2]) and input_scaling (signed here, as "
-        "zero_centering_image; without it unit): --option=NAME=VALUE sets what the training had, "
+        "zero_centering_image; without it unit): `options` set what the training had, "
         "and so does the trainer's params.yaml beside the checkpoint"
     ]
     if given.get("gating", "block_residual") not in ("block_residual", "none"):
@@ -120,7 +120,7 @@ def _garden_tensors(tensors: Tensors, scope: str | None) -> tuple[Tensors, dict[
     found = sorted({name.removesuffix(mark) for name in tensors if name.endswith(mark)})
     wanted = found if scope is None else [scope.strip("/") + "/"]
     if len(wanted) != 1 or wanted[0] not in found:
-        remedy = "Name one by --scope." if found else "Is it a SavedModel, or of another network?"
+        remedy = "Name one by `scope`." if found else "Is it a SavedModel, or of another network?"
         raise InputError(
             "A TF2 checkpoint of Model Garden's ResNet3D holds one backbone, with a tensor "
             f"SCOPE/{mark.removesuffix(TF2_VALUE)}. Received: {tensors.path} with "

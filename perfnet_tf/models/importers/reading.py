@@ -48,15 +48,15 @@ class Reading:
     outside: dict[str, str] = field(default_factory=dict)
 
 
-def refuse_flags(source: str, *, scope: str | None = None, average: bool = False) -> None:
-    """Refuses flags that mean nothing to a source.
+def refuse_arguments(source: str, *, scope: str | None = None, average: bool = False) -> None:
+    """Refuses arguments that mean nothing to a source.
 
     Raises:
         InputError: one of them is given.
     """
-    for flag, value in (("--scope", scope), ("--average", average)):
+    for name, value in (("scope", scope), ("average", average)):
         if value:
-            raise InputError(f"{flag} means nothing to {source}. Leave it out.")
+            raise InputError(f"`{name}` means nothing to {source}. Leave it out.")
 
 
 def stream_of(channels: int) -> str:

@@ -77,7 +77,7 @@ def read_s3dg(
     scaling = " and input_scaling (signed here, as its preprocessing; unit is [0, 1])"
     notes = [
         "no tensor tells batch_norm_epsilon (0.001 here, as TF-slim's arg_scope)"
-        f"{scaling if stem[3] == 3 else ''}: --option=NAME=VALUE sets what the training had"
+        f"{scaling if stem[3] == 3 else ''}: `options` set what the training had"
     ]
     return Reading(
         tensors,
@@ -114,7 +114,7 @@ def select_scope(
     wanted = found if scope is None else [scope.strip("/") + "/" if scope.strip("/") else ""]
     if len(wanted) != 1 or wanted[0] not in found:
         received = "the scopes " + ", ".join(name.rstrip("/") or "''" for name in found)
-        remedy = "Name one by --scope."
+        remedy = "Name one by `scope`."
         if not found:
             received = f"{len(tensors)} tensors, such as {', '.join(list(tensors)[:2])}"
             remedy = "Is it of this source?"
@@ -133,7 +133,7 @@ def select_scope(
     averages = [short for short in chosen if short.endswith(_AVERAGE)]
     if average and not averages:
         raise InputError(
-            f"--average takes moving averages of the weights. Received: {tensors.path}, which has "
+            f"`average` takes moving averages of the weights. Received: {tensors.path}, which has "
             "none. Leave it out."
         )
     for short in averages:
@@ -167,7 +167,7 @@ def ignorable_among(tensors: Tensors) -> Callable[[str], str | None]:
     def ignorable(name: str) -> str | None:
         variable, _, kind = name.rpartition("/")
         if name.endswith(_AVERAGE):
-            return "moving averages, which --average takes"
+            return "moving averages, which `average` takes"
         if name.endswith(_REPLACED):
             return "weights whose moving averages were taken"
         if variable in tensors:  # a TF1 variable is no scope, but for what training keeps beside it

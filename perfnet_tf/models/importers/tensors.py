@@ -222,7 +222,7 @@ def _state_dict(content: Any, average: bool, file: pathlib.Path) -> Any:
         content = content[inner[0]]
     if average:
         raise InputError(
-            f"--average takes moving averages, {' or '.join(_AVERAGE_KEYS)} of a checkpoint. "
+            f"`average` takes moving averages, {' or '.join(_AVERAGE_KEYS)} of a checkpoint. "
             f"Received: {file}, which has none. Leave it out."
         )
     return content

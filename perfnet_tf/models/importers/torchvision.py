@@ -127,7 +127,7 @@ def _select_module(tensors: Tensors, scope: str | None) -> tuple[Tensors, dict[s
         scopes = ", ".join(name.rstrip(".") or "''" for name in found)
         raise InputError(
             f"A state dict holds one network of torchvision's s3d, with a tensor SCOPE.{_STEM}. "
-            f"Received: {tensors.path} with the scopes {scopes}. Name one by --scope."
+            f"Received: {tensors.path} with the scopes {scopes}. Name one by `scope`."
         )
     prefix = wanted[0] if found else ""
     inside = {name.removeprefix(prefix): name for name in tensors if name.startswith(prefix)}

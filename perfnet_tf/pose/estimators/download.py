@@ -63,7 +63,7 @@ def fetch_weights(
         show_progress: draw a bar for each file.
 
     Returns:
-        The model's folder, for `--pose_weights`.
+        The model's folder, for `pose_weights`.
 
     Raises:
         InputError: unknown name, a `source` that is not there or holds another format, or damaged
@@ -255,7 +255,7 @@ def _copy_local(source: Path, folder: Path) -> Path:
             raise InputError(f"{source} is not a whole tar archive: {error}.") from error
     else:
         raise InputError(
-            "--from takes a folder with the model's files, a .tar.gz or .tgz of one, or the URL of "
+            "A copy of a model is a folder with its files, a .tar.gz or .tgz of one, or the URL of "
             f"its .json. Received: {source}, which is none."
         )
     return folder

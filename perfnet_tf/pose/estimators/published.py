@@ -110,8 +110,8 @@ def weights_help(estimator: str) -> str:
     others = f" (or {', '.join(models[1:])})" if models[1:] else ""
     return (
         f"{estimator} needs weights: run perfnet pose-weights --model={models[0]}{others}, or give "
-        "--pose_weights=DIR (in Python: weights=DIR), a folder with the TensorFlow.js model's "
-        f".json and .bin files, as published at {PUBLISHED_MODELS[models[0]].url}."
+        "as `pose_weights` a folder with the TensorFlow.js model's .json and .bin files, as "
+        f"published at {PUBLISHED_MODELS[models[0]].url}."
     )
 
 
@@ -141,7 +141,7 @@ def resolve_weights(estimator: str, given: str | os.PathLike[str] | None) -> Pat
         model = PUBLISHED_MODELS[str(given)]
         if model.estimator != estimator:
             raise InputError(
-                f"pose_weights must be of the chosen estimator. Received: {given}, which is for "
+                f"`pose_weights` must be of the chosen estimator. Received: {given}, which is for "
                 f"{model.estimator}, with {estimator}."
             )
         cached = cached_model(str(given))
@@ -154,10 +154,7 @@ def resolve_weights(estimator: str, given: str | os.PathLike[str] | None) -> Pat
     names = [name for name, model in PUBLISHED_MODELS.items() if model.estimator == estimator]
     found = [name for name in names if (cache_folder() / name / CHECKSUMS_FILE).is_file()]
     if len(found) > 1:
-        raise InputError(
-            f"The cache holds {', '.join(found)}: choose by --pose_weights=NAME, such as "
-            f"--pose_weights={found[0]}."
-        )
+        raise InputError(f"The cache holds {', '.join(found)}: choose one as `pose_weights`.")
     cached = cached_model(found[0]) if found else None
     if cached is None:
         raise InputError(weights_help(estimator))

@@ -166,12 +166,12 @@ def test_a_reading_that_does_not_fit_is_refused_with_the_one_that_does(gated_fil
     message = str(refusal.value)
     assert "layer_with_weights-15/_temporal_conv/kernel is [1, 1, 1, 1024, 512]" in message
     assert "res5.cell1.temporal.kernel is [3, 1, 1, 1024, 512]" in message
-    assert '--option=temporal_kernels="table1"' in message
+    assert '`options` temporal_kernels="table1"' in message
 
 
 @pytest.mark.slow
 def test_gates_that_would_be_lost_are_refused(gated_file):
-    with pytest.raises(InputError, match=r'_self_gating.*--option=gating="block_residual"'):
+    with pytest.raises(InputError, match=r'_self_gating.*`options` gating="block_residual"'):
         import_model("model_garden_r3d50", gated_file, options={"gating": "none"})
 
 

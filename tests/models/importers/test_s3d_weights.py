@@ -197,7 +197,7 @@ def test_moving_averages_are_taken_on_demand_and_where_nothing_else_is(tmp_path,
     }
     np.testing.assert_array_equal(kernels[False].kernel, plain[stem])
     np.testing.assert_array_equal(kernels[True].kernel, 2 * plain[stem])
-    with pytest.raises(InputError, match="--average .* which has none"):
+    with pytest.raises(InputError, match="`average` .* which has none"):
         import_model("slim_s3dg", write_tf1(tmp_path / "plain", plain), average=True)
     del both[stem]
     alone = import_model("slim_s3dg", write_tf1(tmp_path / "alone", both))
@@ -238,7 +238,7 @@ def test_one_of_two_modules_is_named_by_its_scope(torch_network, tmp_path):
         for name, value in torch_network.tensors.items()
     }
     path = write_safetensors(tmp_path / "both.safetensors", halves)
-    with pytest.raises(InputError, match="scopes student, teacher. Name one by --scope"):
+    with pytest.raises(InputError, match="scopes student, teacher. Name one by `scope`"):
         import_model("torchvision_s3d", path)
     classifier = import_model("torchvision_s3d", path, scope="teacher").model.classifier
     np.testing.assert_array_equal(classifier.bias, 2 * torch_network.tensors["classifier.1.bias"])
@@ -267,7 +267,7 @@ def test_a_state_dict_of_torch_is_read_without_running_code(torch_network, torch
         imported = import_model("torchvision_s3d", tmp_path / name, average=average)
         for ours, theirs in zip(imported.model.get_weights(), torch_weights, strict=True):
             np.testing.assert_array_equal(ours, 2 * theirs if average else theirs)
-    with pytest.raises(InputError, match="--average .* which has none"):
+    with pytest.raises(InputError, match="`average` .* which has none"):
         import_model("torchvision_s3d", tmp_path / "s3d.pth", average=True)
 
     class Code:
@@ -311,24 +311,24 @@ def test_torchs_own_s3d_gives_the_same_logits(tmp_path):
             {"stem_temporal_kernel": 7},
             r"Conv2d_1a_7x7/weights is \[3, 7, 7, 3, 16\], Conv2d_1a_7x7.kernel is "
             r"\[7, 7, 7, 3, 16\]",
-            "--option=stem_temporal_kernel=3",
+            "`options` stem_temporal_kernel=3",
         ),
         (
             {"width_multiplier": 0.5},
             r"Conv2d_1a_7x7/weights is \[3, 7, 7, 3, 16\], Conv2d_1a_7x7.kernel is "
             r"\[3, 7, 7, 3, 32\]",
-            "--option=width_multiplier=0.25",
+            "`options` width_multiplier=0.25",
         ),
         (
             {"gating": "none"},
             r"it holds InceptionV1/Conv2d_2c_3x3/self_gating/transformer_W/weights "
             r"\[1, 1, 1, 48, 48\]",
-            '--option=gating="branch"',
+            '`options` gating="branch"',
         ),
         (
             {"batch_norm_scale": True},
             r"it has no Conv2d_1a_7x7/BatchNorm/gamma, which would be Conv2d_1a_7x7.gamma \[16\]",
-            "--option=batch_norm_scale=false",
+            "`options` batch_norm_scale=false",
         ),
     ],
 )
@@ -339,7 +339,7 @@ def test_a_file_that_does_not_fit_is_refused_with_what_would(slim_file, options,
 
 
 def test_the_stream_is_checked(slim_file):
-    with pytest.raises(InputError, match=r"\[3, 7, 7, 2, 16\].* --stream=rgb"):
+    with pytest.raises(InputError, match=r"\[3, 7, 7, 2, 16\].* `stream` rgb"):
         import_model("slim_s3dg", slim_file, stream="flow")
     assert import_model("slim_s3dg", slim_file, stream="pose").config.stream == "pose"
 
