@@ -14,7 +14,7 @@ from perfnet_tf.config import (
     TrainConfig,
 )
 from perfnet_tf.distill.teachers import Teacher
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import FailureError, InputError
 from perfnet_tf.training.fitting import RunKeeper
 from perfnet_tf.training.run_directory import load_run
 from perfnet_tf.training.trainer import train
@@ -163,7 +163,7 @@ def test_a_signal_saves_at_the_next_step(
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(data, tmp_path):
-    with pytest.raises(InputError, match=r"infinite or NaN at step \d+ of 12.*Lower"):
+    with pytest.raises(FailureError, match=r"infinite or NaN at step \d+ of 12.*Lower"):
         train(changed(learning_rate=1e30, warmup_epochs=0.0), data, tmp_path / "r", progress=False)
     with pytest.raises(InputError, match="has no weights"):
         load_run(tmp_path / "r")
