@@ -24,8 +24,8 @@ def write_atomically(
         content: text is written as UTF-8, its line ends as they are.
         per_process: as in `atomic_path`.
     """
-    with atomic_path(path, per_process=per_process) as partial:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+    with atomic_file(path, per_process=per_process) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextlib.contextmanager
@@ -45,11 +45,17 @@ def atomic_path(path: pathlib.Path, *, per_process: bool = False) -> Iterator[pa
     try:
         yield partial
         with open(partial, "rb+") as file:
-            os.fsync(file.fileno())
+            flush_to_disk(file)
         os.replace(partial, path)
-    except BaseException:
+    except (Exception, KeyboardInterrupt):
         partial.unlink(missing_ok=True)
         raise
+
+
+def flush_to_disk(file: IO[bytes]) -> None:
+    """Waits until the disk has what was written to a file."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
