@@ -75,7 +75,7 @@ def test_inspect_verifies_remote_records_as_those_of_the_folder(folders, capsys)
         captured = capsys.readouterr()
         found.append((status, captured.out.replace(str(data), ""), captured.err))
     assert found[0] == found[1]
-    assert "13 intact clips" in found[0][1]
+    assert "12 intact clips" in found[0][1]
 
 
 def test_a_network_is_trained_evaluated_and_explained_on_remote_records(

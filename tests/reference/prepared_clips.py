@@ -86,7 +86,9 @@ def write_dataset(
             "shards": names,
             "clips_per_shard": [len(records[i::num_shards]) for i in range(num_shards)],
             "sha256": [""] * num_shards,
-            "clips_per_class": {},
+            "clips_per_class": {
+                f"class{i}": sum(r.label == i for r in records) for i in range(num_classes)
+            },
             "pose_quality": {},
         }
     write_dataset_info(
