@@ -86,12 +86,12 @@ flags.DEFINE_string(
     "rgb, flow or pose; without it, what the first convolution's channels say.",
     flag_values=_FLAGS,
 )
-flags.DEFINE_multi_string(
+COMMAND.repeated(
     "option",
     [],
     "NAME=VALUE of the network (perfnet models lists them), in place of what the file says or "
     "the source is assumed to have; may be repeated.",
-    flag_values=_FLAGS,
+    argument="options",
 )
 flags.DEFINE_string(
     "clip",

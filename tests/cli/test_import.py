@@ -71,10 +71,10 @@ def test_an_imported_run_teaches_exports_and_knows_where_it_is_from(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--option=stem_temporal_kernel=5"], "--option=stem_temporal_kernel=3"),
+        (["--option=stem_temporal_kernel=5"], "--option stem_temporal_kernel=3"),
         (["--option=stem"], "--option is written NAME=VALUE"),
         (["--option=sten_temporal_kernel=5"], "Did you mean 'stem_temporal_kernel'?"),
-        (["--stream=flow"], "--stream=rgb"),
+        (["--stream=flow"], "--stream rgb"),
         (["--source=slim_s3d"], "Did you mean 'slim_s3dg'?"),
     ],
 )
