@@ -331,7 +331,7 @@ def test_killed_run_goes_on_without_a_clip_lost_or_doubled(videos, prepared, tmp
             import sys, time
             sys.path.insert(0, {str(reference)!r})
             from small_clips import CLASSES, find_clips
-            from perfnet_tf.records import staging
+            from perfnet_tf.preparation import staging
             from perfnet_tf.preparation.build import PrepareConfig, build_records
             write = staging.Journal.write
             def slowly(self, outcome):
@@ -413,7 +413,7 @@ def test_arguments_that_break_a_rule_are_refused(videos, tmp_path):
         ({"fps": 0}, "fps"),
         ({"short_side": 8}, "short_side"),
         ({"pose": "openpose"}, "pose"),
-        ({"pose": "posenet"}, "--pose_weights"),
+        ({"pose": "posenet"}, "`pose_weights`"),
         ({"flow": "tv-l1"}, "Did you mean 'tvl1'"),
         ({"max_people": 0}, "max_people"),
         ({"flow_bound": 0.0}, "flow_bound"),
