@@ -6,6 +6,9 @@ The `paper` ones state PERF-Net Sec. 4 for the slice it was trained on; the othe
 
 from __future__ import annotations
 
+import os
+import pathlib
+
 from perfnet_tf.config import (
     ClipConfig,
     DistillConfig,
@@ -13,6 +16,7 @@ from perfnet_tf.config import (
     ModelConfig,
     TrainConfig,
 )
+from perfnet_tf.errors import InputError, check_choice
 
 #: PERF-Net Sec. 4, Inference: one central crop a video; 250x256x256 for Kinetics.
 KINETICS_EVAL_CLIP = ClipConfig(250, 256, 256, short_side=256)
@@ -85,3 +89,25 @@ PRESETS: dict[str, ExperimentConfig] = {
         train=TrainConfig(epochs=24, batch_size=8, learning_rate=0.01, mirror=False),
     ),
 }
+
+
+def load_preset(name_or_path: str | os.PathLike[str]) -> ExperimentConfig:
+    """The settings that a preset's name or the path of a run's `config.json` stands for.
+
+    Raises:
+        InputError: there is no such preset or file, or the file holds no configuration.
+    """
+    name = os.fspath(name_or_path)
+    if name in PRESETS:
+        return PRESETS[name]
+    path = pathlib.Path(name)
+    if path.suffix != ".json":
+        choices = (*PRESETS, "the path of a run's config.json")
+        check_choice("`preset`", name, choices)
+    try:
+        return ExperimentConfig.from_json(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"`preset` is a preset's name or the config.json of a run. Received: {name}, which "
+            "cannot be read."
+        ) from error

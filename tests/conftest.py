@@ -6,6 +6,7 @@ import gc
 import os
 import pathlib
 import sys
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -35,3 +36,19 @@ def real_data() -> pathlib.Path:
     if not path.is_dir():
         pytest.skip("no real clips: PERFNET_TEST_DATA names no folder of them")
     return path
+
+
+@pytest.fixture
+def refuses(capsys) -> Callable[[Sequence[str], str], str]:
+    """Asserts that a command line is refused: status 2, one error line, with a message in it."""
+    from perfnet_tf.cli.main import main
+
+    def check(argv: Sequence[str], message: str) -> str:
+        capsys.readouterr()  # what was printed before
+        assert main(list(argv)) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+        return error
+
+    return check

@@ -98,26 +98,16 @@ def _scale(
 
 
 COMMAND = Command("bench", "[--torch_python=PATH] [--output=DIR]", _run)
-_FLAGS = COMMAND.flags
-flags.DEFINE_list("backbones", ["r3d50_g", "s3d_g"], "Of r3d50_g and s3d_g.", flag_values=_FLAGS)
-flags.DEFINE_list("clips", ["16x112x112"], "FRAMESxHEIGHTxWIDTH.", flag_values=_FLAGS)
-flags.DEFINE_integer("batch", 1, "Clips a run.", flag_values=_FLAGS)
-flags.DEFINE_integer("rounds", 5, "Runs of each network that count.", flag_values=_FLAGS)
-flags.DEFINE_list("precisions", ["float32", "bfloat16"], "Of every network.", flag_values=_FLAGS)
-flags.DEFINE_bool("training", False, "Measure a training step.", flag_values=_FLAGS)
-flags.DEFINE_bool("peers", True, "Run others' networks too.", flag_values=_FLAGS)
-flags.DEFINE_string(
-    "torch_python", None, "Interpreter of an environment with torch and torchvision.",
-    flag_values=_FLAGS,
-)  # fmt: skip
-flags.DEFINE_integer(
-    "threads", 0, "Threads of every network; 0 leaves that to its library.", flag_values=_FLAGS
-)
-flags.DEFINE_bool("scaling", False, "Latency against frames and batch.", flag_values=_FLAGS)
-flags.DEFINE_list(
-    "frames", ["8", "16", "32", "64", "128", "250"], "With --scaling.", flag_values=_FLAGS
-)
-flags.DEFINE_list("batches", ["1", "2", "4", "8"], "With --scaling.", flag_values=_FLAGS)
-flags.DEFINE_string(
-    "output", None, "Folder for bench.md, bench.json and plots.", flag_values=_FLAGS
-)
+COMMAND.list("backbones", ["r3d50_g", "s3d_g"], "Of r3d50_g and s3d_g.")
+COMMAND.list("clips", ["16x112x112"], "FRAMESxHEIGHTxWIDTH.")
+COMMAND.integer("batch", 1, "Clips a run.")
+COMMAND.integer("rounds", 5, "Runs of each network that count.")
+COMMAND.list("precisions", ["float32", "bfloat16"], "Of every network.")
+COMMAND.boolean("training", False, "Measure a training step.")
+COMMAND.boolean("peers", True, "Run others' networks too.")
+COMMAND.string("torch_python", None, "Interpreter of an environment with torch and torchvision.")
+COMMAND.integer("threads", 0, "Threads of every network; 0 leaves that to its library.")
+COMMAND.boolean("scaling", False, "Latency against frames and batch.")
+COMMAND.list("frames", ["8", "16", "32", "64", "128", "250"], "With --scaling.")
+COMMAND.list("batches", ["1", "2", "4", "8"], "With --scaling.")
+COMMAND.string("output", None, "Folder for bench.md, bench.json and plots.")

@@ -40,24 +40,15 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
 
 COMMAND = Command("demo", "--output=DIR", _run)
-_FLAGS = COMMAND.flags
-flags.DEFINE_string(
-    "output", None, "Folder: new, empty, or of a demo to go on.", flag_values=_FLAGS
+COMMAND.string("output", None, "Folder: new, empty, or of a demo to go on.")
+COMMAND.integer(
+    "clips_per_class", 30, "Videos of each of the ten actions; a third of them are for the test."
 )
-flags.DEFINE_integer(
-    "clips_per_class",
-    30,
-    "Videos of each of the ten actions; a third of them are for the test.",
-    flag_values=_FLAGS,
-)
-flags.DEFINE_integer(
-    "epochs", None, "Of each training; without it, the preset demo's.", flag_values=_FLAGS
-)
-flags.DEFINE_integer("seed", 0, "Of the videos and of the trainings.", flag_values=_FLAGS)
-flags.DEFINE_string(
+COMMAND.integer("epochs", None, "Of each training; without it, the preset demo's.")
+COMMAND.integer("seed", 0, "Of the videos and of the trainings.")
+COMMAND.string(
     "pose_weights",
     None,
     "Folder of PoseNet: estimate poses with it instead of taking the known keypoints.",
-    flag_values=_FLAGS,
 )
 COMMAND.require("output")

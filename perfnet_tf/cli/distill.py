@@ -103,37 +103,28 @@ def _weights(arguments: flags.FlagValues, teachers: dict[str, str]) -> dict[str,
 
 COMMAND = Command("distill", "--data=DIR --teachers=flow=RUN,pose=RUN --output=RUN", _run)
 define_experiment_flags(COMMAND, network=True)
-flags.DEFINE_string("stream", "rgb", "What the student sees.", flag_values=COMMAND.flags)
-flags.DEFINE_list(
+COMMAND.string("stream", "rgb", "What the student sees.")
+COMMAND.list(
     "teachers",
     [],
     "NAME=SOURCE, comma separated; a source is a run, a SavedModel or a TF Hub handle.",
-    flag_values=COMMAND.flags,
 )
-flags.DEFINE_list(
+COMMAND.list(
     "teacher_labels",
     [],
     "NAME=FILE: names of a teacher's classes in the order of its logits, one a line or JSON; for a "
     "SavedModel that does not say them, or a run whose classes have no names.",
-    flag_values=COMMAND.flags,
 )
-flags.DEFINE_string(
+COMMAND.string(
     "loss",
     "separate",
     "separate: one squared error for each teacher (Eq. 1); unified: one against their sum.",
-    flag_values=COMMAND.flags,
 )
-flags.DEFINE_list(
+COMMAND.list(
     "teacher_weight",
     [],
     "Weight of the squared errors: one number, or NAME=NUMBER for each teacher; without it, the "
     "preset's, or 1.",
-    flag_values=COMMAND.flags,
 )
-flags.DEFINE_string(
-    "from",
-    None,
-    "Run or SavedModel whose weights the student starts from.",
-    flag_values=COMMAND.flags,
-)
+COMMAND.string("from", None, "Run or SavedModel whose weights the student starts from.")
 COMMAND.require("data", "output", "teachers")

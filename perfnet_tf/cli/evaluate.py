@@ -70,27 +70,20 @@ def _summary(result: dict[str, Any]) -> str:
 
 
 COMMAND = Command("evaluate", "--runs=RUN[,RUN...] --data=DIR --output=DIR", _run)
-_FLAGS = COMMAND.flags
-flags.DEFINE_list("runs", [], "Folders of runs, separated by commas.", flag_values=_FLAGS)
-flags.DEFINE_string("data", None, "Prepared dataset.", flag_values=_FLAGS)
-flags.DEFINE_string("output", None, "Folder to write to.", flag_values=_FLAGS)
-flags.DEFINE_string("split", "test", "Split of the dataset.", flag_values=_FLAGS)
-flags.DEFINE_integer("batch", 8, "Clips at once.", flag_values=_FLAGS)
-flags.DEFINE_string(
+COMMAND.list("runs", [], "Folders of runs, separated by commas.")
+COMMAND.string("data", None, "Prepared dataset.")
+COMMAND.string("output", None, "Folder to write to.")
+COMMAND.string("split", "test", "Split of the dataset.")
+COMMAND.integer("batch", 8, "Clips at once.", argument="batch_size")
+COMMAND.string(
     "clip",
     None,
     "FRAMESxHEIGHTxWIDTH that every run sees; without it, each run's own evaluation clip.",
-    flag_values=_FLAGS,
 )
-flags.DEFINE_integer(
-    "frame_stride", None, "With --clip: take every n-th stored frame.", flag_values=_FLAGS
+COMMAND.integer("frame_stride", None, "With --clip: take every n-th stored frame.")
+COMMAND.integer(
+    "short_side", None, "With --clip: pixels of the frames' shorter side before the crop."
 )
-flags.DEFINE_integer(
-    "short_side",
-    None,
-    "With --clip: pixels of the frames' shorter side before the crop.",
-    flag_values=_FLAGS,
-)
-define_view_flag(_FLAGS)
-flags.DEFINE_bool("progress", True, "Report progress.", flag_values=_FLAGS)
+define_view_flag(COMMAND)
+COMMAND.boolean("progress", True, "Report progress.")
 COMMAND.require("runs", "data", "output")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from perfnet_tf.cli.command import Command
+from perfnet_tf.cli.command import Command, FlagSet
 from perfnet_tf.config import BACKBONES, ClipConfig, ExperimentConfig, PoseRenderConfig
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.pose.variants import POSE_VARIANTS
-from perfnet_tf.presets import PRESETS
+from perfnet_tf.presets import PRESETS, load_preset
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -58,44 +58,44 @@ def define_experiment_flags(command: Command, *, network: bool) -> None:
         command: whose flags they are.
         network: whether the command chooses the network.
     """
-    values = command.flags
-    flags.DEFINE_string("data", None, "Prepared dataset.", flag_values=values)
-    flags.DEFINE_string(
-        "output",
-        None,
-        "Folder of the run: new, empty, or of this very run, to go on with it.",
-        flag_values=values,
+    command.string("data", None, "Prepared dataset.")
+    command.string(
+        "output", None, "Folder of the run: new, empty, or of this very run, to go on with it."
     )
-    flags.DEFINE_string(
+    define_preset_flag(command, None)
+    command.integer("seed", None, "Random seed of initialisation, order and augmentation.")
+    define_setting_flags(command, network=network)
+    define_device_flags(command)
+
+
+def define_preset_flag(command: Command, default: str | None) -> None:
+    """Defines --preset, which `preset_of` reads."""
+    command.string(
         "preset",
-        None,
-        f"Settings to start from: {', '.join(PRESETS)}. Other flags change them.",
-        flag_values=values,
+        default,
+        f"Settings to start from: {', '.join(PRESETS)}, or the config.json of a run. Other flags "
+        "change them.",
     )
-    flags.DEFINE_integer(
-        "seed", None, "Of initialisation, order and augmentation.", flag_values=values
-    )
-    define_setting_flags(values, network=network)
-    define_device_flags(values)
 
 
-def define_setting_flags(values: flags.FlagValues, *, network: bool) -> None:
+def define_setting_flags(command: FlagSet, *, network: bool) -> None:
     """Defines the flags that change an `ExperimentConfig` (`apply_flags`), all but its seed.
 
     A flag that is not given keeps what is there, so all are None by default.
     """
+    argument = {**_NETWORK, **_REGULARISATION, **_TRAIN, **_POSE}
 
     def text(name: str, help_text: str) -> None:
-        flags.DEFINE_string(name, None, help_text, flag_values=values)
+        command.string(name, None, help_text, argument=argument.get(name))
 
     def number(name: str, help_text: str) -> None:
-        flags.DEFINE_float(name, None, help_text, flag_values=values)
+        command.number(name, None, help_text, argument=argument.get(name))
 
     def whole(name: str, help_text: str) -> None:
-        flags.DEFINE_integer(name, None, help_text, flag_values=values)
+        command.integer(name, None, help_text, argument=argument.get(name))
 
     def switch(name: str, help_text: str) -> None:
-        flags.DEFINE_bool(name, None, help_text, flag_values=values)
+        command.boolean(name, None, help_text, argument=argument.get(name))
 
     if network:
         text("backbone", f"{', '.join(BACKBONES)}.")
@@ -128,38 +128,30 @@ def define_setting_flags(values: flags.FlagValues, *, network: bool) -> None:
     switch("sync_batch_norm", "Normalise over the clips of all devices, not of each.")
 
 
-def define_device_flags(values: flags.FlagValues) -> None:
+def define_device_flags(command: Command) -> None:
     """Defines where and how a command trains, which decides nothing of its results."""
-    flags.DEFINE_string(
-        "strategy",
-        "auto",
-        "auto, one_device, mirrored (all GPUs), multiworker (TF_CONFIG) or tpu.",
-        flag_values=values,
+    command.string(
+        "strategy", "auto", "auto, one_device, mirrored (all GPUs), multiworker (TF_CONFIG) or tpu."
     )
-    flags.DEFINE_string(
-        "tpu",
-        None,
-        "Name or address of the TPU, for --strategy=tpu; local is this machine's.",
-        flag_values=values,
+    command.string(
+        "tpu", None, "Name or address of the TPU, for --strategy=tpu; local is this machine's."
     )
-    flags.DEFINE_bool(
-        "jit_compile", False, "Compile the step by XLA; on CPUs that is slower.", flag_values=values
-    )
-    flags.DEFINE_bool(
+    command.boolean("jit_compile", False, "Compile the step by XLA; on CPUs that is slower.")
+    command.boolean(
         "deterministic",
         False,
         "The same weights, bit for bit, from the same command on the same kind of device.",
-        flag_values=values,
     )
-    flags.DEFINE_bool("progress", True, "Report progress.", flag_values=values)
+    command.boolean("progress", True, "Report progress.")
 
 
 def preset_of(arguments: flags.FlagValues) -> ExperimentConfig | None:
-    """The preset that was asked for, if any."""
-    if arguments.preset is None:
-        return None
-    check_choice("--preset", arguments.preset, PRESETS)
-    return PRESETS[arguments.preset]
+    """The settings to start from that --preset names, if it was given.
+
+    Raises:
+        InputError: as `load_preset`.
+    """
+    return None if arguments.preset is None else load_preset(arguments.preset)
 
 
 def apply_flags(arguments: flags.FlagValues, base: ExperimentConfig) -> ExperimentConfig:

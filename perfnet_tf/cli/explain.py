@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -19,30 +20,30 @@ if TYPE_CHECKING:
 def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
     """Shows what networks see in a clip and, by Grad-CAM, where they find their answer.
 
-    The clip is the middle of the video, as evaluation cuts it: of videos, or with --data and --clip
-    of prepared records. --output=FILE.png shows some of its frames, FILE.mp4 all. Several runs,
-    such as the RGB, pose and flow networks or a student and its teachers, are shown beside each
-    other; with --frames=1 as in the paper's Figure 5. A run may be a SavedModel of perfnet export;
-    only its numbers are read.
+    The clip is the middle of the video, as evaluation cuts it: of videos, or with --data and
+    --clip_id of prepared records. --output=FILE.png shows some of its frames, FILE.mp4 all. Several
+    runs, such as the RGB, pose and flow networks or a student and its teachers, are shown beside
+    each other; with --frames=1 as in the paper's Figure 5. A run may be a SavedModel of perfnet
+    export; only its numbers are read.
     """
     from perfnet_tf.video.writing import check_picture_or_video_output
 
     check_picture_or_video_output(arguments.output)
     if bool(videos) == bool(arguments.data):
-        raise InputError(f"Name videos, or --data and --clip. Usage: {COMMAND.usage()}")
-    if arguments.data and not arguments.clip:
-        raise InputError("--data needs --clip, ids of its clips. See its .index.jsonl files.")
-    if videos and arguments.clip:
-        raise InputError("--clip names clips of --data. Received: --clip and videos.")
+        raise InputError(f"Name videos, or --data and --clip_id. Usage: {COMMAND.usage()}")
+    if arguments.data and not arguments.clip_id:
+        raise InputError("--data needs --clip_id, ids of its clips. See its .index.jsonl files.")
+    if videos and arguments.clip_id:
+        raise InputError("--clip_id names clips of --data. Received: --clip_id and videos.")
     from perfnet_tf.cli.experiment_flags import load_initial
     from perfnet_tf.explanation.explainer import Explainer
     from perfnet_tf.explanation.picture import write_explanation
 
     runs = [load_initial(path) for path in arguments.run]
     cut = None
-    if arguments.clip_size is not None:
+    if arguments.clip is not None:
         own = runs[0].config.resolved_eval_clip
-        cut = ClipConfig.parse(arguments.clip_size, frame_stride=own.frame_stride)
+        cut = ClipConfig.parse(arguments.clip, frame_stride=own.frame_stride)
     explain = Explainer(runs, endpoint=arguments.endpoint, label=arguments.label, clip=cut)
     clips = []
     for footage in _footage(arguments, videos, runs):
@@ -66,7 +67,7 @@ def _footage(arguments: flags.FlagValues, videos: list[str], runs: list[Run]) ->
 
     if arguments.data:
         footage: list[Footage] = []
-        for name in arguments.clip:
+        for name in arguments.clip_id:
             footage.append(RecordFootage(open_clip(arguments.data, name, split=arguments.split)))
         return footage
     datasets = [run.record.get("dataset") or {} for run in runs]
@@ -86,35 +87,29 @@ def _footage(arguments: flags.FlagValues, videos: list[str], runs: list[Run]) ->
 COMMAND = Command(
     "explain", "VIDEO... --run=RUN[,RUN...] --output=FILE.png|.mp4", _run, positional="VIDEO"
 )
-_FLAGS = COMMAND.flags
-flags.DEFINE_list("run", [], "Runs or SavedModels, separated by commas.", flag_values=_FLAGS)
-flags.DEFINE_string("output", None, "Picture (.png) or video (.mp4) to write.", flag_values=_FLAGS)
-flags.DEFINE_string("data", None, "Prepared dataset, in place of videos.", flag_values=_FLAGS)
-flags.DEFINE_list("clip", [], "With --data: ids of clips.", flag_values=_FLAGS)
-flags.DEFINE_string("split", None, "With --data: look in this split only.", flag_values=_FLAGS)
-flags.DEFINE_string(
-    "endpoint",
-    None,
-    "Feature map to explain; without it, the last: res5, or Mixed_5c of S3D-G.",
-    flag_values=_FLAGS,
+COMMAND.list("run", [], "Runs or SavedModels, separated by commas.")
+COMMAND.string("output", None, "Picture (.png) or video (.mp4) to write.")
+COMMAND.string("data", None, "Prepared dataset, in place of videos.")
+COMMAND.list("clip_id", [], "With --data: ids of clips.")
+COMMAND.alias("clip", "clip_id", when=lambda value: not re.fullmatch(r"\d+x\d+x\d+", value))
+COMMAND.string("split", None, "With --data: look in this split only.")
+COMMAND.string(
+    "endpoint", None, "Feature map to explain; without it, the last: res5, or Mixed_5c of S3D-G."
 )
-flags.DEFINE_string(
-    "label", None, "Class to explain; without it, each network's own answer.", flag_values=_FLAGS
-)
-flags.DEFINE_string(
-    "clip_size",
+COMMAND.string("label", None, "Class to explain; without it, each network's own answer.")
+COMMAND.string(
+    "clip",
     None,
     "FRAMESxHEIGHTxWIDTH that the networks see; without it, the evaluation clip of each. Larger "
     "frames give finer maps.",
-    flag_values=_FLAGS,
 )
-flags.DEFINE_integer("frames", 6, "Frames of each clip in a picture.", flag_values=_FLAGS)
-flags.DEFINE_string(
+COMMAND.alias("clip_size", "clip")
+COMMAND.integer("frames", 6, "Frames of each clip in a picture.")
+COMMAND.string(
     "pose",
     "posenet",
     f"For a pose network and videos: {', '.join(POSE_ESTIMATORS)}, or keypoints for files beside "
     "the videos.",
-    flag_values=_FLAGS,
 )
-flags.DEFINE_string("pose_weights", None, "Folder of --pose's weights.", flag_values=_FLAGS)
+COMMAND.string("pose_weights", None, "Folder of --pose's weights.")
 COMMAND.require("run", "output")

@@ -65,27 +65,17 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
 
 COMMAND = Command("export", "--run=RUN --output=DIR", _run)
-_FLAGS = COMMAND.flags
-flags.DEFINE_string("run", None, "Folder of a finished run.", flag_values=_FLAGS)
-flags.DEFINE_string("output", None, "Folder to make.", flag_values=_FLAGS)
-flags.DEFINE_string(
-    "metrics", None, "metrics.json of perfnet evaluate for this run.", flag_values=_FLAGS
-)
-flags.DEFINE_string(
-    "license", "Apache-2.0", "SPDX name of the weights' licence.", flag_values=_FLAGS
-)
-flags.DEFINE_bool(
-    "inference_only", False, "Freeze the network, batch norm folded.", flag_values=_FLAGS
-)
-flags.DEFINE_enum(
+COMMAND.string("run", None, "Folder of a finished run.")
+COMMAND.string("output", None, "Folder to make.")
+COMMAND.string("metrics", None, "metrics.json of perfnet evaluate for this run.")
+COMMAND.string("license", "Apache-2.0", "SPDX name of the weights' licence.")
+COMMAND.boolean("inference_only", False, "Freeze the network, batch norm folded.")
+COMMAND.string(
     "precision",
     "float32",
-    ["float32", "bfloat16"],
     "What a network frozen by --inference_only computes in.",
-    flag_values=_FLAGS,
+    choices=["float32", "bfloat16"],
 )
-flags.DEFINE_bool("tflite", False, "Write TFLite models too.", flag_values=_FLAGS)
-flags.DEFINE_bool(
-    "onnx", False, "Write an ONNX model too; needs the extra [onnx].", flag_values=_FLAGS
-)
+COMMAND.boolean("tflite", False, "Write TFLite models too.")
+COMMAND.boolean("onnx", False, "Write an ONNX model too; needs the extra [onnx].")
 COMMAND.require("run", "output")

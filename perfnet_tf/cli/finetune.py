@@ -33,9 +33,9 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     Network and stream are those of --from, and so are the clips without --preset and --clip. Where
     the classes differ the classifier starts afresh. Stopped and given again, the command goes on.
 
-    --splits=all fine-tunes on every official split of UCF-101 or HMDB-51, prepared once with
-    --split=all, and measures each on its own test clips: OUTPUT/runs/splitN are the networks,
-    OUTPUT/metrics.json has the mean over the splits.
+    --official_splits=all fine-tunes on every official split of UCF-101 or HMDB-51, prepared once
+    with --official_split=all, and measures each on its own test clips: OUTPUT/runs/splitN are the
+    networks, OUTPUT/metrics.json has the mean over the splits.
     """
     strategy = devices(arguments)
     initial = load_initial(arguments["from"].value)
@@ -45,7 +45,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         stream=theirs.stream, model=theirs.model, pose_render=theirs.pose_render, distill=None
     )
     config = apply_flags(arguments, base)
-    if arguments.splits is not None:
+    if arguments.official_splits is not None:
         return _finetune_splits(arguments, config, initial, strategy)
     return run_training(arguments, config, initial=initial, strategy=strategy)
 
@@ -62,7 +62,7 @@ def _finetune_splits(
 
     accuracies = finetune_splits(
         config,
-        choose_splits(arguments.data, arguments.splits),
+        choose_splits(arguments.data, arguments.official_splits),
         arguments.output,
         initial,
         execution=Execution(
@@ -88,13 +88,12 @@ def _finetune_splits(
 
 COMMAND = Command("finetune", "--data=DIR --from=RUN_OR_SAVEDMODEL --output=RUN", _run)
 define_experiment_flags(COMMAND, network=False)
-flags.DEFINE_string(
-    "from", None, "Run or SavedModel whose weights are the first.", flag_values=COMMAND.flags
-)
-flags.DEFINE_string(
-    "splits",
+COMMAND.string("from", None, "Run or SavedModel whose weights are the first.")
+COMMAND.string(
+    "official_splits",
     None,
     "all, or numbers of official splits separated by commas: a run for each, and their mean.",
-    flag_values=COMMAND.flags,
+    argument="splits",
 )
+COMMAND.alias("splits", "official_splits")
 COMMAND.require("data", "output", "from")

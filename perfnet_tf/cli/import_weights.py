@@ -66,25 +66,14 @@ def _options(words: list[str]) -> dict[str, Any]:
 
 
 COMMAND = Command("import", "--source=SOURCE --weights=FILE --output=RUN", _run)
-_FLAGS = COMMAND.flags
-flags.DEFINE_string(
-    "source", None, "; ".join(f"{k}: {v}" for k, v in _WEIGHTS.items()) + ".", flag_values=_FLAGS
+COMMAND.string("source", None, "; ".join(f"{k}: {v}" for k, v in _WEIGHTS.items()) + ".")
+COMMAND.string("weights", None, "File, or prefix of a checkpoint, as the source says.")
+COMMAND.string("output", None, "Folder of the run: new or empty.")
+COMMAND.string(
+    "labels", None, "Names of the classes in the order of the logits: text, one a line, or JSON."
 )
-flags.DEFINE_string(
-    "weights", None, "File, or prefix of a checkpoint, as the source says.", flag_values=_FLAGS
-)
-flags.DEFINE_string("output", None, "Folder of the run: new or empty.", flag_values=_FLAGS)
-flags.DEFINE_string(
-    "labels",
-    None,
-    "Names of the classes in the order of the logits: text, one a line, or JSON.",
-    flag_values=_FLAGS,
-)
-flags.DEFINE_string(
-    "stream",
-    None,
-    "rgb, flow or pose; without it, what the first convolution's channels say.",
-    flag_values=_FLAGS,
+COMMAND.string(
+    "stream", None, "rgb, flow or pose; without it, what the first convolution's channels say."
 )
 COMMAND.repeated(
     "option",
@@ -93,20 +82,16 @@ COMMAND.repeated(
     "the source is assumed to have; may be repeated.",
     argument="options",
 )
-flags.DEFINE_string(
+COMMAND.string(
     "clip",
     None,
     "Clip of the run, FRAMESxHEIGHTxWIDTH; without it what the training had, or 64x224x224.",
-    flag_values=_FLAGS,
 )
-flags.DEFINE_string(
-    "scope", None, "Of the network within a file that holds several.", flag_values=_FLAGS
-)
-flags.DEFINE_bool(
+COMMAND.string("scope", None, "Of the network within a file that holds several.")
+COMMAND.boolean(
     "average",
     False,
     "Take moving averages of the weights where a file has both: TF1's ExponentialMovingAverage, "
     "PyTorch's model_ema.",
-    flag_values=_FLAGS,
 )
 COMMAND.require("source", "weights", "output")

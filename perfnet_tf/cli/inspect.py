@@ -15,7 +15,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
     --output=FILE.png shows frames spread over each clip, FILE.mp4 every frame, with the streams
     side by side; --streams=pose shows that one alone, and --pose_variant=all each drawing of
-    PERF-Net Table 2. Without --clip it shows the first clip of
+    PERF-Net Table 2. Without --clip_id it shows the first clip of
     each of up to three classes; without --output it prints the statistics only. Ids of clips are in
     the .index.jsonl files of --data.
 
@@ -41,10 +41,10 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     clips = []
     if output is not None:  # first: a misspelt id should not wait for the statistics
         check_picture_or_video_output(output)
-        if arguments.clip is None:
+        if arguments.clip_id is None:
             clips = open_examples(arguments.data, split=arguments.split)
         else:
-            clips = [open_clip(arguments.data, arguments.clip, split=arguments.split)]
+            clips = [open_clip(arguments.data, arguments.clip_id, split=arguments.split)]
     statistics = compute_statistics(
         arguments.data,
         progress=lambda entries: tqdm(entries, desc="flow", unit="clip", leave=False),
@@ -77,26 +77,19 @@ def _verify(data: str) -> int:
     return 2 if result.damages else 0
 
 
-COMMAND = Command("inspect", "--data=DIR [--clip=ID] --output=FILE.png|.mp4", _run)
-_FLAGS = COMMAND.flags
-flags.DEFINE_string("data", None, "Folder that perfnet prepare made.", flag_values=_FLAGS)
-flags.DEFINE_string("clip", None, "Id of the clip to show.", flag_values=_FLAGS)
-flags.DEFINE_string(
-    "split", None, "Look in this split only: train, val or test.", flag_values=_FLAGS
-)
-flags.DEFINE_string("output", None, "Picture (.png) or video (.mp4) to write.", flag_values=_FLAGS)
-flags.DEFINE_bool(
-    "verify", False, "Check every shard and record; show nothing.", flag_values=_FLAGS
-)
-flags.DEFINE_integer("frames", 8, "Frames of each clip in a picture.", flag_values=_FLAGS)
-flags.DEFINE_list(
-    "streams", None, "Which to show, such as rgb,pose; without it, all.", flag_values=_FLAGS
-)
-flags.DEFINE_list(
+COMMAND = Command("inspect", "--data=DIR [--clip_id=ID] --output=FILE.png|.mp4", _run)
+COMMAND.string("data", None, "Folder that perfnet prepare made.")
+COMMAND.string("clip_id", None, "Id of the clip to show.")
+COMMAND.alias("clip", "clip_id")
+COMMAND.string("split", None, "Look in this split only: train, val or test.")
+COMMAND.string("output", None, "Picture (.png) or video (.mp4) to write.")
+COMMAND.boolean("verify", False, "Check every shard and record; show nothing.")
+COMMAND.integer("frames", 8, "Frames of each clip in a picture.")
+COMMAND.list("streams", None, "Which to show, such as rgb,pose; without it, all.")
+COMMAND.list(
     "pose_variant",
     None,
     "How people are drawn: one or several rows of PERF-Net Table 2, such as rgb_bar_13_ratio,"
     "rgb_dot_13_ratio (perfnet_tf.pose.variants), or all of them: all.",
-    flag_values=_FLAGS,
 )
 COMMAND.require("data")

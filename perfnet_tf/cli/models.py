@@ -132,13 +132,7 @@ def _table(networks: list[dict[str, Any]]) -> str:
 
 
 COMMAND = Command("models", "[--json] [--readings]", _run)
-flags.DEFINE_bool(
-    "readings", False, "Count other readings and variants, too.", flag_values=COMMAND.flags
-)
-flags.DEFINE_bool("json", False, "Print JSON rather than a table.", flag_values=COMMAND.flags)
-flags.DEFINE_integer(
-    "num_classes", 600, "Classes of the head.", lower_bound=1, flag_values=COMMAND.flags
-)
-flags.DEFINE_list(
-    "clips", list(CLIPS), "Clip sizes, FRAMESxHEIGHTxWIDTH.", flag_values=COMMAND.flags
-)
+COMMAND.boolean("readings", False, "Count other readings and variants, too.")
+COMMAND.boolean("json", False, "Print JSON rather than a table.")
+COMMAND.integer("num_classes", 600, "Classes of the head.", lower_bound=1)
+COMMAND.list("clips", list(CLIPS), "Clip sizes, FRAMESxHEIGHTxWIDTH.")

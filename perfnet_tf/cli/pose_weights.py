@@ -31,18 +31,15 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
 
 COMMAND = Command("pose-weights", "--model=NAME [--from=PATH]", _run)
-_FLAGS = COMMAND.flags
-flags.DEFINE_string(
+COMMAND.string(
     "model",
     None,
     "; ".join(f"{name} ({model.summary})" for name, model in PUBLISHED_MODELS.items()) + ".",
-    flag_values=_FLAGS,
 )
-flags.DEFINE_string(
+COMMAND.string(
     "from",
     None,
     "A copy instead: a folder, a .tar.gz of one, or the URL of a mirror's .json. Folders of a "
     "SavedModel are taken too.",
-    flag_values=_FLAGS,
 )
 COMMAND.require("model")

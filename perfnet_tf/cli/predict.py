@@ -230,49 +230,38 @@ def bar(share: float) -> str:
 
 
 COMMAND = Command("predict", "VIDEO... --model=SAVEDMODEL", _run, positional="VIDEO")
-_FLAGS = COMMAND.flags
-flags.DEFINE_string("model", None, "SavedModel of perfnet export.", flag_values=_FLAGS)
-flags.DEFINE_integer("top", 5, "Classes to show.", flag_values=_FLAGS)
-flags.DEFINE_bool("json", False, "One JSON object a line instead of text.", flag_values=_FLAGS)
-flags.DEFINE_string(
+COMMAND.string("model", None, "SavedModel of perfnet export.")
+COMMAND.integer("top", 5, "Classes to show.")
+COMMAND.boolean("json", False, "One JSON object a line instead of text.")
+COMMAND.string(
     "clip",
     None,
     "FRAMESxHEIGHTxWIDTH that the model sees; without it, the evaluation clip of its run.",
-    flag_values=_FLAGS,
 )
-flags.DEFINE_enum(
+COMMAND.string(
     "precision",
     None,
-    ["float32", "bfloat16"],
     "What the network computes in; without it, float32, or what it was frozen in.",
-    flag_values=_FLAGS,
+    choices=["float32", "bfloat16"],
 )
-flags.DEFINE_bool(
-    "sliding", False, "Classify windows all along each video, not its middle.", flag_values=_FLAGS
-)
-flags.DEFINE_float(
+COMMAND.boolean("sliding", False, "Classify windows all along each video, not its middle.")
+COMMAND.number(
     "hop",
     None,
     "With --sliding or --camera: seconds from window to window; without it, half a window.",
-    flag_values=_FLAGS,
 )
-flags.DEFINE_string(
+COMMAND.string(
     "output",
     None,
     "FILE.mp4, or a folder for several videos: the video with the running answer on its frames. "
     "Slides.",
-    flag_values=_FLAGS,
 )
-flags.DEFINE_integer(
-    "camera", None, "Classify what the camera of this number sees (0: the first).",
-    flag_values=_FLAGS,
-)  # fmt: skip
-flags.DEFINE_bool("show", False, "With --camera: open a window; q quits.", flag_values=_FLAGS)
-flags.DEFINE_float(
+COMMAND.integer("camera", None, "Classify what the camera of this number sees (0: the first).")
+COMMAND.boolean("show", False, "With --camera: open a window; q quits.")
+COMMAND.number(
     "max_seconds",
     None,
     "Look at this much of the beginning of each video, or stop the camera then; without it, 300 "
     "where the middle is classified, else all.",
-    flag_values=_FLAGS,
 )
 COMMAND.require("model")

@@ -11,6 +11,7 @@ from absl import flags
 
 from perfnet_tf.cli.command import Command
 from perfnet_tf.errors import InputError
+from perfnet_tf.preparation.config import PrepareConfig
 
 if TYPE_CHECKING:
     from perfnet_tf.datasets.catalog import Catalog
@@ -33,7 +34,6 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     """
     from perfnet_tf.pose.estimators import POSE_ESTIMATORS
     from perfnet_tf.pose.estimators.published import resolve_weights
-    from perfnet_tf.preparation.config import PrepareConfig
 
     pose_weights = arguments.pose_weights
     if arguments.pose in POSE_ESTIMATORS:
@@ -79,7 +79,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 def _load_catalog(
     arguments: flags.FlagValues,
 ) -> tuple[Catalog, Mapping[int, Membership] | None]:
-    """The clips to prepare, and with --split=all what each official split has of them."""
+    """The clips to prepare, and with --official_split=all what each official split has of them."""
     from perfnet_tf.datasets.catalog import load_catalog
     from perfnet_tf.datasets.official_splits import load_all_splits
 
@@ -92,13 +92,18 @@ def _load_catalog(
         generate_synthetic_dataset(
             videos, progress=lambda clips: tqdm(clips, desc="generate", unit="video")
         )
-    if arguments.split == "all":
-        every = load_all_splits(arguments.dataset, videos=videos, splits=arguments.splits)
+    if arguments.official_split == "all":
+        every = load_all_splits(arguments.dataset, videos=videos, splits=arguments.lists)
         return every.catalog, every.memberships
-    if not arguments.split.isdecimal():
-        raise InputError(f"--split is a number, or all. Received: {arguments.split!r}.")
+    if not arguments.official_split.isdecimal():
+        raise InputError(
+            f"--official_split is a number, or all. Received: {arguments.official_split!r}."
+        )
     catalog = load_catalog(
-        arguments.dataset, videos=videos, splits=arguments.splits, split=int(arguments.split)
+        arguments.dataset,
+        videos=videos,
+        splits=arguments.lists,
+        split=int(arguments.official_split),
     )
     return catalog, None
 
@@ -131,77 +136,69 @@ def _summary(result: Preparation, output: str) -> str:
 
 
 COMMAND = Command("prepare", "--dataset=NAME --videos=DIR --output=DIR", _run)
-_FLAGS = COMMAND.flags
-flags.DEFINE_string(
+COMMAND.string(
     "dataset",
     None,
     "ucf101, hmdb51, kinetics400, kinetics600, kinetics700, folder (one folder a class), or "
     "synthetic.",
-    flag_values=_FLAGS,
 )
-flags.DEFINE_string("videos", None, "Folder of the videos.", flag_values=_FLAGS)
-flags.DEFINE_string(
-    "splits", None, "Folder of the official split lists; without it, --videos.", flag_values=_FLAGS
+COMMAND.string("videos", None, "Folder of the videos.")
+COMMAND.string(
+    "lists", None, "Folder of the official split lists; without it, --videos.", argument="splits"
 )
-flags.DEFINE_string(
-    "split",
+COMMAND.string(
+    "official_split",
     "1",
     "Which official split; all stores the clips of all splits of UCF-101 or HMDB-51 once, and "
     "writes OUTPUT/split1, split2 and split3, each of which --data takes.",
-    flag_values=_FLAGS,
+    argument="split",
 )
-flags.DEFINE_string(
-    "output", None, "Folder to write to; new, empty, or to go on with.", flag_values=_FLAGS
-)
-flags.DEFINE_string(
+COMMAND.string("output", None, "Folder to write to; new, empty, or to go on with.")
+COMMAND.string(
     "pose",
-    "posenet",
+    PrepareConfig.pose,
     "posenet, movenet, keypoints (CLIP.keypoints.json beside each video), or none.",
-    flag_values=_FLAGS,
 )
-flags.DEFINE_string(
+COMMAND.string(
     "pose_weights",
     None,
     "Folder of the pose network, or a name of perfnet pose-weights; without it, the one in the "
     "cache.",
-    flag_values=_FLAGS,
 )
-flags.DEFINE_integer("max_people", 5, "People kept in each frame.", flag_values=_FLAGS)
-flags.DEFINE_string(
+COMMAND.integer("max_people", PrepareConfig.max_people, "People kept in each frame.")
+COMMAND.string(
     "flow",
-    "tvl1",
+    PrepareConfig.flow,
     "tvl1, tvl1_fast, dis (another method, much faster, coarser), or none.",
-    flag_values=_FLAGS,
 )
-flags.DEFINE_float(
-    "flow_bound", 20.0, "Pixels per frame; faster motion is clipped.", flag_values=_FLAGS
+COMMAND.number(
+    "flow_bound", PrepareConfig.flow_bound, "Pixels per frame; faster motion is clipped."
 )
-flags.DEFINE_integer("short_side", 256, "Shorter side of the frames, pixels.", flag_values=_FLAGS)
-flags.DEFINE_float(
-    "fps", 25.0, "Stored frames a second; 0 keeps each video's own.", flag_values=_FLAGS
+COMMAND.integer("short_side", PrepareConfig.short_side, "Shorter side of the frames, pixels.")
+COMMAND.number("fps", PrepareConfig.fps, "Stored frames a second; 0 keeps each video's own.")
+COMMAND.number(
+    "max_seconds", PrepareConfig.max_seconds, "Only this much of the beginning of each video."
 )
-flags.DEFINE_float(
-    "max_seconds", 300.0, "Only this much of the beginning of each video.", flag_values=_FLAGS
+COMMAND.integer(
+    "clips_per_shard", PrepareConfig.clips_per_shard, "Most clips in one TFRecord file."
 )
-flags.DEFINE_integer("clips_per_shard", 64, "Most clips in one TFRecord file.", flag_values=_FLAGS)
-flags.DEFINE_integer(
+COMMAND.integer(
     "workers",
     None,
     "Processes side by side; 0 works in this one, for debugging. Without it, one a core.",
-    flag_values=_FLAGS,
 )
-flags.DEFINE_float(
+COMMAND.number(
     "clip_time_limit",
     3600.0,
     "Seconds for a clip; one that takes longer is a failure, such as where a decoder hangs. 0 sets "
     "no limit.",
-    flag_values=_FLAGS,
 )
-flags.DEFINE_string(
+COMMAND.string(
     "beam_options",
     None,
     "Options of Apache Beam, such as '--runner=FlinkRunner --flink_master=HOST:8081'. The videos "
     "and the output must be on a file system that all its workers share.",
-    flag_values=_FLAGS,
 )
+COMMAND.alias("splits", "lists")
+COMMAND.alias("split", "official_split")
 COMMAND.require("dataset", "videos", "output")

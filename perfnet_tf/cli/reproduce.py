@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from perfnet_tf.cli.command import Command
+from perfnet_tf.cli.command import Command, FlagSet
 from perfnet_tf.cli.experiment_flags import (
     apply_flags,
     define_device_flags,
@@ -165,15 +165,15 @@ def _settings(arguments: flags.FlagValues) -> Settings:
 
 
 def _parse_kind_flags(kind: str, text: str | None) -> flags.FlagValues:
-    values = flags.FlagValues()
-    define_setting_flags(values, network=True)
+    own = FlagSet()
+    define_setting_flags(own, network=True)
     try:
-        rest = values(["perfnet", *shlex.split(text or "")])[1:]
-    except (flags.Error, ValueError) as error:
+        rest = own.parse(shlex.split(text or ""))
+    except ValueError as error:
         raise InputError(f"--{kind}: {str(error).rstrip('.')}.") from error
     if rest:
         raise InputError(f"--{kind} takes flags, --NAME=VALUE. Received: {' '.join(rest)}.")
-    return values
+    return own.flags
 
 
 def _weights(arguments: flags.FlagValues) -> dict[str, float]:
@@ -228,69 +228,41 @@ COMMAND = Command(
     _run,
     positional="TABLE",
 )
-_FLAGS = COMMAND.flags
-flags.DEFINE_string(
-    "data", None, "Prepared dataset; for table7 several, comma separated.", flag_values=_FLAGS
-)
-flags.DEFINE_string(
-    "output", None, "Folder of networks and reports; made, or gone on with.", flag_values=_FLAGS
-)
-flags.DEFINE_string(
+COMMAND.string("data", None, "Prepared dataset; for table7 several, comma separated.")
+COMMAND.string("output", None, "Folder of networks and reports; made, or gone on with.")
+COMMAND.string(
     "preset",
     "paper",
     f"{', '.join(REPRODUCTION_PRESETS)}: the paper's settings, for a TPU slice; or small networks "
     "for a CPU. Other flags change them.",
-    flag_values=_FLAGS,
 )
-flags.DEFINE_list("seeds", ["0"], "Each trains every network once.", flag_values=_FLAGS)
-flags.DEFINE_list(
-    "rows", [], "Names of the table's rows, comma separated; without it, all.", flag_values=_FLAGS
-)
-flags.DEFINE_bool(
-    "validation",
-    False,
-    "Hold out a part of the training groups and measure on it.",
-    flag_values=_FLAGS,
-)
-flags.DEFINE_integer(
-    "validation_fold", 0, "Which of four parts is held out, 0 to 3.", flag_values=_FLAGS
-)
-flags.DEFINE_string(
-    "split",
-    None,
-    "Measured on; without it, val for Kinetics and test for all else.",
-    flag_values=_FLAGS,
-)
-define_view_flag(_FLAGS, VIEWS)
-flags.DEFINE_list(
+COMMAND.list("seeds", ["0"], "Each trains every network once.")
+COMMAND.list("rows", [], "Names of the table's rows, comma separated; without it, all.")
+COMMAND.boolean("validation", False, "Hold out a part of the training groups and measure on it.")
+COMMAND.integer("validation_fold", 0, "Which of four parts is held out, 0 to 3.")
+COMMAND.string("split", None, "Measured on; without it, val for Kinetics and test for all else.")
+define_view_flag(COMMAND, VIEWS)
+COMMAND.list(
     "initial",
     [],
     "Runs, comma separated, whose weights the networks of their backbone and stream start from.",
-    flag_values=_FLAGS,
 )
-flags.DEFINE_string(
+COMMAND.string(
     "student_start",
     None,
     "pose: students start from the pose network's weights; none: like other networks. Without it, "
     "pose for small and mini, and none for paper.",
-    flag_values=_FLAGS,
 )
-flags.DEFINE_list(
-    "from",
-    [],
-    "table7: NAME=RUN, comma separated, of the runs or SavedModels to fine-tune.",
-    flag_values=_FLAGS,
+COMMAND.list(
+    "from", [], "table7: NAME=RUN, comma separated, of the runs or SavedModels to fine-tune."
 )
-flags.DEFINE_list(
+COMMAND.list(
     "teacher_weight",
     [],
     "Weight of the students' squared errors: one number, or NAME=NUMBER for flow, pose, unified.",
-    flag_values=_FLAGS,
 )
 for _kind in KINDS:
-    flags.DEFINE_string(
-        _kind, None, f"Flags for the {_kind} networks only, quoted.", flag_values=_FLAGS
-    )
-define_setting_flags(_FLAGS, network=True)
-define_device_flags(_FLAGS)
+    COMMAND.string(_kind, None, f"Flags for the {_kind} networks only, quoted.")
+define_setting_flags(COMMAND, network=True)
+define_device_flags(COMMAND)
 COMMAND.require("data", "output")

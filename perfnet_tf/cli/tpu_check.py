@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from typing import TYPE_CHECKING, Any
@@ -10,9 +9,14 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from perfnet_tf.cli.command import Command
-from perfnet_tf.config import BACKBONES, ClipConfig, DistillConfig, ExperimentConfig
+from perfnet_tf.cli.experiment_flags import (
+    apply_flags,
+    define_preset_flag,
+    define_setting_flags,
+    preset_of,
+)
+from perfnet_tf.config import DistillConfig, ExperimentConfig
 from perfnet_tf.errors import InputError, check_choice
-from perfnet_tf.presets import PRESETS
 from perfnet_tf.streams import STREAMS
 
 if TYPE_CHECKING:
@@ -28,7 +32,8 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     Needs jax and libtpu (pip install 'perfnet-tf[tpu-check]'). Compiling takes 3 to 12 minutes at
     full size, each batch of the search again. The exit status is 0 if the step fits everywhere.
     """
-    config, teachers = _config(arguments), _teachers(arguments.teachers)
+    config = apply_flags(arguments, preset_of(arguments) or ExperimentConfig())
+    teachers = _teachers(arguments.teachers)
     if teachers:
         config = config.replace(distill=DistillConfig(arguments.loss))
 
@@ -39,15 +44,15 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     from perfnet_tf.tpu_check.check import StepChecker, check_chips, require_compiler
     from perfnet_tf.tpu_check.lowering import build_distiller
 
-    check_chips(arguments.tpu)
+    check_chips(arguments.chip)
     require_compiler()
     say(f"building {config.model.backbone} and {len(teachers)} teachers")
     distiller = build_distiller(config, arguments.num_classes, teachers)
     checker = StepChecker(distiller, config.clip, say=say)
     if arguments.largest_batch:
-        found = {c: checker.largest(c, arguments.batch_per_core) for c in arguments.tpu}
+        found = {c: checker.largest(c, arguments.batch_per_core) for c in arguments.chip}
     else:
-        found = {c: checker.check(c, arguments.batch_per_core) for c in arguments.tpu}
+        found = {c: checker.check(c, arguments.batch_per_core) for c in arguments.chip}
     step = {
         "backbone": config.model.backbone,
         "clip": str(config.clip),
@@ -64,23 +69,6 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     else:
         print(_text(step, found))
     return 0 if all(report and report.fits for report in found.values()) else 1
-
-
-def _config(arguments: flags.FlagValues) -> ExperimentConfig:
-    check_choice("--preset", arguments.preset, PRESETS)
-    config = PRESETS[arguments.preset]
-    model = config.model
-    if arguments.backbone and arguments.backbone != model.backbone:
-        model = dataclasses.replace(model, backbone=arguments.backbone, options={})
-    if arguments.width_multiplier:
-        model = dataclasses.replace(model, width_multiplier=arguments.width_multiplier)
-    if arguments.gating:
-        model = dataclasses.replace(model, options={**model.options, "gating": arguments.gating})
-    train = dataclasses.replace(
-        config.train, precision=arguments.precision, rematerialize=arguments.remat
-    )
-    clip = ClipConfig.parse(arguments.clip) if arguments.clip else config.clip
-    return config.replace(stream=arguments.stream, model=model, clip=clip, train=train)
 
 
 def _teachers(words: list[str]) -> tuple[str, ...]:
@@ -146,41 +134,22 @@ def _details(report: StepReport) -> list[str]:
 
 
 COMMAND = Command(
-    "tpu-check", "--tpu=v3 --batch_per_core=8 --backbone=r3d50_g --clip=64x224x224", _run
+    "tpu-check", "--chip=v3 --batch_per_core=8 --backbone=r3d50_g --clip=64x224x224", _run
 )
-flags.DEFINE_list(
-    "tpu", ["v3"], "v2, v3, v4, v5e, v6e; several with commas.", flag_values=COMMAND.flags
-)
-flags.DEFINE_integer("batch_per_core", 8, "Clips on a core.", flag_values=COMMAND.flags)
-flags.DEFINE_bool(
+COMMAND.list("chip", ["v3"], "v2, v3, v4, v5e, v6e; several with commas.", argument="chips")
+COMMAND.alias("tpu", "chip")
+COMMAND.integer("batch_per_core", 8, "Clips on a core.")
+COMMAND.boolean(
     "largest_batch",
     False,
     "Search for the most clips a core that fit, beginning with --batch_per_core.",
-    flag_values=COMMAND.flags,
 )
-flags.DEFINE_string(
-    "preset", "paper_r3d50_g_kinetics", "Settings to start from.", flag_values=COMMAND.flags
-)
-flags.DEFINE_string("backbone", None, f"{', '.join(BACKBONES)}.", flag_values=COMMAND.flags)
-flags.DEFINE_float(
-    "width_multiplier", None, "Scales every layer's channels.", flag_values=COMMAND.flags
-)
-flags.DEFINE_string("gating", None, "Where features are gated.", flag_values=COMMAND.flags)
-flags.DEFINE_string("clip", None, "FRAMESxHEIGHTxWIDTH.", flag_values=COMMAND.flags)
-flags.DEFINE_string("stream", "rgb", "What the student sees.", flag_values=COMMAND.flags)
-flags.DEFINE_integer("num_classes", 600, "Logits.", lower_bound=1, flag_values=COMMAND.flags)
-flags.DEFINE_list(
-    "teachers",
-    [],
-    "Number of teachers (2: flow and pose), or the stream of each.",
-    flag_values=COMMAND.flags,
-)
-flags.DEFINE_string("loss", "separate", "separate or unified.", flag_values=COMMAND.flags)
-flags.DEFINE_string(
-    "precision", "mixed_bfloat16", "mixed_bfloat16 or float32.", flag_values=COMMAND.flags
-)
-flags.DEFINE_bool(
-    "remat", False, "Recompute activations for the gradient.", flag_values=COMMAND.flags
-)
-flags.DEFINE_bool("json", False, "Print JSON rather than text.", flag_values=COMMAND.flags)
-flags.DEFINE_bool("progress", True, "Report progress on stderr.", flag_values=COMMAND.flags)
+define_preset_flag(COMMAND, "paper_r3d50_g_kinetics")
+define_setting_flags(COMMAND, network=True)
+COMMAND.flags.set_default("precision", "mixed_bfloat16")  # what TPUs train in, whatever the preset
+COMMAND.string("stream", "rgb", "What the student sees.")
+COMMAND.integer("num_classes", 600, "Logits.", lower_bound=1)
+COMMAND.list("teachers", [], "Number of teachers (2: flow and pose), or the stream of each.")
+COMMAND.string("loss", "separate", "separate or unified.")
+COMMAND.boolean("json", False, "Print JSON rather than text.")
+COMMAND.boolean("progress", True, "Report progress on stderr.")

@@ -25,6 +25,6 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
 
 COMMAND = Command("train", "--data=DIR --stream=rgb|flow|pose --preset=NAME --output=RUN", _run)
-flags.DEFINE_string("stream", None, "rgb, flow or pose.", flag_values=COMMAND.flags)
+COMMAND.string("stream", None, "rgb, flow or pose.")
 define_experiment_flags(COMMAND, network=True)
 COMMAND.require("data", "output", "stream")

@@ -7,21 +7,21 @@ from collections.abc import Mapping
 
 from absl import flags
 
+from perfnet_tf.cli.command import Command
 from perfnet_tf.errors import InputError
 
 
 def define_view_flag(
-    values: flags.FlagValues, presets: Mapping[str, tuple[int, int]] | None = None
+    command: Command, presets: Mapping[str, tuple[int, int]] | None = None
 ) -> None:
     """Defines --views; where `presets` say what each takes, without it that of --preset."""
     stated = (f"{windows}x{crops} for {name}" for name, (windows, crops) in (presets or {}).items())
-    flags.DEFINE_string(
+    command.string(
         "views",
         None if presets else "1x1",
         "WINDOWSxCROPS of each video whose logits are averaged; 1x1 is the paper's central one, "
         "10x3 what SlowFast and others report."
         + (f" Without it, {', '.join(stated)}." if presets else ""),
-        flag_values=values,
     )
 
 

@@ -125,7 +125,7 @@ class Explainer:
         if len(windows) > 1:
             raise InputError(
                 "Networks side by side must see the same frames. Received clips of (frames, "
-                f"stride) {', '.join(map(str, sorted(windows)))}. Give --clip_size for all."
+                f"stride) {', '.join(map(str, sorted(windows)))}. Give `clip` for all."
             )
         for run in runs:
             if label is not None and label not in run.classes:

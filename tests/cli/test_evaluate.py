@@ -66,11 +66,8 @@ def test_one_run_with_another_clip_and_split(data_and_runs, tmp_path, capsys):
         (["--data=nowhere"], "A prepared dataset is a folder"),
     ],
 )
-def test_bad_input_is_told_in_one_line(data_and_runs, tmp_path, capsys, changes, message):
+def test_bad_input_is_told_in_one_line(data_and_runs, tmp_path, refuses, changes, message):
     data, rgb, _ = data_and_runs
     flags = [f"--runs={rgb}", f"--data={data}", f"--output={tmp_path / 'r'}"]
-    assert main(["evaluate", *flags, *changes]) == 2
-    captured = capsys.readouterr().err
-    assert message in captured
-    assert captured.count("\n") == 1
+    refuses(["evaluate", *flags, *changes], message)
     assert not (tmp_path / "r").exists()

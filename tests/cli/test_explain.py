@@ -2,6 +2,7 @@ import cv2
 import pytest
 from small_clips import write_video
 
+from perfnet_tf.cli.explain import COMMAND
 from perfnet_tf.cli.main import main
 from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig
 from perfnet_tf.models.factory import build_from_config
@@ -49,16 +50,25 @@ def test_a_run_and_its_saved_model_are_explained_alike(folder, tmp_path, capsys)
         (["--output=a.png"], "Name videos"),
         (["a.mp4", "--data=d", "--output=a.png"], "Name videos"),
         (["--data=d", "--output=a.png"], "needs --clip"),
-        (["a.mp4", "--clip=b", "--output=a.png"], "clips of --data"),
+        (["a.mp4", "--clip_id=b", "--output=a.png"], "clips of --data"),
         (["a.mp4", "--run=nowhere", "--output=a.png"], "which is neither"),
         (["a.mp4", "--endpoint=res5", "--output=a.png"], "endpoint must be one of"),
         (["a.mp4", "--label=Sleeping", "--output=a.png"], "label must be a class"),
         (["missing.mp4", "--output=a.png"], "does not exist"),
     ],
 )
-def test_bad_input_is_told_in_one_line(folder, capsys, arguments, message):
+def test_bad_input_is_told_in_one_line(folder, refuses, arguments, message):
     arguments = [f"--run={folder / 'run'}", *arguments]
-    assert main(["explain", *arguments]) == 2
-    captured = capsys.readouterr().err
-    assert message in captured
-    assert captured.count("\n") == 1
+    refuses(["explain", *arguments], message)
+
+
+def test_clip_is_a_size_and_in_its_former_meaning_an_id(capsys):
+    size = ["--run=r", "--output=a.png", "--clip=4x32x32"]
+    COMMAND.parse(size)
+    assert (COMMAND.flags.clip, COMMAND.flags.clip_id) == ("4x32x32", [])
+    assert not capsys.readouterr().err
+    COMMAND.parse([*size[:2], "--data=d", "--clip=v_a,v_b", "--clip_size=4x32x32"])
+    assert (COMMAND.flags.clip, COMMAND.flags.clip_id) == ("4x32x32", ["v_a", "v_b"])
+    assert capsys.readouterr().err == (
+        "note: --clip is now --clip_id.\nnote: --clip_size is now --clip.\n"
+    )

@@ -79,12 +79,9 @@ def test_an_imported_run_teaches_exports_and_knows_where_it_is_from(
     ],
 )
 def test_bad_input_is_told_in_one_line_and_leaves_nothing(
-    checkpoint, tmp_path, capsys, flags, message
+    checkpoint, tmp_path, refuses, flags, message
 ):
     output = tmp_path / "run"
     arguments = ["--source=slim_s3dg", f"--weights={checkpoint}", f"--output={output}", *flags]
-    assert main(["import", *arguments]) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
+    refuses(["import", *arguments], message)
     assert not output.exists()

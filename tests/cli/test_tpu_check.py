@@ -1,7 +1,7 @@
 import pytest
 
-from perfnet_tf.cli.main import main
-from perfnet_tf.cli.tpu_check import COMMAND, _config, _details, _teachers, _verdict
+from perfnet_tf.cli.experiment_flags import apply_flags, preset_of
+from perfnet_tf.cli.tpu_check import COMMAND, _details, _teachers, _verdict
 from perfnet_tf.presets import PRESETS
 from perfnet_tf.tpu_check.check import StepReport
 from perfnet_tf.tpu_check.chips import CHIPS
@@ -10,7 +10,7 @@ from perfnet_tf.tpu_check.chips import CHIPS
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--tpu=v9"], "v2, v3, v4, v5e, v6e"),
+        (["--chip=v9"], "v2, v3, v4, v5e, v6e"),
         (["--teachers=3"], "at most 2"),
         (["--teachers=flow,flow"], "twice"),
         (["--teachers=depth"], "rgb, flow, pose"),
@@ -19,32 +19,40 @@ from perfnet_tf.tpu_check.chips import CHIPS
         (["--preset=paper"], "--preset must be one of"),
     ],
 )
-def test_bad_flags_are_told_in_one_line_with_status_2(capsys, flags, message):
-    assert main(["tpu-check", *flags]) == 2
-    error = capsys.readouterr().err
-    assert message in error and error.count("\n") == 1
+def test_bad_flags_are_refused(refuses, flags, message):
+    refuses(["tpu-check", *flags], message)
 
 
-def test_a_compiler_that_is_missing_is_told_before_a_network_is_built(monkeypatch, capsys):
+def test_a_compiler_that_is_missing_is_told_before_a_network_is_built(monkeypatch, refuses):
     def build(*arguments):
         raise AssertionError("built a network")
 
     monkeypatch.setattr("perfnet_tf.tpu_check.lowering.build_distiller", build)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert main(["tpu-check", "--tpu=v3"]) == 2
-    error = capsys.readouterr().err
-    assert "Missing: jax, libtpu" in error and error.count("\n") == 1
+    refuses(["tpu-check", "--chip=v3"], "Missing: jax, libtpu")
 
 
 def test_the_default_is_the_papers_setting():
-    for name in COMMAND.flags:  # absl keeps what an earlier call was given
-        COMMAND.flags[name].unparse()
-    COMMAND.flags(["perfnet"])
-    config = _config(COMMAND.flags)
+    COMMAND.parse([])
+    config = apply_flags(COMMAND.flags, preset_of(COMMAND.flags))
     preset = PRESETS["paper_r3d50_g_kinetics"]
     assert (config.model, config.clip) == (preset.model, preset.clip)
     assert config.train.precision == "mixed_bfloat16" and not config.train.rematerialize
     assert COMMAND.flags.batch_per_core == 8
+
+
+def test_a_preset_of_less_precision_is_compiled_in_that_of_tpus(capsys):
+    COMMAND.parse(["--tpu=v3,v5e", "--preset=small", "--remat", "--gating=cell"])
+    config = apply_flags(COMMAND.flags, preset_of(COMMAND.flags))
+    small = PRESETS["small"]
+    assert (config.model.width_multiplier, config.clip) == (
+        small.model.width_multiplier,
+        small.clip,
+    )
+    assert config.model.options["gating"] == "cell"
+    assert config.train.precision == "mixed_bfloat16" and config.train.rematerialize
+    assert COMMAND.flags.chip == ["v3", "v5e"]
+    assert capsys.readouterr().err == "note: --tpu is now --chip.\n"
 
 
 def test_teachers_are_a_number_or_streams():
