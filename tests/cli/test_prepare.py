@@ -117,7 +117,7 @@ def test_bad_input_is_told_in_one_line_before_anything_is_made(
     for dataset, videos, flags, message in (
         ("folder", tmp_path / "absent", none, "absent"),
         ("folder", empty, none, "empty"),
-        ("ucf101", synthetic / "videos", (*none, f"--splits={lists}"), "g77"),
+        ("ucf101", synthetic / "videos", (*none, f"--lists={lists}"), "g77"),
         ("ucf", synthetic, none, "dataset must be one of"),
         ("synthetic", synthetic, ("--pose=posenet",), "--pose_weights"),
         ("synthetic", synthetic, (*none, "--short_side=0"), "short_side"),
@@ -143,7 +143,7 @@ def test_real_clips_with_posenet_and_tvl1(real_data, tmp_path, capsys):
         shutil.copy(source / "Lunges" / names[split], videos / "Lunges")
         (lists / f"{split}list01.txt").write_text(f"Lunges/{names[split]}{suffix}\n")
     weights = real_data / "weights" / "posenet_mobilenet_v1_075"
-    flags = (f"--splits={lists}", f"--pose_weights={weights}", "--max_seconds=0.4")
+    flags = (f"--lists={lists}", f"--pose_weights={weights}", "--max_seconds=0.4")
     assert prepare("ucf101", videos, tmp_path / "out", *flags, "--short_side=64") == 0
     info = read_dataset_info(tmp_path / "out")
     assert (info.pose, info.flow, info.num_truncated) == ("posenet", "tvl1", 2)

@@ -68,7 +68,7 @@ def test_the_official_lists_have_the_official_counts(real_data, tmp_path, datase
 
 @pytest.fixture
 def prepared(tmp_path, monkeypatch):
-    """Nine clips, prepared as UCF-101 is with --split=all."""
+    """Nine clips, prepared as UCF-101 is with --official_split=all."""
     clips = [make_clip(n, n % 3, frames=4, height=24, width=32) for n in range(9)]
     folder = write_dataset(
         tmp_path / "data", {"train": clips[:6], "test": clips[6:]}, num_classes=3
@@ -105,7 +105,9 @@ def test_splits_are_chosen_by_number_or_all(prepared, tmp_path):
     for bad in ("4", "one", ""):
         with pytest.raises(InputError, match="`splits` is all, or numbers of 1, 2, 3"):
             choose_splits(folder, bad)
-    with pytest.raises(InputError, match="holds one split only. Run `perfnet prepare --split=all`"):
+    with pytest.raises(
+        InputError, match="holds one split only. Run `perfnet prepare --official_split=all`"
+    ):
         choose_splits(folder / "split1", "all")
 
 

@@ -30,7 +30,7 @@ def _tiny(tiny_networks):
 
 @pytest.fixture
 def prepared(tmp_path):
-    """Nine clips, prepared as UCF-101 is with --split=all; tested on three each."""
+    """Nine clips, prepared as UCF-101 is with --official_split=all; tested on three each."""
     clips = [make_clip(n, n % 3, frames=5, height=24, width=32) for n in range(9)]
     folder = write_dataset(
         tmp_path / "data", {"train": clips[:6], "test": clips[6:]}, num_classes=3
@@ -58,7 +58,7 @@ def test_every_split_is_trained_and_measured_on_its_own_clips(
     prepared, start, tmp_path, capsys, monkeypatch
 ):
     folder, parts = prepared
-    command = ["finetune", f"--data={folder}", f"--from={start}", "--splits=all"]
+    command = ["finetune", f"--data={folder}", f"--from={start}", "--official_splits=all"]
     command += [f"--output={tmp_path / 'out'}", *FLAGS]
     assert main(command) == 0
     values = []
