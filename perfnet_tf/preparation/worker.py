@@ -21,7 +21,6 @@ from perfnet_tf.preparation.staging import (
     ClipOutcome,
     PreparationError,
     Staging,
-    clip_key,
     unwritable,
 )
 from perfnet_tf.records.schema import FRAMING_BYTES, SourceClip
@@ -46,20 +45,19 @@ class LocalWorker:
         Raises:
             WorkerError: the output cannot be written to, such as a full disk.
         """
-        key = clip_key(clip)
         try:
             extraction = self._extract(clip)
         except InputError as error:
-            return ClipOutcome(key, cause=str(error))
+            return ClipOutcome(clip.key, cause=str(error))
         except Exception as error:  # One odd video must not end a run of days; it is reported.
             cause = f"{type(error).__name__}: {error}"
-            return ClipOutcome(key, cause=" ".join(cause.split()))
+            return ClipOutcome(clip.key, cause=" ".join(cause.split()))
         try:
-            size, digest = _write_record(self._staging.part(key), extraction.serialized)
+            size, digest = _write_record(self._staging.part(clip.key), extraction.serialized)
         except OSError as error:
             raise WorkerError(unwritable(self._staging.output, error)) from error
         return ClipOutcome(
-            key,
+            clip.key,
             size=size,
             sha256=digest,
             num_frames=extraction.num_frames,
