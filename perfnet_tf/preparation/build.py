@@ -19,13 +19,13 @@ import pathlib
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
 from perfnet_tf.classes import check_class_names
 from perfnet_tf.errors import InputError
-from perfnet_tf.preparation.config import PrepareConfig
+from perfnet_tf.preparation.config import CLIP_TIME_LIMIT, PrepareConfig
 from perfnet_tf.preparation.shards import (
     lost_clips,
     preparation_identity,
@@ -51,10 +51,6 @@ from perfnet_tf.records.schema import (
     SourceClip,
 )
 
-#: Seconds for a clip. 300 s of video take a quarter of that on a slow core; a decoder that hangs
-#: takes for ever.
-CLIP_TIME_LIMIT = 3600.0
-
 __all__ = ["PreparationError", "Preparation", "PrepareConfig", "build_records"]
 
 
@@ -68,6 +64,8 @@ class Preparation:
         seconds: how long it took.
         num_bytes: size of the dataset on disk.
         already_complete: nothing was to be done.
+        notes: what a user should know before trusting numbers, a sentence each.
+        official_splits: number of the official split -> its subset, if all were prepared.
     """
 
     info: DatasetInfo
@@ -75,6 +73,8 @@ class Preparation:
     seconds: float
     num_bytes: int
     already_complete: bool = False
+    notes: tuple[str, ...] = ()
+    official_splits: Mapping[int, DatasetInfo] = field(default_factory=dict)
 
 
 def build_records(

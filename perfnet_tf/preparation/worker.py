@@ -24,6 +24,7 @@ from perfnet_tf.preparation.staging import (
     unwritable,
 )
 from perfnet_tf.records.schema import FRAMING_BYTES, SourceClip
+from perfnet_tf.registry import load_plugins
 
 
 class WorkerError(PreparationError):
@@ -106,6 +107,7 @@ def serve() -> None:
     threading.Thread(target=_end_with, args=(setup["parent"],), daemon=True).start()
     _share_machine(setup["num_threads"])
     try:
+        load_plugins()
         worker = LocalWorker(Staging(setup["output"]), PrepareConfig(**setup["config"]))
     except InputError as error:
         answer({"error": str(error)})
