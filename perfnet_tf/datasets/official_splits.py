@@ -1,6 +1,6 @@
 """All official splits of a dataset that is prepared once.
 
-UCF-101 and HMDB-51 have three splits of (nearly) the same clips. `perfnet prepare --split=all`
+UCF-101 and HMDB-51 have three splits of (nearly) the same clips. `perfnet prepare --official_split=all`
 stores every clip once and writes, beside the records, a subset for each split:
 
     DIR            the records; as a dataset it is split 1
@@ -146,7 +146,7 @@ def choose_splits(data_dir: str | os.PathLike[str], text: str) -> dict[int, str]
     folders = official_split_folders(data_dir)
     if not folders:
         raise InputError(
-            f"{data_dir} holds one split only. Run `perfnet prepare --split=all`, which stores "
+            f"{data_dir} holds one split only. Run `perfnet prepare --official_split=all`, which stores "
             "every clip once for all official splits. (UCF-101 that was prepared as split 1 gets "
             "the others in a moment: the same command and folder, with that flag.)"
         )

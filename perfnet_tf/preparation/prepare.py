@@ -88,7 +88,9 @@ def prepare(
     return dataclasses.replace(
         result,
         notes=catalog.notes,
-        official_splits=write_official_splits(pathlib.Path(output), memberships) if memberships else {},
+        official_splits=write_official_splits(pathlib.Path(output), memberships)
+        if memberships
+        else {},
     )
 
 

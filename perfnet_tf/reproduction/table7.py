@@ -173,7 +173,7 @@ def results_table(rows: Sequence[FinetunedRow]) -> TextTable:
     if alone:
         notes.append(
             f"One split only: {', '.join(dict.fromkeys(alone))}. The paper's figure is a mean of "
-            "three; prepare with --split=all."
+            "three; prepare with --official_split=all."
         )
     columns = ["", "paper", "ours", "each split", "seeds", "clips"]
     return TextTable("Results", columns, lines, notes)

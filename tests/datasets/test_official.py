@@ -105,7 +105,9 @@ def test_splits_are_chosen_by_number_or_all(prepared, tmp_path):
     for bad in ("4", "one", ""):
         with pytest.raises(InputError, match="`splits` is all, or numbers of 1, 2, 3"):
             choose_splits(folder, bad)
-    with pytest.raises(InputError, match="holds one split only. Run `perfnet prepare --split=all`"):
+    with pytest.raises(
+        InputError, match="holds one split only. Run `perfnet prepare --official_split=all`"
+    ):
         choose_splits(folder / "split1", "all")
 
 
