@@ -13,6 +13,7 @@ from perfnet_tf.version import __version__
 #: Public name -> the module that defines it.
 _PUBLIC = {
     "ClipConfig": "perfnet_tf.config",
+    "DatasetInfo": "perfnet_tf.records.schema",
     "Distiller": "perfnet_tf.distill.distiller",
     "DistillConfig": "perfnet_tf.config",
     "ExperimentConfig": "perfnet_tf.config",
@@ -20,6 +21,7 @@ _PUBLIC = {
     "ModelConfig": "perfnet_tf.config",
     "PRESETS": "perfnet_tf.presets",
     "PoseRenderConfig": "perfnet_tf.config",
+    "PrepareConfig": "perfnet_tf.preparation.config",
     "TVL1Params": "perfnet_tf.flow.tvl1",
     "TrainConfig": "perfnet_tf.config",
     "build_dataset": "perfnet_tf.input_pipeline.dataset",
@@ -29,7 +31,11 @@ _PUBLIC = {
     "export_saved_model": "perfnet_tf.saved_model",
     "load_run": "perfnet_tf.training.run_directory",
     "load_saved_model": "perfnet_tf.saved_model",
+    "prepare": "perfnet_tf.preparation.prepare",
+    "read_dataset_info": "perfnet_tf.records.folder",
     "read_video": "perfnet_tf.video.decode",
+    "register_dataset": "perfnet_tf.datasets.catalog",
+    "register_estimator": "perfnet_tf.pose.estimators",
     "render_pose": "perfnet_tf.pose.rendering",
     "train": "perfnet_tf.training.trainer",
 }

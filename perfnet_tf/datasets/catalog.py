@@ -1,6 +1,6 @@
 """Which videos a dataset has, what each shows and which split it is in, before any is opened.
 
-`load_catalog` reads the official lists of the public datasets, and folders of one's own. It imports
+`load_catalog` reads the official lists of the public datasets, and folders of your own. It imports
 no TensorFlow and decodes nothing, so it takes a second where the lists are wrong.
 """
 
@@ -13,25 +13,15 @@ import importlib
 import io
 import os
 import pathlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from perfnet_tf.errors import InputError, check_choice, is_utf8
 from perfnet_tf.records.schema import SourceClip
+from perfnet_tf.registry import Registry
 
 StrPath = str | os.PathLike[str]
 
-#: Dataset name, as `perfnet prepare --dataset` takes it -> module whose `read_catalog` reads it.
-_READERS = {
-    "ucf101": "ucf101",
-    "hmdb51": "hmdb51",
-    "kinetics400": "kinetics",
-    "kinetics600": "kinetics",
-    "kinetics700": "kinetics",
-    "folder": "folder",
-    "synthetic": "ucf101",  # written in UCF-101's format
-}
-DATASETS = tuple(_READERS)
 
 VIDEO_EXTENSIONS = frozenset(
     ".avi .mp4 .mkv .webm .mov .m4v .mpg .mpeg .wmv .flv .3gp .ts .mts .ogv".split()
@@ -68,6 +58,50 @@ class Catalog:
         return dict(collections.Counter(clip.split for clip in self.clips))
 
 
+#: (videos, lists, official split) -> the dataset.
+ReadCatalog = Callable[[pathlib.Path, pathlib.Path | None, int], Catalog]
+
+
+def _reader(module: str, name: str) -> ReadCatalog:
+    """`read_catalog` of a module of this package, imported when it is called."""
+
+    def read(videos: pathlib.Path, lists: pathlib.Path | None, official_split: int) -> Catalog:
+        reader = importlib.import_module(f"perfnet_tf.datasets.{module}")
+        return reader.read_catalog(videos, lists, official_split, name=name)
+
+    return read
+
+
+#: Datasets that `perfnet prepare --dataset` can name.
+DATASETS: Registry[ReadCatalog] = Registry(
+    "dataset",
+    {
+        "ucf101": _reader("ucf101", "ucf101"),
+        "hmdb51": _reader("hmdb51", "hmdb51"),
+        "kinetics400": _reader("kinetics", "kinetics400"),
+        "kinetics600": _reader("kinetics", "kinetics600"),
+        "kinetics700": _reader("kinetics", "kinetics700"),
+        "folder": _reader("folder", "folder"),
+        "synthetic": _reader("ucf101", "synthetic"),  # written in UCF-101's format
+    },
+)
+
+
+def register_dataset(name: str, reader: ReadCatalog) -> None:
+    """Adds a dataset, for `dataset=name` of `perfnet_tf.prepare`.
+
+    Args:
+        name: lower-case identifier.
+        reader: called with the folder of the videos, the folder or file of the split lists (None
+            if the user gives none) and the number of the official split; returns a `Catalog`, or
+            raises `InputError`.
+
+    Raises:
+        InputError: the name is taken, or not an identifier.
+    """
+    DATASETS.register(name, reader)
+
+
 def load_catalog(
     dataset: str, *, videos: StrPath, splits: StrPath | None = None, split: int = 1
 ) -> Catalog:
@@ -85,8 +119,8 @@ def load_catalog(
             video is not there.
     """
     check_choice("dataset", dataset, DATASETS)
-    module = importlib.import_module(f"perfnet_tf.datasets.{_READERS[dataset]}")
-    return module.read_catalog(videos, splits, split, name=dataset)
+    lists = None if splits is None else pathlib.Path(splits)
+    return DATASETS[dataset](pathlib.Path(videos), lists, split)
 
 
 class VideoIndex:

@@ -9,6 +9,7 @@ have a list, in alphabetical order.
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import re
 
@@ -20,12 +21,10 @@ from perfnet_tf.datasets.catalog import (
     read_lines,
     refuse_missing,
 )
+from perfnet_tf.datasets.official_counts import count_notes
 from perfnet_tf.errors import InputError
 from perfnet_tf.records.schema import SourceClip
 
-#: Clips to train on and to test on, in each of the three official splits.
-OFFICIAL_COUNTS = (3570, 1530)
-_NUM_CLASSES = 51
 _SPLITS = {"0": None, "1": "train", "2": "test"}
 
 
@@ -84,7 +83,8 @@ def read_catalog(
             )
     refuse_missing(missing, num_listed, videos)
     catalog = Catalog(name, classes, tuple(clips))
-    return Catalog(name, classes, catalog.clips, notes=_compare_with_official(catalog, split))
+    notes = count_notes(name, len(classes), catalog.clips_per_split, split)
+    return dataclasses.replace(catalog, notes=notes)
 
 
 def _parse_line(line: str, where: str) -> tuple[str, str | None]:
@@ -104,15 +104,3 @@ def film_name(stem: str, class_name: str) -> str | None:
     tail = rf"_{re.escape(class_name)}_[a-z]_[a-z]+_np\d+_[a-z]+_[a-z]+_\d+$"
     match = re.search(tail, stem)
     return f"{class_name}/{stem[: match.start()]}" if match else None
-
-
-def _compare_with_official(catalog: Catalog, split: int) -> tuple[str, ...]:
-    counts = catalog.clips_per_split
-    ours = (counts.get("train", 0), counts.get("test", 0))
-    if len(catalog.classes) != _NUM_CLASSES or ours == OFFICIAL_COUNTS:
-        return ()
-    return (
-        f"The lists of split {split} hold {ours[0]} + {ours[1]} clips of all {_NUM_CLASSES} "
-        f"classes, the official ones {OFFICIAL_COUNTS[0]} + {OFFICIAL_COUNTS[1]}: accuracies are "
-        "not comparable.",
-    )

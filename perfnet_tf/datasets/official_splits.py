@@ -1,7 +1,7 @@
 """All official splits of a dataset that is prepared once.
 
-UCF-101 and HMDB-51 have three splits of (nearly) the same clips. `perfnet prepare --official_split=all`
-stores every clip once and writes, beside the records, a subset for each split:
+UCF-101 and HMDB-51 have three splits of (nearly) the same clips. With `official_split=all`
+`prepare` stores every clip once and writes a subset for each split next to the records:
 
     DIR            the records; as a dataset it is split 1
     DIR/split1     what `--data` takes for split 1, and so on
@@ -20,8 +20,8 @@ import pathlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from perfnet_tf.datasets import hmdb51, ucf101
 from perfnet_tf.datasets.catalog import Catalog, StrPath, load_catalog
+from perfnet_tf.datasets.official_counts import OFFICIAL_CLASSES, count_notes
 from perfnet_tf.errors import InputError
 from perfnet_tf.records.folder import read_dataset_info, read_failures, record_path
 from perfnet_tf.records.schema import DatasetInfo
@@ -146,9 +146,9 @@ def choose_splits(data_dir: str | os.PathLike[str], text: str) -> dict[int, str]
     folders = official_split_folders(data_dir)
     if not folders:
         raise InputError(
-            f"{data_dir} holds one split only. Run `perfnet prepare --official_split=all`, which stores "
-            "every clip once for all official splits. (UCF-101 that was prepared as split 1 gets "
-            "the others in a moment: the same command and folder, with that flag.)"
+            f"{data_dir} holds one split only. Run `perfnet prepare --official_split=all`, which "
+            "stores every clip once for all official splits. (UCF-101 that was prepared as split 1 "
+            "gets the others in a moment: the same command and folder, with that flag.)"
         )
     if text == "all":
         return folders
@@ -161,27 +161,6 @@ def choose_splits(data_dir: str | os.PathLike[str], text: str) -> dict[int, str]
             )
         chosen[int(word)] = folders[int(word)]
     return chosen
-
-
-#: Dataset -> classes it has.
-OFFICIAL_CLASSES = {
-    "ucf101": 101,
-    "hmdb51": 51,
-    "kinetics400": 400,
-    "kinetics600": 600,
-    "kinetics700": 700,
-}
-#: Dataset -> official split -> split name -> clips.
-OFFICIAL_COUNTS: Mapping[str, Mapping[int, Mapping[str, int]]] = {
-    "ucf101": {
-        number: {"train": train, "test": test}
-        for number, (train, test) in ucf101.OFFICIAL_COUNTS.items()
-    },
-    "hmdb51": {
-        number: {"train": hmdb51.OFFICIAL_COUNTS[0], "test": hmdb51.OFFICIAL_COUNTS[1]}
-        for number in (1, 2, 3)
-    },
-}
 
 
 def data_notes(data_dir: str | pathlib.Path) -> tuple[str, ...]:
@@ -202,8 +181,10 @@ def data_notes(data_dir: str | pathlib.Path) -> tuple[str, ...]:
             f"{info.num_classes} of the {classes} classes of {base}: accuracies are not comparable "
             "with others' on all of them."
         )
-    elif base in OFFICIAL_COUNTS:
-        notes += _compare_counts(info, base)
+    elif "validation_fold" not in info.parameters:
+        clips = {name: split["num_clips"] for name, split in info.splits.items()}
+        number = info.parameters.get("official_split")
+        notes += count_notes(base, info.num_classes, clips, number)
     failures = read_failures(data_dir)
     lost = [failure for failure in failures if not failure.kept]
     if lost:
@@ -221,21 +202,3 @@ def data_notes(data_dir: str | pathlib.Path) -> tuple[str, ...]:
 def base_name(info: DatasetInfo) -> str:
     """The dataset's name without the addition of a subset: `ucf101` of `ucf101-split2`."""
     return info.name.split("-", 1)[0]
-
-
-def _compare_counts(info: DatasetInfo, base: str) -> list[str]:
-    counts = OFFICIAL_COUNTS[base]
-    ours = {
-        name: info.splits[name]["num_clips"] for name in ("train", "test") if name in info.splits
-    }
-    number = info.parameters.get("official_split")
-    candidates = {n: split for n, split in counts.items() if number in (None, n)}
-    if "validation_fold" in info.parameters or ours in list(candidates.values()):
-        return []
-    stated = " or ".join(
-        f"{split['train']} + {split['test']} (split {n})" for n, split in candidates.items()
-    )
-    return [
-        f"{ours.get('train', 0)} training and {ours.get('test', 0)} test clips, where the official "
-        f"lists of {base} have {stated}: accuracies are not comparable."
-    ]

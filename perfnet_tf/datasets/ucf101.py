@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import re
 
@@ -21,12 +22,9 @@ from perfnet_tf.datasets.catalog import (
     read_lines,
     refuse_missing,
 )
+from perfnet_tf.datasets.official_counts import count_notes
 from perfnet_tf.errors import InputError
 from perfnet_tf.records.schema import SourceClip
-
-#: Official split -> clips to train on and to test on.
-OFFICIAL_COUNTS = {1: (9537, 3783), 2: (9586, 3734), 3: (9624, 3696)}
-_NUM_CLASSES = 101
 
 
 def read_catalog(
@@ -85,7 +83,8 @@ def read_catalog(
             )
     refuse_missing(missing, num_listed, videos)
     catalog = Catalog(name, classes, tuple(clips))
-    return Catalog(name, classes, catalog.clips, notes=_compare_with_official(catalog, split))
+    notes = count_notes(name, len(classes), catalog.clips_per_split, split)
+    return dataclasses.replace(catalog, notes=notes)
 
 
 def _read_classes(path: pathlib.Path) -> tuple[str, ...]:
@@ -137,17 +136,3 @@ def _check_exists(path: pathlib.Path, lists: pathlib.Path, split: int) -> None:
             f"split must be the number of a list. Received: {split}, but {lists} has no "
             f"{path.name}. It has: {', '.join(there) or 'no lists'}."
         )
-
-
-def _compare_with_official(catalog: Catalog, split: int) -> tuple[str, ...]:
-    """A note if all classes are there but not all of the clips, so that no one is deceived."""
-    counts = catalog.clips_per_split
-    ours = (counts.get("train", 0), counts.get("test", 0))
-    official = OFFICIAL_COUNTS.get(split)
-    whole = catalog.name == "ucf101" and len(catalog.classes) == _NUM_CLASSES
-    if not whole or official is None or ours == official:
-        return ()
-    return (
-        f"The lists of split {split} hold {ours[0]} + {ours[1]} clips of all {_NUM_CLASSES} "
-        f"classes, the official ones {official[0]} + {official[1]}: accuracies are not comparable.",
-    )

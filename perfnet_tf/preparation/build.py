@@ -1,29 +1,31 @@
-"""Videos to a prepared dataset: an Apache Beam pipeline over clips, resumable at any point.
+"""Videos to a prepared dataset, resumable at any point.
 
     UCF-101/Lunges/v_Lunges_g01_c01.avi ...        one video a clip
-      -> decode, resize, pose, flow, encode        a Beam `DoFn`, each worker in its own process
+      -> decode, resize, pose, flow, encode        workers, each in its own process
       -> parts/clips/3f/3f...tfrecord              one file a finished clip (`preparation.staging`)
       -> train-00000-of-00004.tfrecord ...         parts joined (`preparation.shards`)
 
-`build_records` runs the first arrow on this machine unless Beam options name another runner; the
-videos and the output must then be on a file system that every worker sees under the same path.
+`build_records` runs the first arrow on this machine (`preparation.worker_pool`), or on a cluster
+(`preparation.beam_pipeline`) if Apache Beam's options name a runner; the videos and the output must
+then be on a file system that every worker sees under the same path.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import pathlib
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
 from perfnet_tf.classes import check_class_names
 from perfnet_tf.errors import InputError
-from perfnet_tf.preparation.config import PrepareConfig
+from perfnet_tf.preparation.config import CLIP_TIME_LIMIT, PrepareConfig
 from perfnet_tf.preparation.shards import (
     lost_clips,
     preparation_identity,
@@ -35,11 +37,11 @@ from perfnet_tf.preparation.staging import (
     PreparationError,
     Staging,
     check_identity,
-    clip_key,
     exclusive,
     pending_clips,
     unwritable,
 )
+from perfnet_tf.preparation.worker_pool import make_records
 from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.records.schema import (
     DATASET_FILE,
@@ -48,10 +50,6 @@ from perfnet_tf.records.schema import (
     DatasetInfo,
     SourceClip,
 )
-
-#: Seconds for a clip. 300 s of video take a quarter of that on a slow core; a decoder that hangs
-#: takes for ever.
-CLIP_TIME_LIMIT = 3600.0
 
 __all__ = ["PreparationError", "Preparation", "PrepareConfig", "build_records"]
 
@@ -66,6 +64,8 @@ class Preparation:
         seconds: how long it took.
         num_bytes: size of the dataset on disk.
         already_complete: nothing was to be done.
+        notes: what a user should know before trusting numbers, a sentence each.
+        official_splits: number of the official split -> its subset, if all were prepared.
     """
 
     info: DatasetInfo
@@ -73,6 +73,8 @@ class Preparation:
     seconds: float
     num_bytes: int
     already_complete: bool = False
+    notes: tuple[str, ...] = ()
+    official_splits: Mapping[int, DatasetInfo] = field(default_factory=dict)
 
 
 def build_records(
@@ -99,9 +101,10 @@ def build_records(
         config: the settings.
         classes: class names in label order.
         workers: processes that work side by side, each with its share of the cores; 0 works in
-            this process, for debugging; None takes one a core. Counts on this machine only.
+            this process, for debugging; None takes one per core.
         missing: id -> split of listed clips that have no file, for `failures.jsonl`.
-        beam_options: Beam's command-line options, such as `--runner=FlinkRunner`.
+        beam_options: Apache Beam's options, such as `--runner=FlinkRunner`, to work on a cluster;
+            a runner must be among them, and Beam be installed (`perfnet-tf[cluster]`).
         clip_time_limit: seconds; a clip that takes longer is a failure, and its worker is replaced.
             None sets no limit, and there is none with `workers=0`.
         show_progress: show finished clips, rate and ETA on standard error.
@@ -114,6 +117,7 @@ def build_records(
     started = time.monotonic()
     output = pathlib.Path(output)
     _check(clips, classes, workers, clip_time_limit)
+    _check_beam(beam_options)
     identity = preparation_identity(clips, config, classes)
     with exclusive(output), _explaining_unwritable_output(output):
         staging = Staging(output)
@@ -128,15 +132,26 @@ def build_records(
         else:
             pending = pending_clips(clips, staging)
         if pending:
-            # Imported when there is work: Beam takes seconds.
-            from perfnet_tf.preparation.beam_pipeline import run_pipeline
-
             with _progress(staging, len(clips), len(pending), show=show_progress):
-                run_pipeline(pending, staging, config, workers, beam_options, clip_time_limit)
+                if beam_options:
+                    from perfnet_tf.preparation.beam_pipeline import run_pipeline
+
+                    run_pipeline(
+                        pending,
+                        staging,
+                        config,
+                        beam_options,
+                        workers=workers,
+                        time_limit=clip_time_limit,
+                    )
+                else:
+                    make_records(
+                        pending, staging, config, workers=workers, time_limit=clip_time_limit
+                    )
         outcomes = staging.outcomes()
         _check_finished(clips, outcomes)
         failures = _failures(clips, outcomes, missing or {})
-        if not any(outcomes[clip_key(clip)].ok for clip in clips):
+        if not any(outcomes[clip.key].ok for clip in clips):
             write_failures(output, failures)
             raise PreparationError(
                 f"None of the {len(clips)} clips gave a record. The first: {failures[0].cause} "
@@ -182,8 +197,23 @@ def _check(
             )
 
 
+def _check_beam(beam_options: Sequence[str]) -> None:
+    if not beam_options:
+        return
+    if not any(option.startswith("--runner") for option in beam_options):
+        raise InputError(
+            "`beam_options` must name a runner, such as --runner=FlinkRunner; without options the "
+            f"work is done on this machine. Received: {' '.join(beam_options)}."
+        )
+    if importlib.util.find_spec("apache_beam") is None:
+        raise InputError(
+            "`beam_options` need Apache Beam, which is not installed. Run: "
+            'pip install "perfnet-tf[cluster]".'
+        )
+
+
 def _check_finished(clips: Sequence[SourceClip], outcomes: Mapping[str, ClipOutcome]) -> None:
-    lost = [clip.clip_id for clip in clips if clip_key(clip) not in outcomes]
+    lost = [clip.clip_id for clip in clips if clip.key not in outcomes]
     if lost:
         raise PreparationError(
             f"{len(lost)} clips were not made, {lost[0]} among them. Run the command again: it "
@@ -196,7 +226,7 @@ def _failures(
 ) -> list[ClipFailure]:
     failures = []
     for clip in clips:
-        outcome = outcomes[clip_key(clip)]
+        outcome = outcomes[clip.key]
         if outcome.cause is not None:
             failures.append(
                 ClipFailure(clip.clip_id, clip.path, clip.split, outcome.cause, kept=outcome.ok)

@@ -1,4 +1,4 @@
-"""What decides how videos become records."""
+"""Settings of `perfnet prepare`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from perfnet_tf.errors import InputError, check_choice
-from perfnet_tf.pose.estimators import POSE_ESTIMATORS
+from perfnet_tf.flow.methods import FLOW_METHODS
+from perfnet_tf.pose.estimators import POSE_ESTIMATORS, estimator_weights
 
-POSES = (*POSE_ESTIMATORS, "keypoints", "none")
-FLOWS = ("tvl1", "tvl1_fast", "dis", "none")
+#: Seconds per clip. 300 s of video take a quarter of that on a slow core; a decoder that hangs
+#: never ends.
+CLIP_TIME_LIMIT = 3600.0
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,13 @@ class PrepareConfig:
         name: of the dataset.
         fps: stored frames a second (PERF-Net Sec. 4: 25); None keeps each video's own.
         short_side: shorter side of the stored frames, pixels (PERF-Net Sec. 4: 256).
-        pose: `posenet` (PERF-Net Sec. 3.1) or `movenet`; `keypoints` reads the file beside each
-            video (`pose.keypoint_file`); `none`.
-        pose_weights: folder of the weights; `posenet` and `movenet` need it.
+        pose: `posenet` (PERF-Net Sec. 3.1), `movenet` or an estimator that a plugin registers;
+            `keypoints` reads the file next to each video (`pose.keypoint_file`); `none`.
+        pose_weights: folder of the estimator's weights, or the name of a model in the cache; None
+            takes the model that the cache holds. The folder, once the settings are made.
         max_people: people stored a frame. Paper silent; our choice.
         flow: `tvl1` (PERF-Net Sec. 3.2, OpenCV's parameters), `tvl1_fast` (`TVL1Params.fast`),
-            `dis` (another method: much faster, coarser), `none`.
+            `dis` (another method: much faster, coarser), one that a plugin registers, `none`.
         flow_bound: pixels a frame that the largest stored flow stands for (I3D's 20).
         max_seconds: only this much of the beginning of each video; a clip is held in memory as a
             whole, at 25 frames a second and 256 x 341 pixels some 6.5 MB for each second. What is
@@ -48,33 +51,30 @@ class PrepareConfig:
     clips_per_shard: int = 64
 
     def __post_init__(self) -> None:
-        check_choice("pose", self.pose, POSES)
-        check_choice("flow", self.flow, FLOWS)
+        check_choice("pose", self.pose, (*POSE_ESTIMATORS, "keypoints", "none"))
+        check_choice("flow", self.flow, (*FLOW_METHODS, "none"))
         if self.fps is not None and not 0 < self.fps <= 1000:
             raise InputError(f"fps must be in (0, 1000]. Received: {self.fps!r}.")
         if self.short_side < 16:
             raise InputError(f"short_side must be at least 16. Received: {self.short_side!r}.")
-        if self.pose in POSE_ESTIMATORS and self.pose_weights is None:
-            raise InputError(
-                f"{self.pose} needs its weights. Received: no `pose_weights`. Give the folder of "
-                "its TensorFlow.js model (a .json and a .bin), or choose another `pose`: keypoints "
-                "or none."
-            )
         for name in ("max_people", "flow_bound", "max_seconds", "clips_per_shard"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be above 0. Received: {getattr(self, name)!r}.")
+        if self.pose in POSE_ESTIMATORS:
+            weights = estimator_weights(self.pose, self.pose_weights)
+            object.__setattr__(self, "pose_weights", None if weights is None else str(weights))
 
     def identity(self) -> dict[str, Any]:
         """The settings that two runs must share to be one preparation.
 
-        Weights count by their content, not by where they lie.
+        Weights count by their content, not by their path.
 
         Raises:
             InputError: `pose_weights` does not exist.
         """
         values = dataclasses.asdict(self)
         path = values.pop("pose_weights")
-        if self.pose in POSE_ESTIMATORS:
+        if self.pose in POSE_ESTIMATORS and path is not None:
             values["pose_weights_sha256"] = _digest(pathlib.Path(path))
         return values
 

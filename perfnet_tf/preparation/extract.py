@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.flow.encoding import encode_flow
+from perfnet_tf.flow.methods import FLOW_METHODS
 from perfnet_tf.pose.estimators import make_estimator
 from perfnet_tf.pose.keypoint_file import read_keypoints
 from perfnet_tf.pose.people import People, PoseEstimator
@@ -62,7 +62,7 @@ class ClipExtractor:
             InputError: no usable pose weights.
         """
         self._config = config
-        self._flow = _flow_function(config.flow)
+        self._flow = None if config.flow == "none" else FLOW_METHODS[config.flow]
         self._estimator: PoseEstimator | None = None
         if config.pose not in ("none", "keypoints"):
             self._estimator = make_estimator(config.pose, config.pose_weights, config.max_people)
@@ -184,23 +184,6 @@ def _first_frames(video: Video, number: int) -> Video:
     return dataclasses.replace(
         video, frames=video.frames[:number], timestamps=video.timestamps[:number]
     )
-
-
-def _flow_function(name: str) -> Callable[[np.ndarray], np.ndarray] | None:
-    # Imported when wanted: TV-L1 brings XLA along.
-    if name == "tvl1":
-        from perfnet_tf.flow.tvl1 import compute_tvl1
-
-        return compute_tvl1
-    if name == "tvl1_fast":
-        from perfnet_tf.flow.tvl1 import TVL1Params, compute_tvl1
-
-        return functools.partial(compute_tvl1, params=TVL1Params.fast())
-    if name == "dis":
-        from perfnet_tf.flow.dis import compute_dis
-
-        return compute_dis
-    return None
 
 
 def _count_found(people: People) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from perfnet_tf.classes import classes_digest
 from perfnet_tf.files import atomic_file, write_atomically
 from perfnet_tf.preparation.config import PrepareConfig
-from perfnet_tf.preparation.staging import ClipOutcome, PreparationError, Staging, clip_key
+from perfnet_tf.preparation.staging import ClipOutcome, PreparationError, Staging
 from perfnet_tf.records.folder import index_file, write_dataset_info
 from perfnet_tf.records.schema import (
     FAILURES_FILE,
@@ -46,7 +46,7 @@ def write_dataset(
 
     Args:
         clips: every clip of the preparation.
-        outcomes: `clip_key` -> what became of it.
+        outcomes: `SourceClip.key` -> what became of it.
         staging: where the parts are.
         config: the settings.
         classes: class names in label order.
@@ -85,7 +85,7 @@ def lost_clips(
 ) -> list[SourceClip]:
     """The clips whose parts are gone or cut off, though their shards are still to be written."""
     outcomes = staging.outcomes()
-    unknown = [clip for clip in clips if clip_key(clip) not in outcomes]
+    unknown = [clip for clip in clips if clip.key not in outcomes]
     if unknown:  # A journal was damaged, and what is in which shard follows from all outcomes.
         return unknown
     return [
@@ -104,7 +104,7 @@ def _plan(
     """Split -> shard's file name -> what is in it; the same on every run."""
     plan: dict[str, dict[str, list[Made]]] = {}
     for split in sorted({clip.split for clip in clips}, key=SPLITS.index):
-        made = [(clip, outcomes[clip_key(clip)]) for clip in clips if clip.split == split]
+        made = [(clip, outcomes[clip.key]) for clip in clips if clip.split == split]
         # Sorted by a hash, so that every shard mixes the classes.
         made = sorted((item for item in made if item[1].ok), key=lambda item: item[1].key)
         count = math.ceil(len(made) / config.clips_per_shard)
@@ -122,7 +122,7 @@ def preparation_identity(
     clips: Iterable[SourceClip], config: PrepareConfig, classes: Sequence[str]
 ) -> dict[str, object]:
     """What two runs must share to be one preparation: settings, classes and clips."""
-    keys = sorted(map(clip_key, clips))
+    keys = sorted(clip.key for clip in clips)
     return {
         **config.identity(),
         "num_source_clips": len(keys),

@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import hashlib
 import json
 import math
 import os
@@ -46,7 +45,7 @@ class ClipOutcome:
     """What became of a clip: a line of a journal.
 
     Attributes:
-        key: `clip_key` of the clip.
+        key: `SourceClip.key` of the clip.
         size, sha256: bytes of its part and their SHA-256; 0 and empty for a failure.
         num_frames, person_frames, keypoint_frames: as in `preparation.extract.Extraction`.
         cause: why there is no record, or why a part of the video is missing; None: all well.
@@ -66,12 +65,6 @@ class ClipOutcome:
     def ok(self) -> bool:
         """Whether there is a record."""
         return self.size > 0
-
-
-def clip_key(clip: SourceClip) -> str:
-    """A file name for the clip; another for another label or split, the same wherever it lies."""
-    text = json.dumps([clip.clip_id, clip.label, clip.label_name, clip.split, clip.group])
-    return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
 def check_outcome(values: Any) -> None:
@@ -238,4 +231,4 @@ def exclusive(output: pathlib.Path) -> Iterator[None]:
 def pending_clips(clips: Sequence[SourceClip], staging: Staging) -> list[SourceClip]:
     """The clips still to be made; failed ones get another try."""
     outcomes = staging.outcomes()
-    return [clip for clip in clips if not staging.is_done(outcomes.get(clip_key(clip)))]
+    return [clip for clip in clips if not staging.is_done(outcomes.get(clip.key))]

@@ -21,10 +21,10 @@ from perfnet_tf.preparation.staging import (
     ClipOutcome,
     PreparationError,
     Staging,
-    clip_key,
     unwritable,
 )
 from perfnet_tf.records.schema import FRAMING_BYTES, SourceClip
+from perfnet_tf.registry import load_plugins
 
 
 class WorkerError(PreparationError):
@@ -46,20 +46,19 @@ class LocalWorker:
         Raises:
             WorkerError: the output cannot be written to, such as a full disk.
         """
-        key = clip_key(clip)
         try:
             extraction = self._extract(clip)
         except InputError as error:
-            return ClipOutcome(key, cause=str(error))
+            return ClipOutcome(clip.key, cause=str(error))
         except Exception as error:  # One odd video must not end a run of days; it is reported.
             cause = f"{type(error).__name__}: {error}"
-            return ClipOutcome(key, cause=" ".join(cause.split()))
+            return ClipOutcome(clip.key, cause=" ".join(cause.split()))
         try:
-            size, digest = _write_record(self._staging.part(key), extraction.serialized)
+            size, digest = _write_record(self._staging.part(clip.key), extraction.serialized)
         except OSError as error:
             raise WorkerError(unwritable(self._staging.output, error)) from error
         return ClipOutcome(
-            key,
+            clip.key,
             size=size,
             sha256=digest,
             num_frames=extraction.num_frames,
@@ -108,6 +107,7 @@ def serve() -> None:
     threading.Thread(target=_end_with, args=(setup["parent"],), daemon=True).start()
     _share_machine(setup["num_threads"])
     try:
+        load_plugins()
         worker = LocalWorker(Staging(setup["output"]), PrepareConfig(**setup["config"]))
     except InputError as error:
         answer({"error": str(error)})

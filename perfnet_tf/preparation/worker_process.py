@@ -24,7 +24,7 @@ from typing import Any
 import perfnet_tf
 from perfnet_tf.errors import InputError
 from perfnet_tf.preparation.config import PrepareConfig
-from perfnet_tf.preparation.staging import ClipOutcome, Staging, clip_key
+from perfnet_tf.preparation.staging import ClipOutcome, Staging
 from perfnet_tf.preparation.worker import WorkerError
 from perfnet_tf.records.schema import SourceClip
 
@@ -103,7 +103,7 @@ class WorkerProcess:
                     "was killed. A higher limit or a lower max_seconds may help."
                 )
                 # Not tried again: it would hang again.
-                return ClipOutcome(clip_key(clip), cause=cause)
+                return ClipOutcome(clip.key, cause=cause)
             if self._closed:
                 return None
             if answer is not None:
@@ -111,7 +111,7 @@ class WorkerProcess:
                     raise WorkerError(answer["error"])
                 return ClipOutcome(**answer)
             status = self._reap()
-        return ClipOutcome(clip_key(clip), cause=_describe_death(status))
+        return ClipOutcome(clip.key, cause=_describe_death(status))
 
     def close(self) -> None:
         """Ends the child; a clip in the making, which another thread waits for, is given up."""

@@ -40,6 +40,9 @@ Importing this module does not import TensorFlow. `records.folder` reads and wri
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
@@ -113,6 +116,12 @@ class SourceClip:
 
     def __post_init__(self) -> None:
         check_choice("split", self.split, SPLITS)
+
+    @functools.cached_property
+    def key(self) -> str:
+        """A file name; different for another label or split, whatever the video's path."""
+        text = json.dumps([self.clip_id, self.label, self.label_name, self.split, self.group])
+        return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,8 @@ import pytest
 from prepared_clips import make_clip, write_dataset
 
 from perfnet_tf.datasets import official_splits
+from perfnet_tf.datasets.official_counts import OFFICIAL_COUNTS
 from perfnet_tf.datasets.official_splits import (
-    OFFICIAL_COUNTS,
     choose_splits,
     data_notes,
     load_all_splits,
@@ -112,7 +112,7 @@ def test_splits_are_chosen_by_number_or_all(prepared, tmp_path):
 
 
 def test_datasets_of_one_split_are_refused(tmp_path):
-    with pytest.raises(InputError, match="ucf101 and hmdb51, .* Received: folder. Give a number"):
+    with pytest.raises(InputError, match="ucf101 and hmdb51 .* Received: folder. Give the number"):
         load_all_splits("folder", videos=tmp_path)
     assert set(official_splits.OFFICIAL_SPLITS) == set(OFFICIAL_COUNTS)
 

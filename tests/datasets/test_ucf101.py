@@ -1,7 +1,7 @@
 import pytest
 
 from perfnet_tf.datasets.catalog import load_catalog
-from perfnet_tf.datasets.ucf101 import OFFICIAL_COUNTS
+from perfnet_tf.datasets.official_counts import OFFICIAL_COUNTS
 from perfnet_tf.errors import InputError
 
 TRAIN = "Lunges/v_Lunges_g08_c01.avi 2\r\nArchery/v_Archery_g09_c02.avi 1\r\n"
@@ -123,9 +123,9 @@ def test_official_lists_give_the_official_counts(real_data, tmp_path):
     for file in listed:
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).touch()
-    for split, (train, test) in OFFICIAL_COUNTS.items():
+    for split, counts in OFFICIAL_COUNTS["ucf101"].items():
         catalog = load(tmp_path, splits=lists, split=split)
-        assert catalog.clips_per_split == {"train": train, "test": test}
+        assert catalog.clips_per_split == counts
         assert len(catalog.classes) == 101
         assert catalog.notes == ()
         groups = {
@@ -147,7 +147,7 @@ def test_shortened_lists_of_all_classes_are_noted(real_data, tmp_path):
     for group in ("08", "01"):
         (tmp_path / f"v_Lunges_g{group}_c01.avi").touch()
     (note,) = load(tmp_path).notes
-    assert "1 + 1 clips of all 101 classes" in note
+    assert "1 training and 1 test clips" in note and "9537 + 3783 (split 1)" in note
     assert "9537 + 3783" in note
 
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import numpy as np
@@ -18,10 +19,10 @@ from prepared_records import read_clip, read_serialized
 from small_clips import CLASSES, find_clips, write_video
 
 from perfnet_tf.errors import InputError
-from perfnet_tf.preparation import beam_pipeline, build, extract
+from perfnet_tf.preparation import build, extract
 from perfnet_tf.preparation.build import PreparationError, build_records
 from perfnet_tf.preparation.config import PrepareConfig
-from perfnet_tf.preparation.staging import Journal, Staging, clip_key, exclusive
+from perfnet_tf.preparation.staging import Journal, Staging, exclusive
 from perfnet_tf.preparation.worker_process import WorkerProcess
 from perfnet_tf.records import reader, schema
 from perfnet_tf.records.folder import read_dataset_info, read_failures, read_index
@@ -231,18 +232,18 @@ def test_parts_of_an_earlier_run_are_used_and_damaged_ones_made_again(
         prepare(videos, output)
     monkeypatch.undo()
     staging = Staging(output)
-    times = {c.clip_id: staging.part(clip_key(c)).stat().st_mtime_ns for c in clips}
+    times = {c.clip_id: staging.part(c.key).stat().st_mtime_ns for c in clips}
     cut, lost = clips[1], clips[4]
-    os.truncate(staging.part(clip_key(cut)), 100)
-    staging.part(clip_key(lost)).unlink()
+    os.truncate(staging.part(cut.key), 100)
+    staging.part(lost.key).unlink()
     journal = next(staging.folder.glob("journal-*.jsonl"))
     journal.write_text(journal.read_text() + '{"key": "killed while wri')
     made = []
-    run = beam_pipeline.run_pipeline
+    run = build.make_records
     monkeypatch.setattr(
-        beam_pipeline,
-        "run_pipeline",
-        lambda pending, *rest: (made.extend(pending), run(pending, *rest)),
+        build,
+        "make_records",
+        lambda pending, *rest, **options: (made.extend(pending), run(pending, *rest, **options)),
     )
     result = prepare(videos, output)
     assert made == [cut, lost] and result.num_made == 2
@@ -282,8 +283,10 @@ def test_two_runs_at_once_on_one_output_are_refused(videos, tmp_path):
 def test_two_workers_share_the_clips_and_give_the_same_records(videos, prepared, tmp_path):
     spread = collections.Counter()
     written = Journal.write
+    turn = threading.Barrier(2)  # otherwise the worker that starts first could make them all
 
     def write(self, outcome):
+        turn.wait(timeout=120)
         spread[self._path.name] += 1
         written(self, outcome)
 
@@ -315,7 +318,7 @@ def test_worker_that_dies_over_a_clip_is_replaced_and_the_clip_counted(videos, t
         os.kill(worker._child.pid, signal.SIGABRT)
         outcome = worker(clips[1])
         assert not outcome.ok and "killed by SIGKILL" in outcome.cause
-        assert outcome.key == clip_key(clips[1])
+        assert outcome.key == clips[1].key
     finally:
         worker.close()
     assert worker(clips[2]) is None
@@ -389,6 +392,37 @@ def test_worker_that_cannot_start_says_why(videos, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(PreparationError, match="did not start.*again"):
         prepare(videos, tmp_path / "other", workers=1)
+
+
+def test_cluster_runs_need_a_runner_and_beam(videos, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="must name a runner.*Received: --streaming"):
+        prepare(videos, tmp_path / "records", beam_options=["--streaming"])
+    monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r'pip install "perfnet-tf\[cluster\]"'):
+        prepare(videos, tmp_path / "records", beam_options=["--runner=FlinkRunner"])
+    assert not (tmp_path / "records").exists()
+
+
+def test_local_work_does_not_import_beam():
+    """Also where it is installed: its import takes seconds."""
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, perfnet_tf.preparation.build, perfnet_tf.preparation.worker_pool\n"
+            "assert 'apache_beam' not in sys.modules",
+        ],
+        check=False,
+    )
+    assert result.returncode == 0
+
+
+@pytest.mark.slow
+def test_a_beam_runner_gives_the_same_records(videos, prepared, tmp_path):
+    pytest.importorskip("apache_beam")
+    options = ["--runner=DirectRunner"]
+    prepare(videos, tmp_path / "records", beam_options=options, workers=1)
+    assert contents(tmp_path / "records") == contents(prepared)
 
 
 def test_arguments_that_break_a_rule_are_refused(videos, tmp_path):

@@ -64,7 +64,9 @@ def write_graph(folder: pathlib.Path, layers, *, fused: bool, stored: str = "flo
         stored: `float32`, `float16` or `uint8`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    nodes, entries, data = [{"name": "image", "op": "Placeholder"}], [], b""
+    number = {"type": "DT_FLOAT"}
+    nodes = [{"name": "image", "op": "Placeholder", "attr": {"dtype": number}}]
+    entries, data = [], b""
 
     def constant(name, value):
         nonlocal data
@@ -92,11 +94,13 @@ def write_graph(folder: pathlib.Path, layers, *, fused: bool, stored: str = "flo
         else:
             for kind, value in (("weights", kernel), ("biases", bias)):
                 at = constant(f"MobilenetV1/{name}/{kind}", value)
-                nodes.append({"name": f"{at}/read", "op": "Identity", "input": [at]})
+                read = {"name": f"{at}/read", "op": "Identity", "input": [at]}
+                nodes.append(read | {"attr": {"T": number}})
     for index, name in enumerate(layers):
         depthwise, head = name.endswith("depthwise"), name.removesuffix("_2") in HEADS
         stride = str(STRIDES.get(name, 1))
         attributes = {
+            "T": number,
             "strides": {"list": {"i": ["1", stride, stride, "1"]}},
             "padding": {"s": text("SAME")},
         }
@@ -115,11 +119,13 @@ def write_graph(folder: pathlib.Path, layers, *, fused: bool, stored: str = "flo
             convolution = {"name": f"{prefix}/{op}", "op": op, "input": inputs}
             nodes.append(convolution | {"attr": attributes})
             inputs = [f"{prefix}/{op}", f"{prefix}/biases/read"]
-            nodes.append({"name": f"{prefix}/BiasAdd", "op": "BiasAdd", "input": inputs})
+            bias_add = {"name": f"{prefix}/BiasAdd", "op": "BiasAdd", "input": inputs}
+            nodes.append(bias_add | {"attr": {"T": number}})
             output = f"{prefix}/BiasAdd"
             if not head:
                 output = f"{prefix}/Relu6"
-                nodes.append({"name": output, "op": "Relu6", "input": [f"{prefix}/BiasAdd"]})
+                activation = {"name": output, "op": "Relu6", "input": [f"{prefix}/BiasAdd"]}
+                nodes.append(activation | {"attr": {"T": number}})
         source = source if head else output
     cut = len(data) // 2
     parts = {"posenet.bin": data} if fused else {"part1.bin": data[:cut], "part2.bin": data[cut:]}

@@ -22,11 +22,10 @@ from small_clips import CLASSES, find_clips, write_video
 
 from perfnet_tf import files
 from perfnet_tf.errors import InputError
-from perfnet_tf.preparation import beam_pipeline, build, shards
+from perfnet_tf.preparation import build, shards
 from perfnet_tf.preparation.build import PreparationError, build_records
 from perfnet_tf.preparation.config import PrepareConfig
-from perfnet_tf.preparation.staging import Journal, Staging, clip_key
-from perfnet_tf.preparation.worker import LocalWorker
+from perfnet_tf.preparation.staging import Staging
 from perfnet_tf.preparation.worker_process import WorkerProcess
 from perfnet_tf.records.folder import read_dataset_info, read_failures
 from perfnet_tf.records.verification import verify_dataset
@@ -232,17 +231,9 @@ class Faults:
         return call
 
 
-def run_here(pending, staging, config, *rest):
-    """In place of Beam's pipeline, which takes seconds."""
-    worker, journal = LocalWorker(staging, config), Journal(staging)
-    for clip in pending:
-        journal.write(worker(clip))
-
-
 @pytest.mark.parametrize("kind", ["full", "kill"])
 def test_fault_at_any_write_loses_and_leaves_nothing(videos, tmp_path, monkeypatch, kind):
     """Each time another one fails, from the first to the last of a whole preparation."""
-    monkeypatch.setattr(beam_pipeline, "run_pipeline", run_here)
     prepare(videos, tmp_path / "whole", workers=0)
     whole = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
     faults = 0
@@ -264,8 +255,7 @@ def test_fault_at_any_write_loses_and_leaves_nothing(videos, tmp_path, monkeypat
     assert faults > 30
 
 
-def test_what_a_user_may_not_read_or_write_is_told(videos, monkeypatch):
-    monkeypatch.setattr(beam_pipeline, "run_pipeline", run_here)
+def test_what_a_user_may_not_read_or_write_is_told(videos):
     with tempfile.TemporaryDirectory() as name:  # pytest's folders are the user's own
         folder = pathlib.Path(name)
         videos = shutil.copytree(videos, folder / "videos")
@@ -314,21 +304,19 @@ class TestPartsThatWereFinished:
         with pytest.raises(KeyboardInterrupt):
             prepare(videos, output, workers=0)
         monkeypatch.undo()
-        left = [
-            clip for clip in find_clips(videos) if Staging(output).part(clip_key(clip)).exists()
-        ]
+        left = [clip for clip in find_clips(videos) if Staging(output).part(clip.key).exists()]
         assert 0 < len(left) < 6
         return output, left
 
     def test_lost_ones_are_made_again(self, videos, stopped):
         output, left = stopped
-        Staging(output).part(clip_key(left[0])).unlink()
+        Staging(output).part(left[0].key).unlink()
         assert prepare(videos, output, workers=0).num_made == 1
         assert intact_ids(output) == all_ids(videos)
 
     def test_damaged_ones_are_found_and_made_again(self, videos, stopped):
         output, left = stopped
-        part = Staging(output).part(clip_key(left[-1]))
+        part = Staging(output).part(left[-1].key)
         content = bytearray(part.read_bytes())
         content[len(content) // 2] ^= 4
         part.write_bytes(content)
@@ -352,9 +340,8 @@ class TestPartsThatWereFinished:
         assert intact_ids(output) == all_ids(videos)
 
     @pytest.mark.parametrize("count", [40, pytest.param(300, marks=pytest.mark.slow)])
-    def test_mutated_files_of_a_preparation(self, videos, stopped, tmp_path, monkeypatch, count):
+    def test_mutated_files_of_a_preparation(self, videos, stopped, tmp_path, count):
         """A refusal, or a run that ends with every clip; at most after another one or two."""
-        monkeypatch.setattr(beam_pipeline, "run_pipeline", run_here)
         output, _ = stopped
         draw = generator(count)
         files = sorted(path.relative_to(output) for path in output.rglob("*") if path.is_file())
@@ -388,7 +375,7 @@ class TestPartsThatWereFinished:
 
     def test_lost_ones_without_their_source_are_a_clear_refusal(self, videos, stopped):
         output, left = stopped
-        Staging(output).part(clip_key(left[0])).unlink()
+        Staging(output).part(left[0].key).unlink()
         clips = find_clips(videos)
         pathlib.Path(left[0].path).unlink()
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""Runs a TensorFlow.js graph model as it is, for networks that are not rebuilt in Keras here."""
+"""Runs a TensorFlow.js graph model as it is, held to operations that only compute."""
 
 from __future__ import annotations
 

@@ -45,26 +45,6 @@ class GraphModel:
     topology: Mapping[str, Any]
     signature: Mapping[str, Any]
 
-    def inputs(self, node: str) -> list[str]:
-        """Names of the nodes that feed `node`; identities are looked through."""
-        return [self._source(name) for name in self.nodes[node].get("input", ())]
-
-    def consumers(self, node: str) -> list[str]:
-        """Names of the nodes that `node` feeds."""
-        return [name for name in self.nodes if node in self.inputs(name)]
-
-    def constant(self, node: str) -> np.ndarray | None:
-        """The value of a constant, or None if `node` is something else."""
-        return self.weights.get(node)
-
-    def _source(self, name: str) -> str:
-        name = name.lstrip("^").split(":")[0]
-        for _ in range(len(self.nodes)):
-            if self.nodes[name]["op"] != "Identity":
-                return name
-            name = self.nodes[name]["input"][0].split(":")[0]
-        raise InputError(f"{self.path} has a circle of Identity nodes at {name}.")
-
 
 def read_graph_model(path: str | os.PathLike[str], preferred: Iterable[str] = ()) -> GraphModel:
     """Reads a graph model from its JSON file, or from the folder that holds it.
@@ -114,21 +94,10 @@ def explaining_damaged_graph(path: Path) -> Iterator[None]:
         ) from error
 
 
-def string_attribute(node: Mapping[str, Any], name: str) -> str:
-    """A string attribute of a node, decoded; empty if absent."""
-    return _decode(node.get("attr", {}).get(name, {}).get("s", ""))
-
-
 def string_list_attribute(node: Mapping[str, Any], name: str) -> list[str]:
     """A list of strings, decoded; empty if absent."""
     values = node.get("attr", {}).get(name, {}).get("list", {}).get("s", [])
     return [_decode(value) for value in values]
-
-
-def int_list_attribute(node: Mapping[str, Any], name: str) -> list[int]:
-    """A list of integers (JSON holds them as strings); empty if absent."""
-    values = node.get("attr", {}).get(name, {}).get("list", {}).get("i", [])
-    return [int(value) for value in values]
 
 
 def _decode(value: str) -> str:

@@ -1,7 +1,7 @@
 """PoseNet: a convolutional network with heads for heatmaps, offsets and displacements.
 
 Source: Papandreou et al. 2018 (PersonLab, arXiv:1803.08225), with the weights that TensorFlow.js
-publishes: on MobileNetV1 (`posenet_mobilenet`) or ResNet-50 (`posenet_resnet`).
+publishes (`posenet_network`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import tensorflow as tf
 from perfnet_tf.errors import InputError
 from perfnet_tf.pose.estimators.graph_model import explaining_damaged_graph, read_graph_model
 from perfnet_tf.pose.estimators.posenet_decoder import DecoderParams, PoseFields, decode_poses
-from perfnet_tf.pose.estimators.posenet_mobilenet import MobilePoseNet, convolutions_of
-from perfnet_tf.pose.estimators.posenet_resnet import ResNetPoseNet, is_resnet
+from perfnet_tf.pose.estimators.posenet_network import PoseNet
 from perfnet_tf.pose.estimators.published import weights_help
 from perfnet_tf.pose.people import People, assemble_people
 
@@ -55,7 +54,7 @@ def load_posenet(weights: str | os.PathLike[str] | None) -> PoseNetwork:
         raise InputError(weights_help("posenet"))
     graph = read_graph_model(weights, preferred=_JSON_NAMES)
     with explaining_damaged_graph(graph.path):
-        return ResNetPoseNet(graph) if is_resnet(graph) else MobilePoseNet(convolutions_of(graph))
+        return PoseNet(graph)
 
 
 class PoseNetEstimator:

@@ -23,15 +23,7 @@ def test_weights_are_read_as_stored(tmp_path, layers, stored, steps):
     read = graph.weights["MobilenetV1/Conv2d_3_pointwise/weights"]
     assert read.dtype == np.float32 and read.shape == kernel.shape
     np.testing.assert_allclose(read, kernel, atol=steps * np.ptp(kernel))
-    assert graph.constant("image") is None
-
-
-def test_identities_are_looked_through(tmp_path, layers):
-    write_graph(tmp_path, layers, fused=False)
-    graph = read_graph_model(tmp_path / "posenet.json")
-    node = "MobilenetV1/Conv2d_0/Conv2D"
-    assert graph.inputs(node) == ["image", "MobilenetV1/Conv2d_0/weights"]
-    assert graph.consumers(node) == ["MobilenetV1/Conv2d_0/BiasAdd"]
+    assert "image" not in graph.weights
 
 
 def test_attributes_are_decoded(tmp_path, layers):

@@ -1,0 +1,123 @@
+"""`prepare`: a dataset's videos to records, as `perfnet prepare` does it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+
+from perfnet_tf.datasets.catalog import Catalog, load_catalog
+from perfnet_tf.datasets.official_splits import Membership, load_all_splits, write_official_splits
+from perfnet_tf.errors import InputError
+from perfnet_tf.preparation.build import Preparation, build_records
+from perfnet_tf.preparation.config import CLIP_TIME_LIMIT, PrepareConfig
+
+StrPath = str | os.PathLike[str]
+
+
+def prepare(
+    videos: StrPath,
+    output: StrPath,
+    *,
+    dataset: str = "folder",
+    lists: StrPath | None = None,
+    official_split: int | str = 1,
+    fps: float | None = PrepareConfig.fps,
+    short_side: int = PrepareConfig.short_side,
+    pose: str = PrepareConfig.pose,
+    pose_weights: StrPath | None = None,
+    max_people: int = PrepareConfig.max_people,
+    flow: str = PrepareConfig.flow,
+    flow_bound: float = PrepareConfig.flow_bound,
+    max_seconds: float = PrepareConfig.max_seconds,
+    clips_per_shard: int = PrepareConfig.clips_per_shard,
+    workers: int | None = None,
+    beam_options: Sequence[str] = (),
+    clip_time_limit: float | None = CLIP_TIME_LIMIT,
+    show_progress: bool = False,
+) -> Preparation:
+    """Turns a dataset's videos into records with RGB, pose and optical flow.
+
+    Killed at any point and called again with the same arguments, it resumes.
+
+    Args:
+        videos: folder of the videos; `synthetic` generates them there if it does not exist.
+        output: folder to make; new, empty, or an unfinished preparation with the same arguments.
+        dataset: one of `datasets.catalog.DATASETS`; `folder` has one folder per class.
+        lists: folder of the official split lists; None looks in `videos`.
+        official_split: number of the official split; `all` stores the clips of all splits of
+            UCF-101 or HMDB-51 once, and writes `output`/split1, split2 and split3.
+        fps, short_side, pose, pose_weights, max_people, flow, flow_bound, max_seconds,
+            clips_per_shard: as in `PrepareConfig`.
+        workers, beam_options, clip_time_limit, show_progress: as in `build_records`.
+
+    Returns:
+        What was made; `info` is the prepared dataset.
+
+    Raises:
+        InputError: arguments, lists or videos that break a rule.
+        PreparationError: no clip gave a record, or the system failed; called again, it resumes.
+    """
+    config = PrepareConfig(
+        name=dataset,
+        fps=fps,
+        short_side=short_side,
+        pose=pose,
+        pose_weights=None if pose_weights is None else os.fspath(pose_weights),
+        max_people=max_people,
+        flow=flow,
+        flow_bound=flow_bound,
+        max_seconds=max_seconds,
+        clips_per_shard=clips_per_shard,
+    )
+    catalog, memberships = _read_lists(
+        dataset, pathlib.Path(videos), lists, official_split, show_progress=show_progress
+    )
+    result = build_records(
+        catalog.clips,
+        output,
+        config,
+        catalog.classes,
+        workers=workers,
+        missing=catalog.missing,
+        beam_options=beam_options,
+        clip_time_limit=clip_time_limit,
+        show_progress=show_progress,
+    )
+    return dataclasses.replace(
+        result,
+        notes=catalog.notes,
+        official_splits=write_official_splits(pathlib.Path(output), memberships)
+        if memberships
+        else {},
+    )
+
+
+def _read_lists(
+    dataset: str,
+    videos: pathlib.Path,
+    lists: StrPath | None,
+    official_split: int | str,
+    *,
+    show_progress: bool,
+) -> tuple[Catalog, Mapping[int, Membership]]:
+    """The clips to prepare, and what each official split has of them if all are wanted."""
+    if official_split != "all" and not str(official_split).isdecimal():
+        raise InputError(f"`official_split` is a number, or all. Received: {official_split!r}.")
+    if dataset == "synthetic" and not videos.exists():
+        from tqdm import tqdm
+
+        from perfnet_tf.synthetic.dataset import generate_synthetic_dataset
+
+        generate_synthetic_dataset(
+            videos,
+            progress=lambda clips: tqdm(
+                clips, desc="generate", unit="video", disable=not show_progress
+            ),
+        )
+    if official_split == "all":
+        every = load_all_splits(dataset, videos=videos, splits=lists)
+        return every.catalog, every.memberships
+    catalog = load_catalog(dataset, videos=videos, splits=lists, split=int(official_split))
+    return catalog, {}
