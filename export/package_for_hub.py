@@ -29,9 +29,9 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from perfnet_tf import InputError
+from perfnet_tf.recognizers.info import INFO_FILE, LABELS_FILE, PAPER, ModelInfo
 from perfnet_tf.reporting.markdown import escape
 from perfnet_tf.reproduction.tables import BACKBONE_TITLES
-from perfnet_tf.saved_model.info import INFO_FILE, LABELS_FILE, PAPER, ModelInfo
 from perfnet_tf.streams import POSE
 
 _MODEL = flags.DEFINE_string("model", None, "SavedModel of perfnet export.", required=True)

@@ -74,3 +74,36 @@ def check_class_names(classes: Iterable[str]) -> None:
                 "A class name is one line without blanks at its ends, in UTF-8. "
                 f"Received: {name!r}. Rename the class, which is often a folder's name."
             )
+
+
+def check_same_classes(
+    names: Sequence[str],
+    wanted: Sequence[str],
+    *,
+    rule: str,
+    subject: str,
+    other: str,
+    remedy: str,
+    what: str = "classes",
+) -> None:
+    """Raises `InputError` unless two label maps hold the same names, in any order.
+
+    Args:
+        names, wanted: the names that `subject` has, and those of `other`.
+        rule, remedy: the first and the last sentence of the error.
+        subject, other: what the error calls the two.
+        what: the names are of.
+    """
+    missing = sorted(set(wanted) - set(names))
+    extra = sorted(set(names) - set(wanted))
+    if missing or extra or len(names) != len(wanted):
+        raise InputError(
+            f"{rule} Received: {subject} lacks {_examples(missing)} and has {_examples(extra)} "
+            f"besides ({len(names)} {what}, {other} {len(wanted)}). {remedy}"
+        )
+
+
+def _examples(names: Sequence[str], limit: int = 3) -> str:
+    if not names:
+        return "none"
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" * (len(names) > limit))

@@ -25,6 +25,7 @@ ROWS = [
     ("preparation",),
     ("input_pipeline",),
     ("models",),
+    ("recognizers",),
     ("distill",),
     ("training",),
     ("reporting",),

@@ -50,7 +50,7 @@ def main(spec: dict[str, Any]) -> None:
 def _own(spec: dict[str, Any]) -> tuple[Any, Callable[[np.ndarray], np.ndarray]]:
     from perfnet_tf.models.factory import build_model
     from perfnet_tf.models.importers import import_model
-    from perfnet_tf.saved_model.inference import InferenceModule
+    from perfnet_tf.recognizers.frozen import InferenceModule
 
     if spec["weights"] is not None:
         model = import_model(spec["source"], spec["weights"]).model

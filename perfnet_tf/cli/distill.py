@@ -31,7 +31,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     sources = _pairs("teachers", arguments.teachers)
     teachers = _named(sources, _pairs("teacher_labels", arguments.teacher_labels))
     config = experiment_of(arguments)
-    from perfnet_tf.training.run_directory import is_run
+    from perfnet_tf.recognizers.run_directory import is_run
 
     for source in teachers.values():
         if not is_run(source):

@@ -18,7 +18,7 @@ from perfnet_tf.presets import PRESETS, load_preset
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from perfnet_tf.training.run_directory import Run
+    from perfnet_tf.recognizers.run_directory import Run
 
 #: Flag -> attribute, by the part of the configuration that holds it.
 _NETWORK = {
@@ -200,8 +200,8 @@ def load_initial(path: str) -> Run:
     Raises:
         InputError: `path` is neither.
     """
+    from perfnet_tf.recognizers.run_directory import Run, is_run, load_run
     from perfnet_tf.saved_model import restore_model
-    from perfnet_tf.training.run_directory import Run, is_run, load_run
 
     folder = pathlib.Path(path)
     if is_run(folder):

@@ -14,7 +14,7 @@ from perfnet_tf.pose.estimators import POSE_ESTIMATORS
 
 if TYPE_CHECKING:
     from perfnet_tf.explanation.explainer import Footage
-    from perfnet_tf.training.run_directory import Run
+    from perfnet_tf.recognizers.run_directory import Run
 
 
 def _run(arguments: flags.FlagValues, videos: list[str]) -> int:

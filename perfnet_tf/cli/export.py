@@ -32,9 +32,9 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     clip of the run's evaluation size) and model.onnx (any size) beside it. How far the logits of
     each are from the run's is printed, and written to model.json.
     """
+    from perfnet_tf.recognizers.info import read_info, read_metrics
+    from perfnet_tf.recognizers.run_directory import load_run
     from perfnet_tf.saved_model import export_saved_model
-    from perfnet_tf.saved_model.info import read_info, read_metrics
-    from perfnet_tf.training.run_directory import load_run
 
     metrics = None if arguments.metrics is None else read_metrics(arguments.metrics)
     run = load_run(arguments.run)

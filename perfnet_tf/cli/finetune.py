@@ -20,7 +20,7 @@ from perfnet_tf.config import ExperimentConfig, TrainConfig
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from perfnet_tf.training.run_directory import Run
+    from perfnet_tf.recognizers.run_directory import Run
 
 #: PERF-Net Sec. 4.4: 30 epochs. The paper gives neither rate nor batch; mmaction2's UCF-101 recipe
 #: has 0.005.

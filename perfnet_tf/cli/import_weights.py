@@ -28,7 +28,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     The run's import.json tells what became of every tensor. A file that does not fit is refused
     with the first tensor that does not, and the option that would make it fit.
     """
-    from perfnet_tf.training.imported_run import REPORT_FILE, import_run
+    from perfnet_tf.recognizers.imported_run import REPORT_FILE, import_run
 
     run, report = import_run(
         arguments.source,

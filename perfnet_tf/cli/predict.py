@@ -46,8 +46,8 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
     if arguments.show and arguments.camera is None:
         raise InputError("--show is for --camera. Play what --output writes instead.")
     from perfnet_tf.prediction import list_videos
+    from perfnet_tf.recognizers.exported import runs_code
     from perfnet_tf.saved_model import load_for_inference
-    from perfnet_tf.saved_model.loading import runs_code
 
     files = list_videos(videos)
     outputs = _outputs(arguments.output, files) if arguments.output else [None] * len(files)

@@ -28,6 +28,7 @@ from perfnet_tf.demo.stages import (
 from perfnet_tf.inspection.picture import choose_max_speed, draw_streams
 from perfnet_tf.inspection.stored_clip import open_clip
 from perfnet_tf.presets import PRESETS
+from perfnet_tf.recognizers.run_directory import HISTORY_FILE, read_run
 from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.reporting.html import (
     Chart,
@@ -39,7 +40,6 @@ from perfnet_tf.reporting.html import (
     write_report,
 )
 from perfnet_tf.streams import FLOW, POSE, RGB, STREAM_TITLES, STREAMS
-from perfnet_tf.training.run_directory import HISTORY_FILE, read_run
 from perfnet_tf.version import __version__
 from perfnet_tf.video.decode import read_video
 from perfnet_tf.video.sampling import spread_indices

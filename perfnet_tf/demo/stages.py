@@ -41,10 +41,10 @@ from perfnet_tf.files import check_new_or_empty, write_atomically
 from perfnet_tf.preparation.build import build_records
 from perfnet_tf.preparation.config import PrepareConfig
 from perfnet_tf.presets import PRESETS
+from perfnet_tf.recognizers.run_directory import load_run
 from perfnet_tf.saved_model import export_saved_model
 from perfnet_tf.streams import FLOW, POSE, RGB, STREAMS
 from perfnet_tf.synthetic.dataset import SyntheticConfig, generate_synthetic_dataset
-from perfnet_tf.training.run_directory import load_run
 from perfnet_tf.training.trainer import train
 
 LOSSES = ("separate", "unified")

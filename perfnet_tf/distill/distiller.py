@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.config import DistillConfig, PoseRenderConfig
 from perfnet_tf.distill.losses import distillation_losses, term_names, weighted_sum
-from perfnet_tf.distill.teachers import Teacher, as_teacher
 from perfnet_tf.errors import check_choice
 from perfnet_tf.input_pipeline.dataset import streams_of
 from perfnet_tf.models.ordering import computed_after
 from perfnet_tf.models.rematerialization import rematerialization
 from perfnet_tf.models.synchronization import synchronized_batch_norm
+from perfnet_tf.recognizers.load import Network, load_named
+from perfnet_tf.recognizers.recognizer import Recognizer
 from perfnet_tf.streams import LABEL, POSE, RGB, STREAMS
 
 
@@ -35,7 +35,7 @@ class Distiller(tf_keras.Model):
     def __init__(
         self,
         student: tf_keras.Model,
-        teachers: Mapping[str, Any] | None = None,
+        teachers: Mapping[str, Network] | None = None,
         loss: str = "separate",
         teacher_weights: Mapping[str, float] | None = None,
         *,
@@ -49,8 +49,9 @@ class Distiller(tf_keras.Model):
 
         Args:
             student: a network of one stream; it is `self.student`.
-            teachers: name -> `Teacher`, Keras model, or any callable from a stream to logits. A
-                teacher that does not say which stream it sees is named by it: `{"flow": model}`.
+            teachers: name -> `Recognizer`, or what `load` takes: a run, a SavedModel, a Keras model,
+                or any function from a stream to logits. One that does not say which stream it sees
+                is named by it: `{"flow": model}`.
             loss: `separate` (Eq. 1) or `unified`.
             teacher_weights: weight of each teacher's term, or of `unified`; 1 where not given.
             stream: what the student sees; None asks the student, and takes `rgb` if it has none.
@@ -71,7 +72,7 @@ class Distiller(tf_keras.Model):
         self.render = render or PoseRenderConfig()
         self.rematerialize = rematerialize
         self.synchronize_batch_norm = synchronize_batch_norm
-        ready = {name: as_teacher(name, teacher) for name, teacher in (teachers or {}).items()}
+        ready = {name: load_named(name, teacher) for name, teacher in (teachers or {}).items()}
         if classes is not None:
             ready = {name: t.for_classes(name, classes) for name, t in ready.items()}
         # A function hides the teachers from Keras, which would otherwise train and save them.
@@ -93,7 +94,7 @@ class Distiller(tf_keras.Model):
         self._accuracy_metrics = {name: tf_keras.metrics.Mean(name) for name in ("top1", "top5")}
 
     @property
-    def teachers(self) -> Mapping[str, Teacher]:
+    def teachers(self) -> Mapping[str, Recognizer]:
         """The teachers by name."""
         return self._teachers()
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from perfnet_tf.classes import check_same_classes
 from perfnet_tf.errors import InputError
 
 
@@ -91,8 +92,19 @@ class ClipScores:
         Raises:
             InputError: the clips or the classes are not the same set.
         """
-        _check_same("classes", self.classes, classes)
-        _check_same("clips", self.clip_ids, clip_ids)
+        for what, ours, wanted in (
+            ("classes", self.classes, classes),
+            ("clips", self.clip_ids, clip_ids),
+        ):
+            check_same_classes(
+                ours,
+                wanted,
+                rule=f"Fused networks must have scored the same {what}.",
+                subject="a network",
+                other="the first",
+                remedy="Evaluate all of them on one data folder and split.",
+                what=what,
+            )
         row = {name: index for index, name in enumerate(self.clip_ids)}
         column = {name: index for index, name in enumerate(self.classes)}
         rows = [row[name] for name in clip_ids]
@@ -131,21 +143,3 @@ def fuse(scores: Sequence[ClipScores]) -> ClipScores:
             )
         total += matched.logits
     return ClipScores(first.clip_ids, first.labels, total.astype(np.float32), first.classes)
-
-
-def _check_same(subject: str, ours: Sequence[str], wanted: Sequence[str]) -> None:
-    missing = sorted(set(wanted) - set(ours))
-    extra = sorted(set(ours) - set(wanted))
-    if missing or extra:
-        raise InputError(
-            f"Fused networks must have scored the same {subject}. "
-            f"Received: {len(missing)} only in the first network{_examples(missing)}, "
-            f"{len(extra)} only in another{_examples(extra)}. "
-            "Evaluate all of them on one data folder and split."
-        )
-
-
-def _examples(names: Sequence[str], limit: int = 3) -> str:
-    if not names:
-        return ""
-    return f" ({', '.join(names[:limit])}{', ...' if len(names) > limit else ''})"

@@ -29,22 +29,24 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from perfnet_tf.classes import check_same_classes
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation import metrics
 from perfnet_tf.evaluation.fusion import ClipScores, fuse
 from perfnet_tf.input_pipeline.augment import ClipView, evenly_spread_views
 from perfnet_tf.input_pipeline.dataset import build_dataset, explaining_damaged_records, streams_of
+from perfnet_tf.recognizers.load import Network, load
+from perfnet_tf.recognizers.recognizer import Recognizer
 from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.reporting.confusion_plot import save_confusion
 from perfnet_tf.streams import CLIP_ID, LABEL
-from perfnet_tf.training.run_directory import Run, load_run
 from perfnet_tf.version import __version__
 
 
 def evaluate_runs(
-    runs: Sequence[Run | str | os.PathLike[str]],
+    runs: Sequence[Network],
     data: str | os.PathLike[str],
     output: str | os.PathLike[str] | None = None,
     *,
@@ -55,15 +57,15 @@ def evaluate_runs(
     crops: int = 1,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Evaluates runs on a split, and their late fusion if there are several.
+    """Evaluates networks on a split, and their late fusion if there are several.
 
     Args:
-        runs: runs, or their folders.
-        data: a prepared dataset with the runs' classes, in any order.
+        runs: runs, SavedModels, Hub handles, or whatever else `load` takes.
+        data: a prepared dataset with the networks' classes, in any order.
         output: folder for the files of the module's table, made if missing; None writes nothing.
         split: of the dataset.
         batch_size: clips at once.
-        clip: what every network sees; None takes each run's own evaluation clip.
+        clip: what every network sees; None takes each one's own evaluation clip.
         windows, crops: clips that a network sees of each video: so many windows, evenly from the
             first to the last place, each with so many crops along the frame. Their logits are
             averaged. 1 and 1 is the paper's protocol, the central window and crop.
@@ -77,21 +79,29 @@ def evaluate_runs(
         `perfnet_tf`.
 
     Raises:
-        InputError: no such split, a damaged shard, records without a run's stream, a run without
-            weights or with other classes, logits that are not finite.
+        InputError: no such split, a damaged shard, records without a network's stream, a run
+            without weights, a network that has other classes or does not say its classes or clip,
+            logits that are not finite.
     """
     if not runs:
-        raise InputError("Evaluation needs at least one run. Received: none.")
+        raise InputError("Evaluation needs at least one network. Received: none.")
     for name, value in (("batch_size", batch_size), ("windows", windows), ("crops", crops)):
         if value < 1:
             raise InputError(f"{name} must be 1 or greater. Received: {value}.")
     data = os.fspath(data)  # may be remote, which a pathlib.Path is not
     info = read_dataset_info(data)
     info.split(split)
-    loaded = [run if isinstance(run, Run) else load_run(pathlib.Path(run)) for run in runs]
+    loaded = [load(run) for run in runs]
     for run in loaded:
-        _check_classes(run, info)
-    clips = [clip or run.config.resolved_eval_clip for run in loaded]
+        check_same_classes(
+            run.known_classes(),
+            info.classes,
+            rule="A network is evaluated on data with its own classes.",
+            subject=run.name,
+            other=info.name,
+            remedy="Fine-tune it on this data first: perfnet finetune.",
+        )
+    clips = [clip or run.expected_clip() for run in loaded]
     with explaining_damaged_records(data, split):
         views = evenly_spread_views(windows, crops)
         scores = _score(loaded, clips, views, data, info, split, batch_size, progress)
@@ -103,9 +113,9 @@ def evaluate_runs(
         "runs": [
             {
                 "name": name,
-                "path": str(run.path),
-                "stream": run.config.stream,
-                "backbone": run.config.model.backbone,
+                "path": run.source,
+                "stream": run.stream,
+                "backbone": run.backbone,
                 "clip": str(cut),
                 "frame_stride": cut.frame_stride,
                 "short_side": cut.resized_short_side,
@@ -126,7 +136,7 @@ def evaluate_runs(
 
 
 def _score(
-    runs: Sequence[Run],
+    runs: Sequence[Recognizer],
     clips: Sequence[ClipConfig],
     views: Sequence[ClipView],
     data: str,
@@ -153,14 +163,14 @@ def _score(
             ]
             labels, clip_ids, _ = seen[0]
             for i, run in members.items():
-                columns = [run.classes.index(name) for name in info.classes]
+                columns = [run.known_classes().index(name) for name in info.classes]
                 logits = np.stack([logits[i] for _, _, logits in seen])[..., columns].mean(axis=0)
                 scores[i] = ClipScores(clip_ids, labels, logits, info.classes)
     return [scores[i] for i in range(len(runs))]
 
 
 def _view_scores(
-    members: Mapping[int, Run],
+    members: Mapping[int, Recognizer],
     cut: ClipConfig,
     view: ClipView,
     data: str,
@@ -169,7 +179,7 @@ def _view_scores(
     bar: tqdm,
 ) -> tuple[np.ndarray, tuple[str, ...], dict[int, np.ndarray]]:
     """One pass over the split: labels, clips' names, and each member's logits [clips, classes]."""
-    streams = sorted({run.config.stream for run in members.values()})
+    streams = sorted({run.stream for run in members.values()})
     dataset = build_dataset(
         data,
         split,
@@ -189,9 +199,8 @@ def _view_scores(
     def predict(sources: dict[str, tf.Tensor]) -> dict[int, tf.Tensor]:
         logits = {}
         for i, run in members.items():
-            stream = run.config.stream
-            seen = streams_of(sources, [stream], run.config.pose_render)
-            logits[i] = run.model(seen[stream], training=False)
+            seen = streams_of(sources, [run.stream], run.render)
+            logits[i] = run.predict(seen[run.stream])
         return logits
 
     labels: list[np.ndarray] = []
@@ -207,25 +216,11 @@ def _view_scores(
     return np.concatenate(labels), tuple(clip_ids), logits
 
 
-def _check_classes(run: Run, info: DatasetInfo) -> None:
-    if set(run.classes) == set(info.classes):
-        return
-    missing = [name for name in info.classes if name not in run.classes]
-    extra = [name for name in run.classes if name not in info.classes]
-    raise InputError(
-        "A run is evaluated on data with its own classes. "
-        f"Received: {run.path} has {len(run.classes)} classes, {info.name} has {info.num_classes}; "
-        f"not in the run: {', '.join(missing[:3]) or 'none'}; "
-        f"not in the data: {', '.join(extra[:3]) or 'none'}. "
-        "Fine-tune the run on this data first: perfnet finetune."
-    )
-
-
-def _unique_names(runs: Sequence[Run]) -> list[str]:
+def _unique_names(runs: Sequence[Recognizer]) -> list[str]:
     """The folders' names, numbered where two are the same."""
     names: list[str] = []
     for run in runs:
-        name = base = run.path.resolve().name
+        name = base = run.short_name
         number = 2
         while name in names:
             name, number = f"{base}_{number}", number + 1

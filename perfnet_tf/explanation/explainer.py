@@ -20,18 +20,18 @@ import tensorflow as tf
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.explanation.gradcam import GradCam
-from perfnet_tf.flow.encoding import FLOW_BOUND, flow_to_color
-from perfnet_tf.input_pipeline.augment import central_view, cut_streams, frame_indices
-from perfnet_tf.input_pipeline.dataset import streams_of
+from perfnet_tf.flow.encoding import flow_to_color
+from perfnet_tf.input_pipeline.augment import central_view, frame_indices
+from perfnet_tf.input_pipeline.video_clip import central_streams, sources_of_frames
 from perfnet_tf.inspection.stored_clip import StoredClip
 from perfnet_tf.pose.estimators import make_estimator
 from perfnet_tf.pose.keypoint_file import read_keypoints
-from perfnet_tf.streams import BOXES, FLOW, KEYPOINTS, POSE, RGB, STREAM_TITLES
-from perfnet_tf.training.run_directory import Run
+from perfnet_tf.pose.people import People
+from perfnet_tf.recognizers.load import Network, load
+from perfnet_tf.recognizers.recognizer import DEFAULT_FPS, DEFAULT_SHORT_SIDE, Recognizer
+from perfnet_tf.streams import FLOW, RGB, STREAM_TITLES
 from perfnet_tf.video.decode import read_video
 
-#: Where a run does not know the rate and size of its records: PERF-Net Sec. 4.
-DEFAULT_FPS, DEFAULT_SHORT_SIDE = 25.0, 256
 #: Of a longer video only this much of the beginning is looked at, as `perfnet prepare` does.
 MAX_SECONDS = 300.0
 
@@ -99,7 +99,7 @@ class Explainer:
 
     def __init__(
         self,
-        runs: Sequence[Run],
+        networks: Sequence[Network],
         *,
         endpoint: str | None = None,
         label: str | None = None,
@@ -108,19 +108,22 @@ class Explainer:
         """Checks what is asked for.
 
         Args:
-            runs: of `load_run`, or a `Run` made of an export's restored network.
+            networks: what `load` takes and has layers: runs, exports that can be trained, models
+                of `build_model`.
             endpoint: see `GradCam`.
             label: the class to explain; None takes each network's own answer.
-            clip: what every network sees; None takes each run's own evaluation clip.
+            clip: what every network sees; None takes each one's own evaluation clip.
 
         Raises:
-            InputError: no run, clips of different lengths, or a run without that endpoint or class.
+            InputError: no network, one without layers, clips of different lengths, or a network
+                without that endpoint or class.
         """
-        if not runs:
-            raise InputError("Name at least one run to explain. Received: none.")
-        self._runs = list(runs)
+        if not networks:
+            raise InputError("Name at least one network to explain. Received: none.")
+        runs = [load(network, trainable=True) for network in networks]
+        self._runs = runs
         self._label = label
-        self._clips = [clip or run.config.resolved_eval_clip for run in runs]
+        self._clips = [clip or run.expected_clip() for run in runs]
         windows = {(cut.num_frames, cut.frame_stride) for cut in self._clips}
         if len(windows) > 1:
             raise InputError(
@@ -128,13 +131,14 @@ class Explainer:
                 f"stride) {', '.join(map(str, sorted(windows)))}. Give `clip` for all."
             )
         for run in runs:
-            if label is not None and label not in run.classes:
+            classes = run.known_classes()
+            if label is not None and label not in classes:
                 raise InputError(
-                    f"label must be a class of {run.path}: {', '.join(run.classes[:10])}"
-                    f"{', ...' if len(run.classes) > 10 else ''}. Received: {label!r}."
+                    f"label must be a class of {run.name}: {', '.join(classes[:10])}"
+                    f"{', ...' if len(classes) > 10 else ''}. Received: {label!r}."
                 )
         self._titles = _titles(runs)
-        self._cams = [GradCam(run.model, endpoint) for run in runs]
+        self._cams = [GradCam(run.layers(), endpoint) for run in runs]
 
     @property
     def endpoints(self) -> list[str]:
@@ -150,7 +154,7 @@ class Explainer:
         window = self._clips[0]
         start = central_view().start
         indices = frame_indices(tf.constant(footage.num_frames), window, start).numpy()
-        wanted = {run.config.stream for run in self._runs}
+        wanted = {run.stream for run in self._runs}
         sources = footage.sources(indices, wanted)
         return ClipExplanation(
             footage.name,
@@ -167,14 +171,14 @@ class Explainer:
     def _explain(
         self,
         title: str,
-        run: Run,
+        run: Recognizer,
         cut: ClipConfig,
         cam: GradCam,
         sources: Mapping[str, np.ndarray],
     ) -> StreamExplanation:
-        stream = run.config.stream
+        stream, names = run.stream, run.known_classes()
         seen = _cut_stream(run, sources, cut)
-        classes = None if self._label is None else [run.classes.index(self._label)]
+        classes = None if self._label is None else [names.index(self._label)]
         found = cam(seen[stream][None], classes)
         probabilities = tf.nn.softmax(found.logits[0]).numpy()
         # The same piece of the video, as finely as it is stored.
@@ -190,9 +194,9 @@ class Explainer:
             pictures=pictures,
             backdrop=rgb if stream == FLOW else pictures,
             heat=found.maps[0],
-            explained=run.classes[found.classes[0]],
+            explained=names[found.classes[0]],
             probability=float(probabilities[found.classes[0]]),
-            predicted=run.classes[int(found.logits[0].argmax())],
+            predicted=names[int(found.logits[0].argmax())],
         )
 
 
@@ -260,47 +264,30 @@ class VideoFootage:
 
     def sources(self, indices: np.ndarray, streams: Collection[str]) -> dict[str, np.ndarray]:
         """See `Footage`."""
-        result = {RGB: self._frames[indices]}
-        if FLOW in streams:
-            result[FLOW] = self._flow(indices)
-        if POSE in streams:
-            if self._pose == "keypoints":
-                people = read_keypoints(self._path, self._timestamps[indices])
-            else:
-                people = make_estimator(self._pose, self._pose_weights)(self._frames[indices])
-            result[KEYPOINTS], result[BOXES] = people.keypoints, people.boxes
-        return result
+        return sources_of_frames(self._frames, indices, streams, self._find_people)
 
-    def _flow(self, indices: np.ndarray) -> np.ndarray:
-        """From each frame to the next; the last frame has that of the one before it."""
-        from perfnet_tf.flow.tvl1 import compute_tvl1  # brings XLA along
-
-        if self.num_frames < 2:
-            raise InputError(f"Flow needs at least 2 frames. Received: {self._path}, which has 1.")
-        firsts = np.minimum(indices, self.num_frames - 2)
-        flow = {
-            first: compute_tvl1(self._frames[first : first + 2])[0] for first in np.unique(firsts)
-        }
-        return np.clip(np.stack([flow[first] for first in firsts]), -FLOW_BOUND, FLOW_BOUND)
+    def _find_people(self, indices: np.ndarray) -> People:
+        if self._pose == "keypoints":
+            return read_keypoints(self._path, self._timestamps[indices])
+        return make_estimator(self._pose, self._pose_weights)(self._frames[indices])
 
 
-def _titles(runs: Sequence[Run]) -> list[str]:
-    titles = ["student" if run.config.distill else STREAM_TITLES[run.config.stream] for run in runs]
+def _titles(runs: Sequence[Recognizer]) -> list[str]:
+    titles = [
+        "student" if run.config and run.config.distill else STREAM_TITLES[run.stream]
+        for run in runs
+    ]
     return [
-        title if titles.count(title) == 1 else f"{title}, {run.path.name}"
+        title if titles.count(title) == 1 else f"{title}, {run.short_name}"
         for title, run in zip(titles, runs, strict=True)
     ]
 
 
 def _cut_stream(
-    run: Run, sources: Mapping[str, np.ndarray], cut: ClipConfig
+    run: Recognizer, sources: Mapping[str, np.ndarray], cut: ClipConfig
 ) -> dict[str, tf.Tensor]:
-    """`rgb` and the run's stream of one clip, `[frames, height, width, channels]`."""
-    kept = (RGB, FLOW, KEYPOINTS, BOXES)
-    pieces = {key: tf.constant(sources[key]) for key in kept if key in sources}
-    cut_pieces = {k: v[None] for k, v in cut_streams(pieces, cut, central_view()).items()}
-    streams = {RGB, run.config.stream}
-    return {k: v[0] for k, v in streams_of(cut_pieces, streams, run.config.pose_render).items()}
+    """`rgb` and the network's stream of one clip, `[frames, height, width, channels]`."""
+    return central_streams(sources, cut, {RGB, run.stream}, run.render)
 
 
 def _at_stored_size(cut: ClipConfig, stored: Sequence[int]) -> ClipConfig:

@@ -1,7 +1,8 @@
-"""What a model says, and how it wants its frames."""
+"""What a network says about clips of a video."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,82 +10,94 @@ import numpy as np
 import tensorflow as tf
 
 from perfnet_tf.config import ClipConfig
-from perfnet_tf.errors import InputError
-from perfnet_tf.input_pipeline.augment import central_view, cut_streams
-from perfnet_tf.saved_model.loading import LoadedModel
-from perfnet_tf.streams import RGB
-
-#: Where a model does not know the rate and size of its training records: PERF-Net Sec. 4.
-DEFAULT_FPS = 25.0
-DEFAULT_SHORT_SIDE = 256
+from perfnet_tf.input_pipeline.video_clip import central_streams, sources_of_frames
+from perfnet_tf.pose.estimators import make_estimator
+from perfnet_tf.pose.people import People, PoseEstimator
+from perfnet_tf.recognizers.load import Network, load
+from perfnet_tf.recognizers.recognizer import DEFAULT_SHORT_SIDE, Recognizer
 
 
-def top_classes(logits: np.ndarray, labels: Sequence[str], count: int) -> list[tuple[str, float]]:
+def top_classes(logits: np.ndarray, classes: Sequence[str], count: int) -> list[tuple[str, float]]:
     """(class, probability in [0, 1]) of the likeliest classes, the likeliest first."""
     exponentials = np.exp(logits - logits.max(), dtype=np.float64)
     order = np.argsort(-logits, kind="stable")[:count]
     probabilities = exponentials / exponentials.sum()
-    return [(labels[index], float(probabilities[index])) for index in order]
+    return [(classes[index], float(probabilities[index])) for index in order]
 
 
-@dataclass(frozen=True, eq=False)
-class Recognizer:
-    """A model with the clip that it sees.
+@dataclass(frozen=True)
+class PoseSource:
+    """Where the people in a video come from, for networks of the pose stream.
 
     Attributes:
-        model: an RGB model.
-        clip: what it sees of a window.
-        fps: frames a second that it was trained with; None: each video's own.
-        short_side: pixels of the shorter side of its training records.
+        pose: `posenet`, `movenet` or a registered estimator.
+        pose_weights: see `make_estimator`.
     """
 
-    model: LoadedModel
-    clip: ClipConfig
-    fps: float | None
-    short_side: int
+    pose: str = "posenet"
+    pose_weights: str | None = None
 
-    @classmethod
-    def of(cls, model: LoadedModel, clip: ClipConfig | None = None) -> Recognizer:
-        """A recogniser with the model's own evaluation clip, or another.
+    @functools.cached_property
+    def estimator(self) -> PoseEstimator:
+        """Loaded when it is first used."""
+        return make_estimator(self.pose, self.pose_weights)
 
-        Raises:
-            InputError: a flow or pose model.
-        """
-        if model.stream != RGB:
-            raise InputError(
-                "Only RGB models see a video as it is. "
-                f"Received: {model.path}, a {model.stream} model. "
-                "Export the student that was distilled from it, or use perfnet evaluate."
-            )
-        dataset = model.info.dataset
-        return cls(
-            model,
-            clip or model.info.experiment.resolved_eval_clip,
-            dataset.get("fps", DEFAULT_FPS),
-            dataset.get("short_side", DEFAULT_SHORT_SIDE),
-        )
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Class names in the order of the logits."""
-        return self.model.labels
+class ClipClassifier:
+    """A network with the clip that it sees of a video.
 
-    @property
-    def span(self) -> int:
-        """Frames from the first to the last that a clip takes."""
-        return (self.clip.num_frames - 1) * self.clip.frame_stride + 1
+    Attributes:
+        classes: class names in the order of the logits.
+        clip: what the network sees of a window.
+        fps: frames per second that it expects; None: each video's own.
+        short_side: pixels of the shorter side of its training records.
+        span: frames from the first to the last that a clip takes.
+    """
 
-    def classify(self, clips: Sequence[np.ndarray]) -> np.ndarray:
-        """Logits of clips that have the model's rate and number of frames.
+    def __init__(
+        self, model: Network, clip: ClipConfig | None = None, people: PoseSource | None = None
+    ) -> None:
+        """Loads the network, folded where that is possible.
 
         Args:
-            clips: uint8 RGB `[frames, height, width, 3]` each, of one size; cut centrally here.
+            model: what `load` takes.
+            clip: what it sees; None takes its own evaluation clip.
+            people: for a network of the pose stream.
+
+        Raises:
+            InputError: as `load`, or classes or clip are unknown.
+        """
+        self._recognizer: Recognizer = load(model, folded=True)
+        self._people = people or PoseSource()
+        self.classes = self._recognizer.known_classes()
+        self.clip = clip or self._recognizer.expected_clip()
+        self.fps = self._recognizer.fps
+        self.short_side = self._recognizer.short_side or DEFAULT_SHORT_SIDE
+        self.span = (self.clip.num_frames - 1) * self.clip.frame_stride + 1
+
+    def classify(self, windows: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+        """Logits of clips that have the network's rate.
+
+        Args:
+            windows: consecutive frames, uint8 RGB `[frames, height, width, 3]`, and the indices of
+                those that the clip is made of, int `[clip's frames]`; cut centrally here. Flow is
+                computed from each of them to the next frame of the window.
 
         Returns:
-            float32 `[clips, classes]`.
+            float32 `[windows, classes]`.
         """
-        view = central_view()
-        cut = [
-            cut_streams({RGB: tf.convert_to_tensor(frames)}, self.clip, view) for frames in clips
-        ]
-        return self.model(tf.stack([streams[RGB] for streams in cut])).numpy()
+        stream, render = self._recognizer.stream, self._recognizer.render
+        clips = []
+        for frames, indices in windows:
+
+            def find_people(wanted: np.ndarray, frames: np.ndarray = frames) -> People:
+                return self._people.estimator(frames[wanted])
+
+            sources = sources_of_frames(frames, indices, [stream], find_people)
+            clips.append(central_streams(sources, self.clip, [stream], render)[stream])
+        return self._recognizer.predict(tf.stack(clips)).numpy()
+
+    def indices(self, num_frames: int) -> np.ndarray:
+        """Which frames of a window of `num_frames` its clip is made of; the last is repeated."""
+        taken = np.arange(0, self.span, self.clip.frame_stride)
+        return np.minimum(taken, num_frames - 1)

@@ -16,9 +16,10 @@ import numpy as np
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.prediction.annotation import draw_answers
-from perfnet_tf.prediction.answers import DEFAULT_FPS, Recognizer
+from perfnet_tf.prediction.answers import ClipClassifier, PoseSource
 from perfnet_tf.prediction.windows import WindowPrediction, hop_frames
-from perfnet_tf.saved_model.loading import LoadedModel
+from perfnet_tf.recognizers.load import Network
+from perfnet_tf.recognizers.recognizer import DEFAULT_FPS
 from perfnet_tf.video.sampling import GridResampler
 from perfnet_tf.video.writing import VideoFile, check_video_output
 
@@ -56,12 +57,13 @@ def open_camera(number: int) -> cv2.VideoCapture:
 
 def watch_camera(
     capture: Capture,
-    model: LoadedModel,
+    model: Network,
     *,
     clip: ClipConfig | None = None,
     hop: float | None = None,
     output: str | os.PathLike[str] | None = None,
     show: bool = False,
+    people: PoseSource | None = None,
     max_seconds: float | None = None,
     top: int = 3,
     clock: Callable[[], float] = time.monotonic,
@@ -74,8 +76,8 @@ def watch_camera(
 
     Args:
         capture: of `open_camera`; released in the end.
-        model: an RGB model.
-        clip: what it sees of a window; None takes the evaluation clip that it was exported with.
+        model: what `load` takes.
+        clip: what it sees of a window; None takes its own evaluation clip.
         hop: seconds from window to window; None takes half a window.
         output: a `.mp4` for the frames with the running answer on them.
         show: open a window with them, too, in which q or Escape quits.
@@ -96,15 +98,15 @@ def watch_camera(
                 raise InputError(f"{name} must be greater than 0. Received: {value!r}.")
         if output is not None:
             check_video_output(output)
-        recognizer = Recognizer.of(model, clip)
-        yield from _watch(capture, recognizer, hop, output, show, max_seconds, top, clock)
+        classifier = ClipClassifier(model, clip, people)
+        yield from _watch(capture, classifier, hop, output, show, max_seconds, top, clock)
     finally:
         capture.release()
 
 
 def _watch(
     capture: Capture,
-    recognizer: Recognizer,
+    classifier: ClipClassifier,
     hop: float | None,
     output: str | os.PathLike[str] | None,
     show: bool,
@@ -112,19 +114,19 @@ def _watch(
     top: int,
     clock: Callable[[], float],
 ) -> Generator[WindowPrediction, None, None]:
-    fps = recognizer.fps or DEFAULT_FPS
-    film = _Film(recognizer.span, fps, recognizer.short_side)
-    step = hop_frames(recognizer.span, fps, hop)
+    fps = classifier.fps or DEFAULT_FPS
+    film = _Film(classifier.span, fps, classifier.short_side)
+    step = hop_frames(classifier.span, fps, hop)
     answers: list[tuple[str, float]] = []
-    due = recognizer.span  # frames that must have been filmed before the next window is classified
+    due = classifier.span  # frames that must have been filmed before the next window is classified
     pending: tuple[int, Future[np.ndarray]] | None = None
 
     def finish(window: tuple[int, Future[np.ndarray]]) -> WindowPrediction:
         last, future = window
         logits = future.result()[0]
-        return WindowPrediction((last - recognizer.span) / fps, last / fps, logits, labels)
+        return WindowPrediction((last - classifier.span) / fps, last / fps, logits, labels)
 
-    labels = recognizer.labels
+    labels = classifier.classes
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(VideoFile(output, fps)) if output is not None else None
         screen = stack.enter_context(_Screen()) if show else None
@@ -144,8 +146,8 @@ def _watch(
                 pending, answers = None, prediction.top(top)
                 yield prediction
             if pending is None and film.length >= due:
-                clips = [film.window()[:: recognizer.clip.frame_stride]]
-                pending = film.length, worker.submit(recognizer.classify, clips)
+                clips = [(film.window(), classifier.indices(classifier.span))]
+                pending = film.length, worker.submit(classifier.classify, clips)
                 due = film.length + step
             drawn = draw_answers(rgb, answers) if file is not None or screen is not None else rgb
             if file is not None:

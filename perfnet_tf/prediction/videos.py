@@ -1,4 +1,4 @@
-"""Classifies videos with an exported model, cut as evaluation cuts them."""
+"""Classifies videos, cut as evaluation cuts them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from perfnet_tf.config import ClipConfig
 from perfnet_tf.datasets.catalog import VIDEO_EXTENSIONS
 from perfnet_tf.errors import InputError
 from perfnet_tf.input_pipeline.augment import central_view, frame_indices
-from perfnet_tf.prediction.answers import DEFAULT_FPS, Recognizer, top_classes
-from perfnet_tf.saved_model.loading import LoadedModel
+from perfnet_tf.prediction.answers import ClipClassifier, PoseSource, top_classes
+from perfnet_tf.recognizers.load import Network
+from perfnet_tf.recognizers.recognizer import DEFAULT_FPS
 from perfnet_tf.video.decode import VideoStream
 
 #: Of a longer video only this much of the beginning counts, as for `perfnet prepare`.
@@ -30,25 +31,26 @@ class Prediction:
     Attributes:
         video: the file.
         logits: float32 [classes].
-        labels: the classes' names.
+        classes: the classes' names.
         incomplete: why only a part of the video was looked at; None if it was not so.
     """
 
     video: pathlib.Path
     logits: np.ndarray
-    labels: tuple[str, ...]
+    classes: tuple[str, ...]
     incomplete: str | None = None
 
     def top(self, count: int) -> list[tuple[str, float]]:
         """(class, probability in [0, 1]) of the likeliest classes, the likeliest first."""
-        return top_classes(self.logits, self.labels, count)
+        return top_classes(self.logits, self.classes, count)
 
 
 def predict_videos(
     videos: Iterable[str | os.PathLike[str]],
-    model: LoadedModel,
+    model: Network,
     *,
     clip: ClipConfig | None = None,
+    people: PoseSource | None = None,
     max_seconds: float = DEFAULT_MAX_SECONDS,
 ) -> Iterator[Prediction | InputError]:
     """Classifies each video by its central clip, in turn.
@@ -59,22 +61,25 @@ def predict_videos(
 
     Args:
         videos: video files.
-        model: an RGB model.
-        clip: what it sees; None takes the evaluation clip that it was exported with.
+        model: a run, a SavedModel, a Hub handle, or whatever else `load` takes. Flow and people
+            are computed for networks that see them.
+        clip: what it sees; None takes its own evaluation clip.
+        people: who finds the people for a network of the pose stream; None takes PoseNet.
         max_seconds: look at this much of the beginning of each video; its middle is classified.
 
     Yields:
         For each video its prediction; or, where it cannot be read, the error instead.
 
     Raises:
-        InputError: a flow or pose model, or a `max_seconds` that is not above 0.
+        InputError: no network, one that does not say its classes or clip, or a `max_seconds` that
+            is not above 0.
     """
     if not max_seconds > 0:
         raise InputError(f"max_seconds must be greater than 0. Received: {max_seconds!r}.")
-    recognizer = Recognizer.of(model, clip)
+    classifier = ClipClassifier(model, clip, people)
     for video in videos:
         try:
-            yield _predict(pathlib.Path(video), recognizer, max_seconds)
+            yield _predict(pathlib.Path(video), classifier, max_seconds)
         except InputError as error:
             yield error
 
@@ -102,21 +107,23 @@ def list_videos(paths: Iterable[str | os.PathLike[str]]) -> list[pathlib.Path]:
     return videos
 
 
-def _predict(path: pathlib.Path, recognizer: Recognizer, max_seconds: float) -> Prediction:
-    limit = max(1, round(max_seconds * (recognizer.fps or DEFAULT_FPS)))
+def _predict(path: pathlib.Path, classifier: ClipClassifier, max_seconds: float) -> Prediction:
+    limit = max(1, round(max_seconds * (classifier.fps or DEFAULT_FPS)))
     incomplete = None
     # Read twice, so that the middle need not be held in memory before the end is known. One frame
     # beyond the limit tells a video that is longer from one that ends there.
-    with VideoStream(path, fps=recognizer.fps) as stream:
+    with VideoStream(path, fps=classifier.fps) as stream:
         num_frames = stream.count(limit + 1)
         if num_frames > limit:
             num_frames = limit
             incomplete = f"longer than {max_seconds:g} s: only that much was looked at"
         elif stream.truncated:
             incomplete = f"breaks off after {stream.num_source_frames} frames"
-    indices = frame_indices(tf.constant(num_frames), recognizer.clip, central_view().start).numpy()
+    indices = frame_indices(tf.constant(num_frames), classifier.clip, central_view().start).numpy()
     first, last = int(indices[0]), int(indices[-1])
-    with VideoStream(path, fps=recognizer.fps, short_side=recognizer.short_side) as stream:
-        window = np.stack(list(itertools.islice(stream.frames(first), last - first + 1)))
-    (logits,) = recognizer.classify([window[indices - first]])
-    return Prediction(path, logits, recognizer.labels, incomplete)
+    with VideoStream(path, fps=classifier.fps, short_side=classifier.short_side) as stream:
+        # One frame more where there is one, for the flow that leads to it.
+        count = min(last + 2, num_frames) - first
+        window = np.stack(list(itertools.islice(stream.frames(first), count)))
+    (logits,) = classifier.classify([(window, indices - first)])
+    return Prediction(path, logits, classifier.classes, incomplete)

@@ -12,8 +12,8 @@ import numpy as np
 
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
-from perfnet_tf.prediction.answers import Recognizer, top_classes
-from perfnet_tf.saved_model.loading import LoadedModel
+from perfnet_tf.prediction.answers import ClipClassifier, PoseSource, top_classes
+from perfnet_tf.recognizers.load import Network
 from perfnet_tf.video.decode import VideoStream
 
 
@@ -24,17 +24,17 @@ class WindowPrediction:
     Attributes:
         start, end: of the part, seconds from the beginning of the video.
         logits: float32 [classes].
-        labels: the classes' names.
+        classes: the classes' names.
     """
 
     start: float
     end: float
     logits: np.ndarray
-    labels: tuple[str, ...]
+    classes: tuple[str, ...]
 
     def top(self, count: int) -> list[tuple[str, float]]:
         """(class, probability in [0, 1]) of the likeliest classes, the likeliest first."""
-        return top_classes(self.logits, self.labels, count)
+        return top_classes(self.logits, self.classes, count)
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,11 @@ class Segment:
 
 def predict_windows(
     path: str | os.PathLike[str],
-    model: LoadedModel,
+    model: Network,
     *,
     clip: ClipConfig | None = None,
     hop: float | None = None,
+    people: PoseSource | None = None,
     max_seconds: float | None = None,
     batch_size: int = 4,
 ) -> Iterator[WindowPrediction]:
@@ -66,9 +67,10 @@ def predict_windows(
 
     Args:
         path: a video file.
-        model: an RGB model.
-        clip: what it sees of a window; None takes the evaluation clip that it was exported with.
+        model: what `load` takes.
+        clip: what it sees of a window; None takes its own evaluation clip.
         hop: seconds from the start of one window to that of the next; None takes half a window.
+        people: who finds the people for a network of the pose stream; None takes PoseNet.
         max_seconds: look at this much of the beginning; None looks at all.
         batch_size: windows at once.
 
@@ -77,26 +79,27 @@ def predict_windows(
         has its last frame repeated, as in evaluation.
 
     Raises:
-        InputError: no video, a flow or pose model, or a number that is not above 0.
+        InputError: no video, no network, one that does not say its classes or clip, or a number that is not above 0.
     """
     for name, value in (("hop", hop), ("max_seconds", max_seconds), ("batch_size", batch_size)):
         if value is not None and not value > 0:
             raise InputError(f"{name} must be greater than 0. Received: {value!r}.")
-    recognizer = Recognizer.of(model, clip)
-    with VideoStream(path, fps=recognizer.fps, short_side=recognizer.short_side) as stream:
+    classifier = ClipClassifier(model, clip, people)
+    with VideoStream(path, fps=classifier.fps, short_side=classifier.short_side) as stream:
         frames = stream.frames()
         head = list(itertools.islice(frames, 1))  # by then a file without frames has been told
-        fps = recognizer.fps or stream.source_fps
+        fps = classifier.fps or stream.source_fps
         frames = itertools.chain(head, frames)
         if max_seconds is not None:
             frames = itertools.islice(frames, max(1, round(max_seconds * fps)))
-        windows = slide(frames, recognizer.span, hop_frames(recognizer.span, fps, hop))
+        windows = slide(frames, classifier.span, hop_frames(classifier.span, fps, hop))
         while batch := list(itertools.islice(windows, batch_size)):
-            stride = recognizer.clip.frame_stride
-            logits = recognizer.classify([window[::stride] for _, _, window in batch])
+            logits = classifier.classify(
+                [(window, classifier.indices(count)) for _, count, window in batch]
+            )
             for (first, count, _), values in zip(batch, logits, strict=True):
                 yield WindowPrediction(
-                    first / fps, (first + count) / fps, values, recognizer.labels
+                    first / fps, (first + count) / fps, values, classifier.classes
                 )
 
 

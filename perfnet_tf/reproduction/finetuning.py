@@ -16,13 +16,13 @@ from perfnet_tf.config import ExperimentConfig
 from perfnet_tf.datasets.official_splits import data_notes
 from perfnet_tf.evaluation import metrics
 from perfnet_tf.files import write_atomically
+from perfnet_tf.recognizers.run_directory import Run
 from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.records.reader import check_streams
 from perfnet_tf.reproduction.plan import PlannedRun, Workspace, missing_runs
 from perfnet_tf.reproduction.results import Spread
 from perfnet_tf.reproduction.runner import Execution, load_scores, run_plan
 from perfnet_tf.reproduction.tables import Network
-from perfnet_tf.training.run_directory import Run
 from perfnet_tf.version import __version__
 
 TEST_SPLIT = "test"

@@ -11,12 +11,12 @@ from typing import Any
 
 from perfnet_tf.config import ExperimentConfig
 from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.recognizers import run_directory
+from perfnet_tf.recognizers.run_directory import Run
 from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.reproduction.settings import Settings, network_config
 from perfnet_tf.reproduction.tables import Network, Row, networks_of
 from perfnet_tf.streams import POSE
-from perfnet_tf.training import run_directory
-from perfnet_tf.training.run_directory import Run
 from perfnet_tf.training.sources import describe
 
 #: What may differ when a run is used again: it decides nothing of the weights.

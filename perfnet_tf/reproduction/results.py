@@ -10,10 +10,10 @@ import numpy as np
 
 from perfnet_tf.evaluation import metrics
 from perfnet_tf.evaluation.fusion import ClipScores, fuse
+from perfnet_tf.recognizers.run_directory import HISTORY_FILE
 from perfnet_tf.reproduction.plan import PlannedRun, Workspace, row_runs
 from perfnet_tf.reproduction.runner import load_scores
 from perfnet_tf.reproduction.tables import Row, Table
-from perfnet_tf.training.run_directory import HISTORY_FILE
 
 
 @dataclass(frozen=True)

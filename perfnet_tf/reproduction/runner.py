@@ -21,10 +21,10 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation.fusion import ClipScores
 from perfnet_tf.evaluation.protocol import evaluate_runs
 from perfnet_tf.files import exclusive_lock, write_atomically
+from perfnet_tf.recognizers.run_directory import update_record
 from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.reproduction.plan import PlannedRun, Workspace, missing_runs, weights_digest
-from perfnet_tf.training.run_directory import update_record
 from perfnet_tf.training.schedules import steps_per_epoch
 from perfnet_tf.training.trainer import train
 

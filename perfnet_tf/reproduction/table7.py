@@ -14,6 +14,7 @@ from perfnet_tf.config import ExperimentConfig
 from perfnet_tf.datasets.official_splits import base_name, official_split_folders
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.presets import PRESETS
+from perfnet_tf.recognizers.run_directory import Run
 from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.reporting.html import Report, write_report
 from perfnet_tf.reporting.html import Table as TextTable
@@ -27,7 +28,6 @@ from perfnet_tf.reproduction.formatting import format_figure, format_spread
 from perfnet_tf.reproduction.results import Spread
 from perfnet_tf.reproduction.runner import Execution
 from perfnet_tf.reproduction.tables import TABLE7, Figure
-from perfnet_tf.training.run_directory import Run
 from perfnet_tf.version import __version__
 
 TITLE = "Table 7: fine-tuning on UCF-101 and HMDB-51"

@@ -28,17 +28,11 @@ float32 `[..., 2]` in pixels a frame. `training` is a Python bool. Beside the gr
 it reads numbers only.
 """
 
+from perfnet_tf.recognizers.exported import load_for_inference, load_saved_model, restore_model
+from perfnet_tf.recognizers.info import ModelInfo
 from perfnet_tf.saved_model.export import export_saved_model
-from perfnet_tf.saved_model.info import ModelInfo
-from perfnet_tf.saved_model.loading import (
-    LoadedModel,
-    load_for_inference,
-    load_saved_model,
-    restore_model,
-)
 
 __all__ = [
-    "LoadedModel",
     "ModelInfo",
     "export_saved_model",
     "load_for_inference",

@@ -14,11 +14,16 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from perfnet_tf.classes import check_class_names
 from perfnet_tf.config import ExperimentConfig, PoseRenderConfig
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.files import check_new_or_empty
 from perfnet_tf.models.folding import PRECISIONS, fold_batch_norm
 from perfnet_tf.models.video_model import VideoModel
+from perfnet_tf.recognizers.frozen import InferenceModule, as_float, freeze, input_specs
+from perfnet_tf.recognizers.info import GOLDEN_FILE, INFO_FILE, LABELS_FILE, ModelInfo
+from perfnet_tf.recognizers.recognizer import Recognizer, no_layers
+from perfnet_tf.recognizers.run_directory import Run
 from perfnet_tf.saved_model.formats import (
     TFLITE_WEIGHTS,
     convert_to_onnx,
@@ -27,23 +32,18 @@ from perfnet_tf.saved_model.formats import (
     run_onnx,
     run_tflite,
 )
-from perfnet_tf.saved_model.inference import InferenceModule, freeze
-from perfnet_tf.saved_model.info import GOLDEN_FILE, INFO_FILE, LABELS_FILE, ModelInfo
 from perfnet_tf.saved_model.module import (
     MODES,
     Network,
     RecognizerModule,
-    as_float,
-    input_specs,
 )
 from perfnet_tf.saved_model.pose_input import POSE_SIGNATURE, add_pose_input
 from perfnet_tf.streams import FEATURES, FLOW, LOGITS, POSE, STREAM_CHANNELS
-from perfnet_tf.training.run_directory import Run
 from perfnet_tf.version import __version__
 
 
 def export_saved_model(
-    source: Run | tf_keras.Model,
+    source: Run | Recognizer | VideoModel,
     output: str | os.PathLike[str],
     *,
     classes: Sequence[str] | None = None,
@@ -59,7 +59,8 @@ def export_saved_model(
     """Writes a run, or a model of `build_model`, as a SavedModel, and in other runtimes' formats.
 
     Args:
-        source: a run of `load_run`, which knows its classes and configuration, or a model.
+        source: a run of `load_run`, or what `load` gives of one or of an export that can be
+            trained, which know their classes and configuration; or a model.
         output: folder to make; it must not exist or be empty. It appears when it is complete.
         classes: names in the order of the logits; for a model only.
         config: what the model was trained with; for a model only.
@@ -80,13 +81,17 @@ def export_saved_model(
             what ONNX needs is not installed.
     """
     output = check_new_or_empty(output)
+    if isinstance(source, Recognizer):
+        source = source.run()
     if isinstance(source, Run):
         if classes is not None or config is not None:
             raise InputError("A run brings its own classes and config. Leave both out.")
         model, classes, config = source.model, source.classes, source.config
         dataset = source.record.get("dataset") if dataset is None else dataset
-    else:
+    elif isinstance(source, VideoModel):
         model = source
+    else:
+        raise no_layers(f"a {type(source).__name__}")
     if classes is None or config is None:
         raise InputError("A model does not know its classes and config. Pass both, or a run.")
     if len(classes) != model.num_classes:
@@ -94,8 +99,7 @@ def export_saved_model(
             "There must be one class name for each logit. "
             f"Received: {len(classes)} names, {model.num_classes} logits."
         )
-    if any(len(name.splitlines()) != 1 for name in classes):
-        raise InputError(f"A class name is one line of text. Received: {list(classes)}.")
+    check_class_names(classes)
     if config.stream != model.stream:
         raise InputError(
             "config must be that of the model. "

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from perfnet_tf.errors import InputError
-from perfnet_tf.saved_model.inference import OUTPUTS
+from perfnet_tf.recognizers.frozen import OUTPUTS
 from perfnet_tf.saved_model.planar import replay_planar
 from perfnet_tf.streams import LOGITS
 

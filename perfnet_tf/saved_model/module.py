@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from perfnet_tf.streams import FLOW, STREAM_CHANNELS
+from perfnet_tf.recognizers.frozen import as_float, input_specs
 
 MODES = (True, False)
 
@@ -89,18 +89,6 @@ class RecognizerModule(tf.Module):
         """The endpoint, for `inputs` as the package says."""
         named = self._network(as_float(inputs), training=training)
         return named[self._endpoint]
-
-
-def input_specs(stream: str) -> list[tf.TensorSpec]:
-    """What a model of `stream` takes: float32 first, and uint8 where the stream is pictures."""
-    shape = [None, None, None, None, STREAM_CHANNELS[stream]]
-    dtypes = [tf.float32] if stream == FLOW else [tf.float32, tf.uint8]
-    return [tf.TensorSpec(shape, dtype, name="inputs") for dtype in dtypes]
-
-
-def as_float(inputs: tf.Tensor) -> tf.Tensor:
-    """Pictures of uint8 as float32 in [0, 1]; float32 as it is."""
-    return tf.cast(inputs, tf.float32) / 255.0 if inputs.dtype == tf.uint8 else inputs
 
 
 def _regularization_losses(model: tf_keras.Model, used: set[int]) -> list[Any]:

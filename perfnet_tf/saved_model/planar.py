@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from perfnet_tf.saved_model.replay import replay
+from perfnet_tf.recognizers.replay import replay
 
 
 def replay_planar(network: Any, inputs: tf.Tensor) -> list[tf.Tensor]:

@@ -13,7 +13,7 @@ import tf_keras
 
 from perfnet_tf.distill.distiller import Distiller
 from perfnet_tf.errors import InputError, first_line
-from perfnet_tf.training.run_directory import CHECKPOINTS_FOLDER
+from perfnet_tf.recognizers.run_directory import CHECKPOINTS_FOLDER
 from perfnet_tf.training.workers import Workers
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.files import write_atomically
-from perfnet_tf.training.run_directory import HISTORY_FILE, TENSORBOARD_FOLDER
+from perfnet_tf.recognizers.run_directory import HISTORY_FILE, TENSORBOARD_FOLDER
 
 
 class History:

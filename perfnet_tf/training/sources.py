@@ -2,56 +2,22 @@
 
 from __future__ import annotations
 
-import pathlib
+import os
 from collections.abc import Sequence
 
-from perfnet_tf.distill.teachers import NamedTeacher, Teacher, load_saved_teacher
 from perfnet_tf.errors import InputError
 from perfnet_tf.models.video_model import VideoModel
-from perfnet_tf.training.run_directory import Run, is_run, load_run
+from perfnet_tf.recognizers.load import Network
+from perfnet_tf.recognizers.run_directory import Run
 
 
-def load_teacher(
-    source: Teacher | NamedTeacher | Run | str | pathlib.Path, *, precision: str = "float32"
-) -> Teacher:
-    """A teacher from a run, a SavedModel, or a TF Hub handle.
-
-    Args:
-        source: a folder or handle, or what was loaded from one. A SavedModel that is not of
-            `perfnet export` is a `NamedTeacher`.
-        precision: a run's network computes in.
-
-    Raises:
-        InputError: there is neither a run nor a SavedModel, or the run has not finished.
-    """
-    if isinstance(source, Teacher):
-        return source
-    if isinstance(source, NamedTeacher):
-        if not is_run(source.handle):
-            return load_saved_teacher(source.handle, classes=source.classes, stream=source.stream)
-        teacher = load_teacher(source.handle, precision=precision)
-        return teacher if source.classes is None else teacher.renamed(source.classes)
-    if not isinstance(source, Run):
-        if not is_run(source):
-            return load_saved_teacher(source)
-        source = load_run(source, precision=precision)
-    model = source.model
-    return Teacher(
-        lambda inputs: model(inputs, training=False),
-        source.config.stream,
-        source.classes,
-        source.config.pose_render,
-        str(source.path),
-    )
-
-
-def describe(source: Teacher | NamedTeacher | Run | str | pathlib.Path) -> str:
+def describe(source: Network) -> str:
     """What `run.json` says of a source."""
-    if isinstance(source, NamedTeacher):
-        return source.handle
-    if isinstance(source, Teacher):
-        return source.source or "a function"
-    return str(source.path if isinstance(source, Run) else source)
+    if isinstance(source, Run):
+        return str(source.path)
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    return getattr(source, "source", "") or "a function"
 
 
 def copy_weights(source: Run, student: VideoModel, classes: Sequence[str]) -> bool:

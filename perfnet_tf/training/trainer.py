@@ -13,22 +13,22 @@ import tf_keras
 
 from perfnet_tf.config import DistillConfig, ExperimentConfig
 from perfnet_tf.distill.distiller import Distiller
-from perfnet_tf.distill.teachers import NamedTeacher, Teacher
 from perfnet_tf.errors import InputError
 from perfnet_tf.files import check_new_or_empty
 from perfnet_tf.input_pipeline.dataset import explaining_damaged_records
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.models.precision import precision_policy
+from perfnet_tf.recognizers import run_directory
+from perfnet_tf.recognizers.load import Network, load, load_named
+from perfnet_tf.recognizers.run_directory import Run, load_run
 from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.records.reader import check_streams
 from perfnet_tf.records.schema import DatasetInfo
-from perfnet_tf.training import run_directory
 from perfnet_tf.training.checkpoints import Checkpoints, resumable_dropout
 from perfnet_tf.training.failure import explaining_full_disk
 from perfnet_tf.training.fitting import TRAIN_SPLIT, fit
-from perfnet_tf.training.run_directory import Run, load_run
 from perfnet_tf.training.schedules import build_optimizer, steps_per_epoch
-from perfnet_tf.training.sources import copy_weights, describe, load_teacher
+from perfnet_tf.training.sources import copy_weights, describe
 from perfnet_tf.training.strategy import describe_batch, make_strategy
 from perfnet_tf.training.workers import Workers
 
@@ -46,8 +46,8 @@ def train(
     data: str | pathlib.Path,
     output: str | pathlib.Path,
     *,
-    teachers: Mapping[str, Teacher | NamedTeacher | Run | str | pathlib.Path] | None = None,
-    initial: Run | str | pathlib.Path | None = None,
+    teachers: Mapping[str, Network] | None = None,
+    initial: Network | None = None,
     strategy: tf.distribute.Strategy | None = None,
     jit_compile: bool = False,
     deterministic: bool = False,
@@ -63,10 +63,11 @@ def train(
         config: everything that decides the run but its data.
         data: a prepared dataset with a split `train`.
         output: folder of the run: new, empty, or of this very run.
-        teachers: name -> run, SavedModel, TF Hub handle or `Teacher` whose logits the student
-            matches; `config.distill` says how.
-        initial: a run of the same network to start from; its classifier is taken over if the
-            classes are the same.
+        teachers: name -> what `load` takes, whose logits the student matches: a run, a SavedModel, a
+            TF Hub handle, a Keras model, a function or a `Recognizer`. One that does not say which
+            stream it sees is named by it. `config.distill` says how they are matched.
+        initial: a run of the same network, or an export that can be trained, to start from; its
+            classifier is taken over if the classes are the same.
         strategy: the devices; None is `make_strategy()`'s choice. With several workers all call
             this with the same arguments, and `output` is a folder that all of them share.
         jit_compile: compile the step by XLA. On CPUs that makes 3-D convolutions slower.
@@ -117,7 +118,7 @@ def train(
         student = build_from_config(config.model, info.num_classes, config.stream)
         distiller = Distiller(
             student,
-            {name: load_teacher(source, precision=precision) for name, source in teachers.items()},
+            {name: load_named(name, s, precision=precision) for name, s in teachers.items()},
             distill.loss if distill else "separate",
             distill.teacher_weights if distill else None,
             classes=info.classes,
@@ -127,8 +128,7 @@ def train(
         )
         check_streams(distiller.streams, info)
         if initial is not None:
-            source = initial if isinstance(initial, Run) else load_run(initial)
-            copy_weights(source, student, info.classes)
+            copy_weights(load(initial, trainable=True).run(), student, info.classes)
         distiller.compile(
             build_optimizer(config.train, num_clips),
             steps_per_execution=config.train.steps_per_execution,

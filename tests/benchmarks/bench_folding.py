@@ -21,8 +21,8 @@ import numpy as np
 
 from perfnet_tf.evaluation.protocol import evaluate_runs
 from perfnet_tf.models.folding import PRECISIONS
-from perfnet_tf.saved_model.inference import InferenceModule
-from perfnet_tf.training.run_directory import load_run
+from perfnet_tf.recognizers.frozen import InferenceModule
+from perfnet_tf.recognizers.run_directory import load_run
 
 
 def main() -> None:

@@ -6,8 +6,8 @@ from perfnet_tf.cli.explain import COMMAND
 from perfnet_tf.cli.main import main
 from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig
 from perfnet_tf.models.factory import build_from_config
+from perfnet_tf.recognizers.run_directory import load_run, save_run
 from perfnet_tf.saved_model import export_saved_model
-from perfnet_tf.training.run_directory import load_run, save_run
 
 CLASSES = ("Clapping", "Jumping", "Waving")
 

@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from perfnet_tf.cli.main import main
 from perfnet_tf.config import ClipConfig
+from perfnet_tf.recognizers.run_directory import load_run
 from perfnet_tf.saved_model import export_saved_model, load_saved_model
-from perfnet_tf.training.run_directory import load_run
 from perfnet_tf.training.sources import load_teacher
 
 

@@ -143,7 +143,7 @@ def test_teachers_student_and_fine_tuning_from_the_command_line(
 ):
     from prepared_clips import write_tiny_dataset
 
-    from perfnet_tf.training.run_directory import load_run
+    from perfnet_tf.recognizers.run_directory import load_run
 
     data = write_tiny_dataset(tmp_path / "data")
     two = write_tiny_dataset(tmp_path / "two", num_classes=2)

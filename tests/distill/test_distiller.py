@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from perfnet_tf.distill.teachers import Teacher
 
 from perfnet_tf.config import PoseRenderConfig
 from perfnet_tf.distill.distiller import Distiller, in_top
-from perfnet_tf.distill.teachers import Teacher
 from perfnet_tf.errors import InputError
 from perfnet_tf.pose.rendering import render_pose
 

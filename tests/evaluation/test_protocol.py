@@ -14,7 +14,7 @@ from perfnet_tf.evaluation.fusion import ClipScores, fuse
 from perfnet_tf.evaluation.protocol import evaluate_runs
 from perfnet_tf.input_pipeline.augment import central_view
 from perfnet_tf.input_pipeline.dataset import build_dataset, streams_of
-from perfnet_tf.training.run_directory import Run, create_run
+from perfnet_tf.recognizers.run_directory import Run, create_run
 
 CLASSES = ("class0", "class1", "class2")
 CLIP = ClipConfig(6, 24, 32, short_side=28)

@@ -14,7 +14,7 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.explanation.explainer import Explainer, RecordFootage, VideoFootage
 from perfnet_tf.explanation.picture import overlay_heat, write_explanation
 from perfnet_tf.inspection.stored_clip import open_clip
-from perfnet_tf.training.run_directory import Run
+from perfnet_tf.recognizers.run_directory import Run
 from perfnet_tf.video.decode import read_video
 
 CLASSES = ("class0", "class1", "class2")

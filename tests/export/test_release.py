@@ -21,8 +21,8 @@ import tf_keras
 from perfnet_tf.config import ClipConfig, DistillConfig, ExperimentConfig, ModelConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.models.factory import build_from_config
-from perfnet_tf.saved_model.info import INFO_FILE, ModelInfo
-from perfnet_tf.training.run_directory import save_run
+from perfnet_tf.recognizers.info import INFO_FILE, ModelInfo
+from perfnet_tf.recognizers.run_directory import save_run
 
 SCRIPTS = pathlib.Path(__file__).parents[2] / "export"
 CLASSES = ("Clapping", "Jumping jacks", "Running")

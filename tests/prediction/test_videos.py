@@ -12,9 +12,9 @@ from perfnet_tf.evaluation.protocol import evaluate_runs
 from perfnet_tf.input_pipeline.augment import central_view, frame_indices
 from perfnet_tf.prediction import predict_videos
 from perfnet_tf.prediction.answers import Recognizer
+from perfnet_tf.recognizers.run_directory import Run
 from perfnet_tf.records.schema import ClipRecord
 from perfnet_tf.saved_model import export_saved_model, load_saved_model
-from perfnet_tf.training.run_directory import Run
 from perfnet_tf.video.decode import read_video
 
 CLASSES = ("class0", "class1", "class2")

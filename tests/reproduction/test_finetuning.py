@@ -9,10 +9,10 @@ from perfnet_tf.cli.main import main
 from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig, TrainConfig
 from perfnet_tf.datasets.official_splits import write_official_splits
 from perfnet_tf.evaluation.fusion import ClipScores
+from perfnet_tf.recognizers.run_directory import Run
 from perfnet_tf.records.folder import read_dataset_info, write_dataset_info
 from perfnet_tf.reproduction import runner
 from perfnet_tf.reproduction.table7 import finetuning_config
-from perfnet_tf.training.run_directory import Run
 from perfnet_tf.training.trainer import train
 
 EXPERIMENT = ExperimentConfig(

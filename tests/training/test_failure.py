@@ -10,9 +10,9 @@ import textwrap
 import numpy as np
 import pytest
 import tensorflow as tf
+from perfnet_tf.distill.teachers import Teacher
 
 from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig, TrainConfig
-from perfnet_tf.distill.teachers import Teacher
 from perfnet_tf.errors import FailureError
 from perfnet_tf.input_pipeline.dataset import build_dataset
 from perfnet_tf.training.checkpoints import Checkpoints

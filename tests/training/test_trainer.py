@@ -5,6 +5,7 @@ import signal
 import numpy as np
 import pytest
 import tensorflow as tf
+from perfnet_tf.distill.teachers import Teacher
 
 from perfnet_tf.config import (
     ClipConfig,
@@ -13,10 +14,9 @@ from perfnet_tf.config import (
     ModelConfig,
     TrainConfig,
 )
-from perfnet_tf.distill.teachers import Teacher
 from perfnet_tf.errors import FailureError, InputError
+from perfnet_tf.recognizers.run_directory import load_run
 from perfnet_tf.training.fitting import RunKeeper
-from perfnet_tf.training.run_directory import load_run
 from perfnet_tf.training.trainer import train
 
 #: 15 clips in batches of 4: epochs end after 4, 8 and 12 steps.

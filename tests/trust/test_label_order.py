@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from perfnet_tf.distill.teachers import Teacher
 from prepared_clips import make_clip, write_dataset
 from tiny_network import build_tiny, fixed_weights
 
 from perfnet_tf.config import ClipConfig, ExperimentConfig, TrainConfig
-from perfnet_tf.distill.teachers import Teacher
 from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation.protocol import evaluate_runs
 from perfnet_tf.records import schema

@@ -1,7 +1,8 @@
-"""Reads what `export_saved_model` wrote: to call it, or to go on training its network."""
+"""Reads what `export_saved_model` wrote: to call it, or to train its network further."""
 
 from __future__ import annotations
 
+import functools
 import os
 import pathlib
 from typing import Any
@@ -11,43 +12,14 @@ import tf_keras
 
 from perfnet_tf.errors import InputError, first_line
 from perfnet_tf.models.factory import build_from_config
-from perfnet_tf.saved_model.inference import InferenceModule
-from perfnet_tf.saved_model.info import INFO_FILE, LABELS_FILE, ModelInfo
+from perfnet_tf.models.precision import precision_policy
+from perfnet_tf.recognizers.frozen import InferenceModule
+from perfnet_tf.recognizers.info import INFO_FILE, LABELS_FILE, ModelInfo
+from perfnet_tf.recognizers.recognizer import DEFAULT_FPS, Recognizer
+from perfnet_tf.recognizers.run_directory import Run
 
 
-class LoadedModel:
-    """A SavedModel of this package, ready to call.
-
-    Attributes:
-        path: its folder.
-        labels: class names in the order of the logits.
-        info: where it comes from and which clips it was evaluated on.
-        module: what `tf.saved_model.load` gave: `variables`, `regularization_losses`, `features`
-            and the rest of the table in `perfnet_tf.saved_model`.
-    """
-
-    def __init__(
-        self, path: pathlib.Path, labels: tuple[str, ...], info: ModelInfo, module: Any
-    ) -> None:
-        self.path = path
-        self.labels = labels
-        self.info = info
-        self.module = module
-
-    @property
-    def stream(self) -> str:
-        """What it sees: `rgb`, `flow` or `pose`."""
-        return self.info.experiment.stream
-
-    def __call__(self, inputs: Any, training: bool = False) -> tf.Tensor:
-        """Logits float32 `[batch, classes]` of clips `[batch, frames, height, width, channels]`.
-
-        RGB (and pose drawn on RGB) is uint8 or float32 in [0, 1]; flow is float32 pixels a frame.
-        """
-        return self.module(tf.convert_to_tensor(inputs), training=training)
-
-
-def load_saved_model(path: str | os.PathLike[str]) -> LoadedModel:
+def load_saved_model(path: str | os.PathLike[str]) -> Recognizer:
     """Loads a model that `export_saved_model` wrote.
 
     Loading a SavedModel runs code from it, as every SavedModel does: load only files you trust.
@@ -55,12 +27,12 @@ def load_saved_model(path: str | os.PathLike[str]) -> LoadedModel:
     Raises:
         InputError: `path` is no SavedModel, is damaged, or was not written by this package.
     """
-    folder, labels, info = _read_assets(path)
+    folder, classes, info = _read_assets(path)
     try:
-        module = tf.saved_model.load(str(folder))
+        module = tf.saved_model.load(folder)
     except (OSError, ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
         raise _damaged(folder, error) from error
-    return LoadedModel(folder, labels, info, module)
+    return _recognizer(folder, classes, info, module)
 
 
 def restore_model(
@@ -77,27 +49,32 @@ def restore_model(
         InputError: as `load_saved_model`, the export is for inference only, or the weights do not
             fit the network of `model.json`.
     """
-    folder, labels, info = _read_assets(path)
+    folder, classes, info = _read_assets(path)
     if info.inference_precision is not None:
         raise InputError(
             "Only an export that can be trained has weights to restore. "
             f"Received: {folder}, frozen for inference. Export the run without --inference_only."
         )
     experiment = info.experiment
-    model = build_from_config(experiment.model, len(labels), experiment.stream)
+    with precision_policy("float32"):
+        model = build_from_config(experiment.model, len(classes), experiment.stream)
     try:
-        reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
+        reader = tf.train.load_checkpoint(os.path.join(folder, "variables", "variables"))
         # In this order they were exported: `RecognizerModule.variables`.
         for index, variable in enumerate(model.variables):
             variable.assign(reader.get_tensor(f"variables/{index}/.ATTRIBUTES/VARIABLE_VALUE"))
     except (OSError, ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
         raise _damaged(folder, error) from error
-    return model, labels, info
+    return model, classes, info
 
 
-def load_for_inference(
-    path: str | os.PathLike[str], *, precision: str | None = None
-) -> LoadedModel:
+def restore_run(path: str | os.PathLike[str]) -> Run:
+    """What an export that can be trained was made of; raises as `restore_model`."""
+    model, classes, info = restore_model(path)
+    return Run(pathlib.Path(path), info.experiment, classes, model, {"dataset": dict(info.dataset)})
+
+
+def load_for_inference(path: str | os.PathLike[str], *, precision: str | None = None) -> Recognizer:
     """Loads an export to classify with: folded and frozen, whatever it was exported for.
 
     Of an export that can be trained only the numbers and `model.json` are read, as in
@@ -110,7 +87,7 @@ def load_for_inference(
     Raises:
         InputError: as `restore_model`, or the export is frozen in another precision.
     """
-    folder, labels, info = _read_assets(path)
+    folder, classes, info = _read_assets(path)
     if info.inference_precision is not None:
         if precision not in (None, info.inference_precision):
             raise InputError(
@@ -118,9 +95,9 @@ def load_for_inference(
                 "Leave the precision out, or export the run again."
             )
         return load_saved_model(folder)
-    model, labels, info = restore_model(folder)
+    model, classes, info = restore_model(folder)
     module = InferenceModule(model, precision=precision or "float32")
-    return LoadedModel(folder, labels, info, module)
+    return _recognizer(folder, classes, info, module)
 
 
 def runs_code(path: str | os.PathLike[str]) -> bool:
@@ -132,27 +109,57 @@ def runs_code(path: str | os.PathLike[str]) -> bool:
     return _read_assets(path)[2].inference_precision is not None
 
 
-def _read_assets(path: str | os.PathLike[str]) -> tuple[pathlib.Path, tuple[str, ...], ModelInfo]:
-    folder = pathlib.Path(path)
-    if not (folder / "saved_model.pb").is_file():
+def is_export(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is a SavedModel that this package wrote."""
+    assets = os.path.join(path, "assets")
+    return all(tf.io.gfile.exists(os.path.join(assets, name)) for name in (INFO_FILE, LABELS_FILE))
+
+
+def _read_assets(path: str | os.PathLike[str]) -> tuple[str, tuple[str, ...], ModelInfo]:
+    folder = os.fspath(path)
+    if not tf.io.gfile.exists(os.path.join(folder, "saved_model.pb")):
         raise InputError(
             f"A SavedModel is a folder with a saved_model.pb. Received: {folder}. "
             "Make one with perfnet export."
         )
-    try:
-        labels = (folder / "assets" / LABELS_FILE).read_text(encoding="utf-8")
-        info = (folder / "assets" / INFO_FILE).read_text(encoding="utf-8")
-    except OSError as error:
+    if not is_export(folder):
         raise InputError(
             f"{folder} is a SavedModel, but not one of perfnet export: it has no "
-            f"assets/{INFO_FILE} and assets/{LABELS_FILE}. Use tf.saved_model.load for it."
-        ) from error
-    except UnicodeDecodeError as error:
+            f"assets/{INFO_FILE} and assets/{LABELS_FILE}. Use perfnet_tf.load for it."
+        )
+    try:
+        classes, info = (
+            tf.io.gfile.GFile(os.path.join(folder, "assets", name)).read()
+            for name in (LABELS_FILE, INFO_FILE)
+        )
+    except (OSError, UnicodeDecodeError, tf.errors.OpError) as error:
         raise _damaged(folder, error) from error
-    return folder, tuple(labels.splitlines()), ModelInfo.from_json(info)
+    return folder, tuple(classes.splitlines()), ModelInfo.from_json(info)
 
 
-def _damaged(folder: pathlib.Path, error: Exception) -> InputError:
+def _recognizer(
+    folder: str,
+    classes: tuple[str, ...],
+    info: ModelInfo,
+    module: Any,
+) -> Recognizer:
+    return Recognizer(
+        lambda inputs: module(inputs, training=False),
+        info.experiment.stream,
+        classes,
+        info.experiment.pose_render,
+        info.experiment.resolved_eval_clip,
+        info.dataset.get("fps", DEFAULT_FPS),
+        info.dataset.get("short_side"),
+        folder,
+        config=info.experiment,
+        info=info,
+        module=module,
+        _open_run=functools.cache(functools.partial(restore_run, folder)),
+    )
+
+
+def _damaged(folder: str, error: Exception) -> InputError:
     return InputError(
         f"{folder} is damaged: {first_line(error)[:200]}. Copy it again, or export the run again."
     )

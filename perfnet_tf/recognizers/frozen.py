@@ -9,9 +9,8 @@ import tensorflow as tf
 from perfnet_tf.errors import InputError
 from perfnet_tf.models.folding import fold_batch_norm
 from perfnet_tf.models.video_model import VideoModel
-from perfnet_tf.saved_model.module import as_float, input_specs
-from perfnet_tf.saved_model.replay import replay
-from perfnet_tf.streams import FEATURES, LOGITS
+from perfnet_tf.recognizers.replay import replay
+from perfnet_tf.streams import FEATURES, FLOW, LOGITS, STREAM_CHANNELS
 
 #: What a frozen network returns, in this order.
 OUTPUTS = (FEATURES, LOGITS)
@@ -87,3 +86,15 @@ def freeze(model: VideoModel, spec: tf.TensorSpec) -> Any:
         return replay(traced, inputs, {"ReadVariableOp": read})
 
     return frozen.get_concrete_function()
+
+
+def input_specs(stream: str) -> list[tf.TensorSpec]:
+    """What a model of `stream` takes: float32 first, and uint8 where the stream is pictures."""
+    shape = [None, None, None, None, STREAM_CHANNELS[stream]]
+    dtypes = [tf.float32] if stream == FLOW else [tf.float32, tf.uint8]
+    return [tf.TensorSpec(shape, dtype, name="inputs") for dtype in dtypes]
+
+
+def as_float(inputs: tf.Tensor) -> tf.Tensor:
+    """Pictures of uint8 as float32 in [0, 1]; float32 as it is."""
+    return tf.cast(inputs, tf.float32) / 255.0 if inputs.dtype == tf.uint8 else inputs

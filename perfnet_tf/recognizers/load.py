@@ -1,0 +1,176 @@
+"""`load`: one `Recognizer` of whatever holds a trained network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import tensorflow as tf
+
+from perfnet_tf.config import ClipConfig
+from perfnet_tf.errors import InputError, first_line
+from perfnet_tf.models.video_model import VideoModel
+from perfnet_tf.recognizers.exported import (
+    is_export,
+    load_for_inference,
+    load_saved_model,
+    restore_run,
+)
+from perfnet_tf.recognizers.foreign import load_foreign
+from perfnet_tf.recognizers.frozen import InferenceModule
+from perfnet_tf.recognizers.recognizer import DEFAULT_FPS, Recognizer, no_layers
+from perfnet_tf.recognizers.run_directory import Run, is_run, load_run
+from perfnet_tf.streams import STREAMS
+
+#: Everything that `load` takes.
+Network = Recognizer | Run | Callable[..., Any] | str | os.PathLike[str]
+
+
+def load(
+    handle: Network,
+    *,
+    stream: str | None = None,
+    classes: Sequence[str] | None = None,
+    clip: ClipConfig | None = None,
+    fps: float | None = None,
+    precision: str | None = None,
+    trainable: bool = False,
+    folded: bool = False,
+) -> Recognizer:
+    """Loads a trained network.
+
+    Loading a SavedModel runs code from it: load only files you trust. Of an export of this package
+    that can be trained, `trainable` and `folded` read the numbers only.
+
+    Args:
+        handle: the folder of a run, or a `Run`; the folder of a SavedModel; a TF Hub or Kaggle
+            handle; a Keras model or a function from one batch of clips of `stream`, as
+            `build_dataset` gives them (frames are uint8), to logits `[batch, classes]`; or a
+            `Recognizer`.
+        stream: `rgb`, `flow` or `pose`; for a network that does not say what it sees.
+        classes: names in the order of the logits, in place of those that the network says.
+        clip: what it expects at evaluation, in place of what it says.
+        fps: frames per second of the videos that it expects, in place of what it says.
+        precision: `float32` (the default), or `mixed_bfloat16` for a run; with `folded`, `float32`
+            or `bfloat16`, and the default is what a frozen export computes in.
+        trainable: refuse what has no layers, before anything is loaded of it.
+        folded: fold batch norm into the weights and freeze them, for speed; what cannot be folded
+            is left as it is.
+
+    Raises:
+        InputError: `handle` is no network, is damaged, or does not say what it sees and `stream`
+            is missing; with `trainable`, it has no layers.
+    """
+    classes = None if classes is None else tuple(classes)
+    if isinstance(handle, Recognizer):
+        found = handle
+        if trainable:
+            found.layers()
+    elif isinstance(handle, Run):
+        found = _of_run(handle, folded, precision)
+    elif isinstance(handle, str | os.PathLike):
+        found = _from_path(os.fspath(handle), stream, classes, precision, trainable, folded)
+    elif callable(handle):
+        found = _of_callable(handle, stream, trainable)
+    else:
+        raise InputError(
+            "A network is a run, a SavedModel, a Hub handle, a Keras model or a function from "
+            f"clips to logits. Received: {handle!r}."
+        )
+    if classes is not None and classes != found.classes:
+        found = found.renamed(classes)
+    if clip is not None or fps is not None:
+        found = replace(found, clip=clip or found.clip, fps=found.fps if fps is None else fps)
+    return found
+
+
+def _from_path(
+    handle: str,
+    stream: str | None,
+    classes: tuple[str, ...] | None,
+    precision: str | None,
+    trainable: bool,
+    folded: bool,
+) -> Recognizer:
+    if is_run(handle):
+        run = load_run(handle, precision="float32" if folded else precision or "float32")
+        return _of_run(run, folded, precision)
+    folder = _resolve(handle)
+    if not is_export(folder):
+        if trainable:
+            raise no_layers(handle)
+        return load_foreign(handle, stream=stream, classes=classes)
+    if trainable:
+        return _of_run(restore_run(folder), False, None, handle)
+    if folded:
+        return replace(load_for_inference(folder, precision=precision), source=handle)
+    return replace(load_saved_model(folder), source=handle)
+
+
+def _resolve(handle: str) -> str:
+    """The folder of a SavedModel: a folder, or what a TF Hub or Kaggle handle is downloaded to."""
+    folder = handle
+    if "://" in handle and not tf.io.gfile.isdir(handle):
+        import tensorflow_hub as hub  # costs a second, and only this needs it
+
+        try:
+            folder = hub.resolve(handle)
+        except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
+            raise InputError(
+                f"No run and no SavedModel at {handle}: {first_line(error)}"
+            ) from error
+    if not tf.saved_model.contains_saved_model(folder):
+        raise InputError(
+            f"No run and no SavedModel at {handle}: a run is a folder with a run.json, a "
+            "SavedModel one with a saved_model.pb."
+        )
+    return folder
+
+
+def _of_run(run: Run, folded: bool, precision: str | None, source: str | None = None) -> Recognizer:
+    module: Any = None
+    if folded:
+        module = InferenceModule(run.model, precision=precision or "float32")
+    network = module or run.model
+    dataset = run.record.get("dataset") or {}
+    return Recognizer(
+        lambda inputs: network(inputs, training=False),
+        run.config.stream,
+        run.classes,
+        run.config.pose_render,
+        run.config.resolved_eval_clip,
+        dataset.get("fps", DEFAULT_FPS),
+        dataset.get("short_side"),
+        source or str(run.path),
+        model=run.model,
+        config=run.config,
+        module=module,
+        _open_run=lambda: run,
+    )
+
+
+def _of_callable(network: Callable[..., Any], stream: str | None, trainable: bool) -> Recognizer:
+    stream = getattr(network, "stream", stream)
+    model = network if isinstance(network, VideoModel) else None
+    if trainable and model is None:
+        raise no_layers(f"a {type(network).__name__}")
+    if stream not in STREAMS:
+        raise InputError(
+            f"A network must say which stream it sees ({', '.join(STREAMS)}). Received: a "
+            f"{type(network).__name__}, which does not. Give `stream`, or name a teacher by it: "
+            '{"flow": ...}.'
+        )
+    # Keras models and layers are modules.
+    options = {"training": False} if isinstance(network, tf.Module) else {}
+
+    def predict(inputs: tf.Tensor) -> tf.Tensor:
+        return tf.cast(network(inputs, **options), tf.float32)
+
+    return Recognizer(predict, stream, model=model, module=network)
+
+
+def load_named(name: str, source: Network, *, precision: str | None = None) -> Recognizer:
+    """A teacher from whatever `load` takes; its name is its stream where it does not say one."""
+    return load(source, stream=name if name in STREAMS else None, precision=precision)
