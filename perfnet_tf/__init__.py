@@ -31,6 +31,7 @@ _PUBLIC = {
     "compute_tvl1": "perfnet_tf.flow.tvl1",
     "evaluate_runs": "perfnet_tf.evaluation.protocol",
     "export_saved_model": "perfnet_tf.saved_model",
+    "import_weights": "perfnet_tf.recognizers.imported_run",
     "load": "perfnet_tf.recognizers.load",
     "load_run": "perfnet_tf.recognizers.run_directory",
     "load_saved_model": "perfnet_tf.recognizers.exported",

@@ -6,12 +6,12 @@ from typing import Any
 
 from absl import flags
 
+from perfnet_tf.classes import read_class_names
 from perfnet_tf.cli.command import Command, warn_runs_code
 from perfnet_tf.cli.experiment_flags import (
     apply_flags,
     define_experiment_flags,
     devices,
-    load_initial,
     preset_of,
     run_training,
 )
@@ -25,40 +25,34 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
     Teachers are runs, SavedModels, or TF Hub handles, of the student's classes in any order. A
     SavedModel that is not of perfnet export is named by the stream that it sees, and needs
-    --teacher_labels. Loading a SavedModel runs code from it: name only those you trust. Stopped and
-    given again, the command goes on where it stopped.
+    --teacher_labels. Loading a SavedModel runs code from it: name only those you trust. Run the
+    command again to resume an interrupted run.
     """
     sources = _pairs("teachers", arguments.teachers)
-    teachers = _named(sources, _pairs("teacher_labels", arguments.teacher_labels))
+    maps = _pairs("teacher_labels", arguments.teacher_labels)
+    for name in maps:
+        check_choice("A teacher of --teacher_labels", name, sources)
+    labels = {name: read_class_names(path) for name, path in maps.items()}
     config = experiment_of(arguments)
+    from perfnet_tf.recognizers.load import load
     from perfnet_tf.recognizers.run_directory import is_run
 
-    for source in teachers.values():
+    for source in sources.values():
         if not is_run(source):
             warn_runs_code(source)
-    start = arguments["from"].value
-    if not start:
-        return run_training(arguments, config, teachers=teachers)
     strategy = devices(arguments)
-    initial = load_initial(start)
+    teachers: dict[str, Any] = dict(sources)
+    with strategy.scope():
+        for name, classes in labels.items():
+            teachers[name] = load(
+                sources[name],
+                stream=name if name in STREAMS else None,
+                classes=classes,
+                precision=config.train.precision,
+            )
+    start = arguments["from"].value
+    initial = load(start, trainable=True) if start else None
     return run_training(arguments, config, teachers=teachers, initial=initial, strategy=strategy)
-
-
-def _named(sources: dict[str, str], labels: dict[str, str]) -> dict[str, Any]:
-    """Each teacher to load, with its label map where it has one."""
-    from perfnet_tf.classes import read_class_names
-    from perfnet_tf.distill.teachers import NamedTeacher
-
-    for name in labels:
-        check_choice("A teacher of --teacher_labels", name, sources)
-    return {
-        name: NamedTeacher(
-            source, read_class_names(labels[name]), name if name in STREAMS else None
-        )
-        if name in labels
-        else source
-        for name, source in sources.items()
-    }
 
 
 def _pairs(flag: str, words: list[str]) -> dict[str, str]:
@@ -126,5 +120,7 @@ COMMAND.list(
     "Weight of the squared errors: one number, or NAME=NUMBER for each teacher; without it, the "
     "preset's, or 1.",
 )
-COMMAND.string("from", None, "Run or SavedModel whose weights the student starts from.")
+COMMAND.string(
+    "from", None, "Run, or export that can be trained, whose weights the student starts from."
+)
 COMMAND.require("data", "output", "teachers")

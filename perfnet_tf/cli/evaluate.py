@@ -1,4 +1,4 @@
-"""`perfnet evaluate`: accuracy of one run, or of several fused."""
+"""`perfnet evaluate`: accuracy of one network, or of several fused."""
 
 from __future__ import annotations
 
@@ -7,16 +7,24 @@ from typing import Any
 from absl import flags
 
 from perfnet_tf.cli.command import Command
+from perfnet_tf.cli.network_flags import (
+    check_one_network,
+    define_network_flags,
+    load_named_network,
+)
 from perfnet_tf.cli.view_flag import define_view_flag, windows_and_crops
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
 
 
 def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
-    """Accuracy of runs on a split of prepared data: one central crop a video, or --views of it.
+    """Accuracy of networks on a split of prepared data: one central crop per video, or --views.
 
-    Several runs are evaluated each on its own stream, and fused by the sum of their logits. OUTPUT
-    gets metrics.json, per_class.csv, predictions.csv, confusion.png and logits.npz.
+    A network is a run, a SavedModel, or a TF Hub or Kaggle handle; a SavedModel that is not of
+    perfnet export needs --stream, --classes and --clip. Loading a SavedModel runs code from it: use
+    models that you trust. Several networks are evaluated each on its own stream, and fused by the
+    sum of their logits. OUTPUT gets metrics.json, per_class.csv, predictions.csv, confusion.png and
+    logits.npz.
     """
     clip = None
     if arguments.clip is not None:
@@ -28,10 +36,11 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     elif arguments.frame_stride is not None or arguments.short_side is not None:
         raise InputError("--frame_stride and --short_side belong to --clip. Give it, too.")
     windows, crops = windows_and_crops(arguments)
+    check_one_network(arguments, arguments.models)
     from perfnet_tf.evaluation.protocol import evaluate_runs
 
     result = evaluate_runs(
-        arguments.runs,
+        [load_named_network(arguments, handle) for handle in arguments.models],
         arguments.data,
         arguments.output,
         split=arguments.split,
@@ -69,8 +78,9 @@ def _summary(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-COMMAND = Command("evaluate", "--runs=RUN[,RUN...] --data=DIR --output=DIR", _run)
-COMMAND.list("runs", [], "Folders of runs, separated by commas.")
+COMMAND = Command("evaluate", "--models=RUN[,RUN...] --data=DIR --output=DIR", _run)
+COMMAND.list("models", [], "Runs, SavedModels or Hub handles, separated by commas.")
+define_network_flags(COMMAND)
 COMMAND.string("data", None, "Prepared dataset.")
 COMMAND.string("output", None, "Folder to write to.")
 COMMAND.string("split", "test", "Split of the dataset.")
@@ -78,7 +88,7 @@ COMMAND.integer("batch", 8, "Clips at once.", argument="batch_size")
 COMMAND.string(
     "clip",
     None,
-    "FRAMESxHEIGHTxWIDTH that every run sees; without it, each run's own evaluation clip.",
+    "FRAMESxHEIGHTxWIDTH that every network sees; without it, the evaluation clip of each.",
 )
 COMMAND.integer("frame_stride", None, "With --clip: take every n-th stored frame.")
 COMMAND.integer(
@@ -86,4 +96,5 @@ COMMAND.integer(
 )
 define_view_flag(COMMAND)
 COMMAND.boolean("progress", True, "Report progress.")
-COMMAND.require("runs", "data", "output")
+COMMAND.alias("runs", "models")
+COMMAND.require("models", "data", "output")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from perfnet_tf.presets import PRESETS, load_preset
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from perfnet_tf.recognizers.run_directory import Run
+    from perfnet_tf.recognizers.recognizer import Recognizer
 
 #: Flag -> attribute, by the part of the configuration that holds it.
 _NETWORK = {
@@ -194,33 +193,12 @@ def devices(arguments: flags.FlagValues) -> tf.distribute.Strategy:
     return make_strategy(name, tpu=arguments.tpu or "local")
 
 
-def load_initial(path: str) -> Run:
-    """The run, or the SavedModel of `perfnet export`, that training starts from.
-
-    Raises:
-        InputError: `path` is neither.
-    """
-    from perfnet_tf.recognizers.run_directory import Run, is_run, load_run
-    from perfnet_tf.saved_model import restore_model
-
-    folder = pathlib.Path(path)
-    if is_run(folder):
-        return load_run(folder)
-    if not (folder / "saved_model.pb").is_file():
-        raise InputError(
-            "--from takes the folder of a run, or of a SavedModel of perfnet export. "
-            f"Received: {path}, which is neither."
-        )
-    model, labels, info = restore_model(folder)
-    return Run(folder, info.experiment, labels, model, {"dataset": dict(info.dataset)})
-
-
 def run_training(
     arguments: flags.FlagValues,
     config: ExperimentConfig,
     *,
     teachers: Mapping[str, Any] | None = None,
-    initial: Run | None = None,
+    initial: Recognizer | None = None,
     strategy: tf.distribute.Strategy | None = None,
 ) -> int:
     """Trains as the flags say and tells where the run is; returns the exit status.
@@ -241,7 +219,7 @@ def run_training(
         progress=arguments.progress,
     )
     print(f"{run.path}: {run.record['steps']} steps done.")
-    print(f"next: perfnet evaluate --runs={run.path} --data={arguments.data} --output=DIR")
+    print(f"next: perfnet evaluate --models={run.path} --data={arguments.data} --output=DIR")
     return 0
 
 

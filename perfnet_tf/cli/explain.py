@@ -14,7 +14,7 @@ from perfnet_tf.pose.estimators import POSE_ESTIMATORS
 
 if TYPE_CHECKING:
     from perfnet_tf.explanation.explainer import Footage
-    from perfnet_tf.recognizers.run_directory import Run
+    from perfnet_tf.recognizers.recognizer import Recognizer
 
 
 def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
@@ -22,9 +22,9 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
 
     The clip is the middle of the video, as evaluation cuts it: of videos, or with --data and
     --clip_id of prepared records. --output=FILE.png shows some of its frames, FILE.mp4 all. Several
-    runs, such as the RGB, pose and flow networks or a student and its teachers, are shown beside
-    each other; with --frames=1 as in the paper's Figure 5. A run may be a SavedModel of perfnet
-    export; only its numbers are read.
+    networks, such as the RGB, pose and flow ones or a student and its teachers, are shown side by
+    side; with --frames=1 as in the paper's Figure 5. A network is a run, or an export that can be
+    trained, of which only the numbers are read.
     """
     from perfnet_tf.video.writing import check_picture_or_video_output
 
@@ -35,18 +35,18 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
         raise InputError("--data needs --clip_id, ids of its clips. See its .index.jsonl files.")
     if videos and arguments.clip_id:
         raise InputError("--clip_id names clips of --data. Received: --clip_id and videos.")
-    from perfnet_tf.cli.experiment_flags import load_initial
     from perfnet_tf.explanation.explainer import Explainer
     from perfnet_tf.explanation.picture import write_explanation
+    from perfnet_tf.recognizers.load import load
 
-    runs = [load_initial(path) for path in arguments.run]
+    networks = [load(path, trainable=True) for path in arguments.model]
     cut = None
     if arguments.clip is not None:
-        own = runs[0].config.resolved_eval_clip
+        own = networks[0].expected_clip()
         cut = ClipConfig.parse(arguments.clip, frame_stride=own.frame_stride)
-    explain = Explainer(runs, endpoint=arguments.endpoint, label=arguments.label, clip=cut)
+    explain = Explainer(networks, endpoint=arguments.endpoint, label=arguments.label, clip=cut)
     clips = []
-    for footage in _footage(arguments, videos, runs):
+    for footage in _footage(arguments, videos, networks):
         clips.append(explain(footage))
         answers = "; ".join(
             f"{stream.title}: {stream.predicted}"
@@ -60,38 +60,45 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
     return 0
 
 
-def _footage(arguments: flags.FlagValues, videos: list[str], runs: list[Run]) -> list[Footage]:
+def _footage(
+    arguments: flags.FlagValues, videos: list[str], networks: list[Recognizer]
+) -> list[Footage]:
     """The videos, or the clips of the records, in the order they were named."""
     from perfnet_tf.explanation.explainer import RecordFootage, VideoFootage
     from perfnet_tf.inspection.stored_clip import open_clip
+    from perfnet_tf.recognizers.recognizer import DEFAULT_SHORT_SIDE
 
     if arguments.data:
         footage: list[Footage] = []
         for name in arguments.clip_id:
             footage.append(RecordFootage(open_clip(arguments.data, name, split=arguments.split)))
         return footage
-    datasets = [run.record.get("dataset") or {} for run in runs]
-    rates = {(known.get("fps"), known.get("short_side")) for known in datasets if known}
+    rates = {(one.fps, one.short_side) for one in networks if one.short_side is not None}
     if len(rates) > 1:
         raise InputError(
             "Networks side by side must know records of one rate and size. Received (fps, short "
             f"side): {', '.join(map(str, sorted(rates, key=str)))}. Explain them one by one."
         )
-    dataset = next((known for known in datasets if known), {})
+    known = next((one for one in networks if one.short_side is not None), networks[0])
     return [
-        VideoFootage(path, dataset, pose=arguments.pose, pose_weights=arguments.pose_weights)
+        VideoFootage(
+            path,
+            fps=known.fps,
+            short_side=known.short_side or DEFAULT_SHORT_SIDE,
+            pose=arguments.pose,
+            pose_weights=arguments.pose_weights,
+        )
         for path in videos
     ]
 
 
 COMMAND = Command(
-    "explain", "VIDEO... --run=RUN[,RUN...] --output=FILE.png|.mp4", _run, positional="VIDEO"
+    "explain", "VIDEO... --model=RUN[,RUN...] --output=FILE.png|.mp4", _run, positional="VIDEO"
 )
-COMMAND.list("run", [], "Runs or SavedModels, separated by commas.")
+COMMAND.list("model", [], "Runs, or exports that can be trained, separated by commas.")
 COMMAND.string("output", None, "Picture (.png) or video (.mp4) to write.")
 COMMAND.string("data", None, "Prepared dataset, in place of videos.")
 COMMAND.list("clip_id", [], "With --data: ids of clips.")
-COMMAND.alias("clip", "clip_id", when=lambda value: not re.fullmatch(r"\d+x\d+x\d+", value))
 COMMAND.string("split", None, "With --data: look in this split only.")
 COMMAND.string(
     "endpoint", None, "Feature map to explain; without it, the last: res5, or Mixed_5c of S3D-G."
@@ -103,7 +110,6 @@ COMMAND.string(
     "FRAMESxHEIGHTxWIDTH that the networks see; without it, the evaluation clip of each. Larger "
     "frames give finer maps.",
 )
-COMMAND.alias("clip_size", "clip")
 COMMAND.integer("frames", 6, "Frames of each clip in a picture.")
 COMMAND.string(
     "pose",
@@ -112,4 +118,7 @@ COMMAND.string(
     "the videos.",
 )
 COMMAND.string("pose_weights", None, "Folder of --pose's weights.")
-COMMAND.require("run", "output")
+COMMAND.alias("run", "model")
+COMMAND.alias("clip", "clip_id", when=lambda value: not re.fullmatch(r"\d+x\d+x\d+", value))
+COMMAND.alias("clip_size", "clip")
+COMMAND.require("model", "output")

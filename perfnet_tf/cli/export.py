@@ -1,4 +1,4 @@
-"""`perfnet export`: a run as a SavedModel."""
+"""`perfnet export`: a network as a SavedModel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _INPUTS = {
 
 
 def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
-    """Writes a run as a SavedModel that TensorFlow and TF Hub load without this package.
+    """Writes a network as a SavedModel that TensorFlow and TF Hub load without this package.
 
     Any number of frames and any size may be fed. --metrics puts what perfnet evaluate measured into
     the model's model.json.
@@ -33,11 +33,11 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     each are from the run's is printed, and written to model.json.
     """
     from perfnet_tf.recognizers.info import read_info, read_metrics
-    from perfnet_tf.recognizers.run_directory import load_run
+    from perfnet_tf.recognizers.load import load
     from perfnet_tf.saved_model import export_saved_model
 
     metrics = None if arguments.metrics is None else read_metrics(arguments.metrics)
-    run = load_run(arguments.run)
+    run = load(arguments.model, trainable=True).run()
     path = export_saved_model(
         run,
         arguments.output,
@@ -64,8 +64,8 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     return 0
 
 
-COMMAND = Command("export", "--run=RUN --output=DIR", _run)
-COMMAND.string("run", None, "Folder of a finished run.")
+COMMAND = Command("export", "--model=RUN --output=DIR", _run)
+COMMAND.string("model", None, "Finished run, or export that can be trained.")
 COMMAND.string("output", None, "Folder to make.")
 COMMAND.string("metrics", None, "metrics.json of perfnet evaluate for this run.")
 COMMAND.string("license", "Apache-2.0", "SPDX name of the weights' licence.")
@@ -78,4 +78,5 @@ COMMAND.string(
 )
 COMMAND.boolean("tflite", False, "Write TFLite models too.")
 COMMAND.boolean("onnx", False, "Write an ONNX model too; needs the extra [onnx].")
-COMMAND.require("run", "output")
+COMMAND.alias("run", "model")
+COMMAND.require("model", "output")

@@ -11,7 +11,6 @@ from perfnet_tf.cli.experiment_flags import (
     apply_flags,
     define_experiment_flags,
     devices,
-    load_initial,
     preset_of,
     run_training,
 )
@@ -28,25 +27,27 @@ DEFAULT_TRAIN = TrainConfig(epochs=30, batch_size=32, learning_rate=0.005)
 
 
 def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
-    """Goes on from the weights of a run or SavedModel, by cross-entropy only.
+    """Trains a run, or an export that can be trained, further by cross-entropy only.
 
     Network and stream are those of --from, and so are the clips without --preset and --clip. Where
-    the classes differ the classifier starts afresh. Stopped and given again, the command goes on.
+    the classes differ the classifier is new. Run the command again to resume an interrupted run.
 
     --official_splits=all fine-tunes on every official split of UCF-101 or HMDB-51, prepared once
     with --official_split=all, and measures each on its own test clips: OUTPUT/runs/splitN are the
     networks, OUTPUT/metrics.json has the mean over the splits.
     """
+    from perfnet_tf.recognizers.load import load
+
     strategy = devices(arguments)
-    initial = load_initial(arguments["from"].value)
-    theirs = initial.config
+    initial = load(arguments["from"].value, trainable=True)
+    theirs = initial.run().config
     base = preset_of(arguments) or theirs.replace(train=DEFAULT_TRAIN)
     base = base.replace(
         stream=theirs.stream, model=theirs.model, pose_render=theirs.pose_render, distill=None
     )
     config = apply_flags(arguments, base)
     if arguments.official_splits is not None:
-        return _finetune_splits(arguments, config, initial, strategy)
+        return _finetune_splits(arguments, config, initial.run(), strategy)
     return run_training(arguments, config, initial=initial, strategy=strategy)
 
 
@@ -88,7 +89,7 @@ def _finetune_splits(
 
 COMMAND = Command("finetune", "--data=DIR --from=RUN_OR_SAVEDMODEL --output=RUN", _run)
 define_experiment_flags(COMMAND, network=False)
-COMMAND.string("from", None, "Run or SavedModel whose weights are the first.")
+COMMAND.string("from", None, "Run, or export that can be trained, whose weights are the first.")
 COMMAND.string(
     "official_splits",
     None,

@@ -1,4 +1,4 @@
-"""`perfnet predict`: classifies videos, or what a camera sees, with an exported model."""
+"""`perfnet predict`: classifies videos, or what a camera sees, with a trained network."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from perfnet_tf.cli.command import Command, warn_runs_code
+from perfnet_tf.cli.command import Command
+from perfnet_tf.cli.network_flags import define_network_flags, load_named_network
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
+from perfnet_tf.pose.estimators import POSE_ESTIMATORS
 
 if TYPE_CHECKING:
     from perfnet_tf.prediction import Prediction, WindowPrediction
+    from perfnet_tf.prediction.answers import PoseSource
     from perfnet_tf.prediction.windows import Segment
-    from perfnet_tf.saved_model import LoadedModel
+    from perfnet_tf.recognizers.recognizer import Recognizer
 
 _BAR_CELLS = 20
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -30,12 +33,16 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
     the video with the running answer on its frames. --camera=0 classifies what a camera sees until
     Ctrl-C. Memory stays that of a window, however long a video is.
 
+    The network is a run, a SavedModel, or a TF Hub or Kaggle handle; a SavedModel that is not of
+    perfnet export needs --stream, --classes and --clip. For networks of the flow and pose streams,
+    flow (TV-L1, slow) and people are computed.
+
     The network runs with its batch norm folded. --precision=bfloat16 is faster still where the
     processor has it; probabilities change in the third digit.
 
     A video that cannot be read is told on standard error; the others are answered, and the exit
-    status is 2. Loading what export --inference_only wrote runs code from it: use models that you
-    trust. Of other exports only the numbers are read.
+    status is 2. Loading a SavedModel runs code from it: use models that you trust. Of an export of
+    this package that can be trained only the numbers are read.
     """
     if arguments.camera is None and not videos:
         raise InputError(f"Name at least one video. Usage: {COMMAND.usage()}")
@@ -46,36 +53,37 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
     if arguments.show and arguments.camera is None:
         raise InputError("--show is for --camera. Play what --output writes instead.")
     from perfnet_tf.prediction import list_videos
-    from perfnet_tf.recognizers.exported import runs_code
-    from perfnet_tf.saved_model import load_for_inference
+    from perfnet_tf.prediction.answers import PoseSource
 
     files = list_videos(videos)
     outputs = _outputs(arguments.output, files) if arguments.output else [None] * len(files)
-    if runs_code(arguments.model):
-        warn_runs_code(arguments.model)
-    model = load_for_inference(arguments.model, precision=arguments.precision)
+    model = load_named_network(
+        arguments, arguments.model, folded=True, precision=arguments.precision
+    )
+    people = PoseSource(arguments.pose, arguments.pose_weights)
     clip = None
     if arguments.clip is not None:
-        own = model.info.experiment.resolved_eval_clip
-        clip = ClipConfig.parse(arguments.clip, frame_stride=own.frame_stride)
+        stride = model.clip.frame_stride if model.clip else 1
+        clip = ClipConfig.parse(arguments.clip, frame_stride=stride)
     if arguments.camera is not None:
-        return _watch(arguments, model, clip)
+        return _watch(arguments, model, clip, people)
     if arguments.sliding or arguments.output:
-        return _slide(arguments, model, clip, files, outputs)
-    return _middles(arguments, model, clip, files)
+        return _slide(arguments, model, clip, people, files, outputs)
+    return _middles(arguments, model, clip, people, files)
 
 
 def _middles(
     arguments: flags.FlagValues,
-    model: LoadedModel,
+    model: Recognizer,
     clip: ClipConfig | None,
+    people: PoseSource,
     files: Sequence[pathlib.Path],
 ) -> int:
     from perfnet_tf.prediction.videos import DEFAULT_MAX_SECONDS, predict_videos
 
     limit = DEFAULT_MAX_SECONDS if arguments.max_seconds is None else arguments.max_seconds
     num_failed = 0
-    for result in predict_videos(files, model, clip=clip, max_seconds=limit):
+    for result in predict_videos(files, model, clip=clip, people=people, max_seconds=limit):
         if isinstance(result, InputError):
             num_failed += 1
             _tell(result)
@@ -93,8 +101,9 @@ def _middles(
 
 def _slide(
     arguments: flags.FlagValues,
-    model: LoadedModel,
+    model: Recognizer,
     clip: ClipConfig | None,
+    people: PoseSource,
     files: Sequence[pathlib.Path],
     outputs: Sequence[pathlib.Path | None],
 ) -> int:
@@ -107,7 +116,12 @@ def _slide(
         try:
             windows = list(
                 predict_windows(
-                    file, model, clip=clip, hop=arguments.hop, max_seconds=arguments.max_seconds
+                    file,
+                    model,
+                    clip=clip,
+                    hop=arguments.hop,
+                    people=people,
+                    max_seconds=arguments.max_seconds,
                 )
             )
             if output is not None:
@@ -116,7 +130,7 @@ def _slide(
             num_failed += 1
             _tell(error)
             continue
-        whole = Prediction(file, mean_logits(windows), model.labels)
+        whole = Prediction(file, mean_logits(windows), model.known_classes())
         if arguments.json:
             values = {
                 "video": str(file),
@@ -135,13 +149,19 @@ def _slide(
     return _status(num_failed, len(files))
 
 
-def _watch(arguments: flags.FlagValues, model: LoadedModel, clip: ClipConfig | None) -> int:
+def _watch(
+    arguments: flags.FlagValues,
+    model: Recognizer,
+    clip: ClipConfig | None,
+    people: PoseSource,
+) -> int:
     from perfnet_tf.prediction.camera import open_camera, watch_camera
 
     predictions = watch_camera(
         open_camera(arguments.camera),
         model,
         clip=clip,
+        people=people,
         hop=arguments.hop,
         output=arguments.output,
         show=arguments.show,
@@ -229,8 +249,16 @@ def bar(share: float) -> str:
     return text.ljust(_BAR_CELLS)
 
 
-COMMAND = Command("predict", "VIDEO... --model=SAVEDMODEL", _run, positional="VIDEO")
-COMMAND.string("model", None, "SavedModel of perfnet export.")
+COMMAND = Command("predict", "VIDEO... --model=RUN_OR_SAVEDMODEL", _run, positional="VIDEO")
+COMMAND.string("model", None, "Run, SavedModel or Hub handle.")
+define_network_flags(COMMAND)
+COMMAND.string(
+    "pose",
+    "posenet",
+    f"Finds the people for a network of the pose stream: {', '.join(POSE_ESTIMATORS)}.",
+)
+COMMAND.string("pose_weights", None, "Folder of --pose's weights.")
+COMMAND.alias("run", "model")
 COMMAND.integer("top", 5, "Classes to show.")
 COMMAND.boolean("json", False, "One JSON object a line instead of text.")
 COMMAND.string(

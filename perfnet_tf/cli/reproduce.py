@@ -14,7 +14,6 @@ from perfnet_tf.cli.experiment_flags import (
     define_device_flags,
     define_setting_flags,
     devices,
-    load_initial,
 )
 from perfnet_tf.cli.view_flag import define_view_flag, windows_and_crops
 from perfnet_tf.config import DistillConfig, ExperimentConfig
@@ -93,6 +92,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
 def _run_table7(arguments: flags.FlagValues) -> int:
     strategy = devices(arguments)
+    from perfnet_tf.recognizers.load import load
     from perfnet_tf.reproduction.formatting import format_table
     from perfnet_tf.reproduction.table7 import reproduce_table7, results_table
 
@@ -103,7 +103,7 @@ def _run_table7(arguments: flags.FlagValues) -> int:
             "kinetics700 are the names that the paper has figures for."
         )
     rows, report = reproduce_table7(
-        {name: load_initial(os.path.abspath(run)) for name, _, run in pairs},
+        {name: load(os.path.abspath(run), trainable=True).run() for name, _, run in pairs},
         arguments.data.split(","),
         arguments.output,
         preset=arguments.preset,

@@ -49,7 +49,7 @@ class Distiller(tf_keras.Model):
 
         Args:
             student: a network of one stream; it is `self.student`.
-            teachers: name -> `Recognizer`, or what `load` takes: a run, a SavedModel, a Keras model,
+            teachers: name -> what `load` takes: a `Recognizer`, a run, a SavedModel, a Keras model,
                 or any function from a stream to logits. One that does not say which stream it sees
                 is named by it: `{"flow": model}`.
             loss: `separate` (Eq. 1) or `unified`.

@@ -12,7 +12,7 @@ import os
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -128,7 +128,7 @@ class Explainer:
         if len(windows) > 1:
             raise InputError(
                 "Networks side by side must see the same frames. Received clips of (frames, "
-                f"stride) {', '.join(map(str, sorted(windows)))}. Give `clip` for all."
+                f"stride) {', '.join(map(str, sorted(windows)))}. Give one `clip` for all."
             )
         for run in runs:
             classes = run.known_classes()
@@ -230,8 +230,9 @@ class VideoFootage:
     def __init__(
         self,
         path: str | os.PathLike[str],
-        dataset: Mapping[str, Any],
         *,
+        fps: float | None = DEFAULT_FPS,
+        short_side: int = DEFAULT_SHORT_SIDE,
         pose: str = "posenet",
         pose_weights: str | None = None,
     ) -> None:
@@ -239,19 +240,19 @@ class VideoFootage:
 
         Args:
             path: the file.
-            dataset: `fps` and `short_side` of the records that the networks know.
+            fps, short_side: of the records that the networks know; `fps` None keeps the
+                video's own rate.
             pose: `posenet`, `movenet`, or `keypoints` for a file beside the video.
             pose_weights: see `make_estimator`.
 
         Raises:
             InputError: no video.
         """
-        fps = dataset.get("fps", DEFAULT_FPS)  # None: the records keep each video's own
         limit = max(1, round(MAX_SECONDS * (fps or DEFAULT_FPS)))
         video = read_video(
             path,
             fps=fps,
-            short_side=dataset.get("short_side", DEFAULT_SHORT_SIDE),
+            short_side=short_side,
             max_frames=limit,
         )
         self._path = pathlib.Path(path)

@@ -79,7 +79,8 @@ def predict_windows(
         has its last frame repeated, as in evaluation.
 
     Raises:
-        InputError: no video, no network, one that does not say its classes or clip, or a number that is not above 0.
+        InputError: no video, no network, one that does not say its classes or clip, or a number
+            that is not above 0.
     """
     for name, value in (("hop", hop), ("max_seconds", max_seconds), ("batch_size", batch_size)):
         if value is not None and not value > 0:

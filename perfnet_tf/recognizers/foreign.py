@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from perfnet_tf.errors import InputError, first_line
-from perfnet_tf.recognizers.recognizer import Recognizer
+from perfnet_tf.recognizers.recognizer import Recognizer, UnspecifiedError
 
 
 def load_foreign(
@@ -30,10 +30,10 @@ def load_foreign(
     except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
         raise InputError(f"No run and no SavedModel at {handle}: {first_line(error)}") from error
     if stream is None or classes is None:
-        raise InputError(
+        raise UnspecifiedError(
             f"{handle} is a SavedModel, but not one of perfnet export: it does not say what it "
-            "sees and predicts. Give `stream` and `classes`; a teacher is named by its stream "
-            "(flow=...) and has its label map in `teacher_labels`."
+            "sees and predicts.",
+            "Give `stream` and `classes`.",
         )
     call = _callable_of(module, handle)
 

@@ -62,3 +62,21 @@ def import_run(
     )
     (run.path / REPORT_FILE).write_text(imported.report.to_json())
     return run, imported.report
+
+
+def import_weights(
+    source: str, weights: str | pathlib.Path, output: str | pathlib.Path, **options: Any
+) -> Run:
+    """Makes a run of weights that others published, as `perfnet import` does.
+
+    Args:
+        source: where they come from, such as `slim_s3dg`; see `import_model`.
+        weights: the file, or the prefix of a checkpoint.
+        output: folder of the run, new or empty; `import.json` in it says what became of every
+            tensor.
+        **options: `stream`, `labels`, `options`, `clip`, `scope` and `average` of `import_run`.
+
+    Raises:
+        InputError: as `import_run`.
+    """
+    return import_run(source, weights, output, **options)[0]

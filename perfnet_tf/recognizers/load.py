@@ -20,7 +20,7 @@ from perfnet_tf.recognizers.exported import (
 )
 from perfnet_tf.recognizers.foreign import load_foreign
 from perfnet_tf.recognizers.frozen import InferenceModule
-from perfnet_tf.recognizers.recognizer import DEFAULT_FPS, Recognizer, no_layers
+from perfnet_tf.recognizers.recognizer import DEFAULT_FPS, Recognizer, UnspecifiedError, no_layers
 from perfnet_tf.recognizers.run_directory import Run, is_run, load_run
 from perfnet_tf.streams import STREAMS
 
@@ -157,10 +157,10 @@ def _of_callable(network: Callable[..., Any], stream: str | None, trainable: boo
     if trainable and model is None:
         raise no_layers(f"a {type(network).__name__}")
     if stream not in STREAMS:
-        raise InputError(
+        raise UnspecifiedError(
             f"A network must say which stream it sees ({', '.join(STREAMS)}). Received: a "
-            f"{type(network).__name__}, which does not. Give `stream`, or name a teacher by it: "
-            '{"flow": ...}.'
+            f"{type(network).__name__}, which does not.",
+            "Give `stream`.",
         )
     # Keras models and layers are modules.
     options = {"training": False} if isinstance(network, tf.Module) else {}
@@ -173,4 +173,10 @@ def _of_callable(network: Callable[..., Any], stream: str | None, trainable: boo
 
 def load_named(name: str, source: Network, *, precision: str | None = None) -> Recognizer:
     """A teacher from whatever `load` takes; its name is its stream where it does not say one."""
-    return load(source, stream=name if name in STREAMS else None, precision=precision)
+    try:
+        return load(source, stream=name if name in STREAMS else None, precision=precision)
+    except UnspecifiedError as error:
+        raise InputError(
+            f"The teacher {name!r}: {error.fact} Name it by its stream ({', '.join(STREAMS)}); "
+            "a SavedModel also needs its label map (`teacher_labels`)."
+        ) from error

@@ -189,9 +189,17 @@ class Recognizer:
 Teacher = Recognizer
 
 
+class UnspecifiedError(InputError):
+    """A network does not say what it sees and predicts; `fact` says so without a remedy."""
+
+    def __init__(self, fact: str, remedy: str) -> None:
+        super().__init__(f"{fact} {remedy}")
+        self.fact = fact
+
+
 def no_layers(name: str) -> InputError:
     """The refusal of a network that can only be called."""
     return InputError(
-        "Only a run, or an export of this package that can be trained, can be fine-tuned, explained "
-        f"or exported. Received: {name}, which can only be called."
+        "Only a run, or an export of this package that can be trained, can be fine-tuned, "
+        f"explained or exported. Received: {name}, which can only be called."
     )

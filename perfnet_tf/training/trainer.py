@@ -63,9 +63,9 @@ def train(
         config: everything that decides the run but its data.
         data: a prepared dataset with a split `train`.
         output: folder of the run: new, empty, or of this very run.
-        teachers: name -> what `load` takes, whose logits the student matches: a run, a SavedModel, a
-            TF Hub handle, a Keras model, a function or a `Recognizer`. One that does not say which
-            stream it sees is named by it. `config.distill` says how they are matched.
+        teachers: name -> what `load` takes, whose logits the student matches: a run, a SavedModel,
+            a TF Hub handle, a Keras model, a function or a `Recognizer`. One that does not say
+            which stream it sees is named by it. `config.distill` says how they are matched.
         initial: a run of the same network, or an export that can be trained, to start from; its
             classifier is taken over if the classes are the same.
         strategy: the devices; None is `make_strategy()`'s choice. With several workers all call

@@ -7,7 +7,7 @@ from tiny_network import build_tiny
 
 from perfnet_tf.cli.main import main
 from perfnet_tf.config import ClipConfig, ExperimentConfig
-from perfnet_tf.training import run_directory
+from perfnet_tf.recognizers import run_directory
 
 CLASSES = ("class0", "class1", "class2")
 

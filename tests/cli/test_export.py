@@ -6,8 +6,8 @@ from tiny_network import build_tiny
 
 from perfnet_tf.cli.main import main
 from perfnet_tf.config import ClipConfig, ExperimentConfig
+from perfnet_tf.recognizers import run_directory
 from perfnet_tf.saved_model import load_saved_model
-from perfnet_tf.training import run_directory
 
 CLASSES = ("a b", "c", "d")
 METRICS = {
@@ -41,7 +41,7 @@ def test_export_prints_what_loads_it(run, tmp_path, capsys):
     assert "serving_default: frames -> logits, probabilities, features" in printed
     assert f"tf.saved_model.load({str(tmp_path / 'model')!r})" in printed
     loaded = load_saved_model(tmp_path / "model")
-    assert loaded.labels == CLASSES
+    assert loaded.classes == CLASSES
     assert loaded.info.dataset == {"name": "tiny", "fps": 12.5, "short_side": 48}
     assert loaded.info.metrics == {
         "top1": 0.5,

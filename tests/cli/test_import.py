@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from perfnet_tf.cli.main import main
 from perfnet_tf.config import ClipConfig
+from perfnet_tf.recognizers.load import load
 from perfnet_tf.recognizers.run_directory import load_run
 from perfnet_tf.saved_model import export_saved_model, load_saved_model
-from perfnet_tf.training.sources import load_teacher
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_an_imported_run_teaches_exports_and_knows_where_it_is_from(
     assert run.record["status"] == "finished"
     clip = np.random.default_rng(0).random((2, 9, 32, 48, 3)).astype(np.float32)
     expected = network.logits(np.float64(clip) * 2 - 1)
-    teacher = load_teacher(output).for_classes("rgb", ["sit", "jump", "run"])
+    teacher = load(output).for_classes("rgb", ["sit", "jump", "run"])
     np.testing.assert_allclose(teacher.predict(clip), expected[:, [1, 2, 0]], rtol=1e-3, atol=1e-4)
     exported = load_saved_model(export_saved_model(run, tmp_path / "exported"))
     np.testing.assert_allclose(exported(clip), expected, rtol=1e-3, atol=1e-4)

@@ -9,14 +9,15 @@ from tiny_network import build_tiny
 from perfnet_tf.cli.main import main
 from perfnet_tf.cli.predict import bar
 from perfnet_tf.config import ClipConfig, ExperimentConfig
-from perfnet_tf.saved_model import export_saved_model, loading
+from perfnet_tf.recognizers import exported
+from perfnet_tf.saved_model import export_saved_model
 
 CLASSES = ("Clapping", "Jumping", "Running", "Waving")
 
 
 @pytest.fixture(autouse=True)
 def tiny_networks(monkeypatch):
-    monkeypatch.setattr(loading, "build_from_config", build_tiny)
+    monkeypatch.setattr(exported, "build_from_config", build_tiny)
 
 
 @pytest.fixture(scope="module")

@@ -132,7 +132,8 @@ def test_bad_flags_are_refused(called, refuses, flags, message):
 def tiny_networks(monkeypatch):
     from tiny_network import build_tiny
 
-    from perfnet_tf.training import run_directory, trainer
+    from perfnet_tf.recognizers import run_directory
+    from perfnet_tf.training import trainer
 
     monkeypatch.setattr(trainer, "build_from_config", build_tiny)
     monkeypatch.setattr(run_directory, "build_from_config", build_tiny)
@@ -179,10 +180,10 @@ def test_teachers_student_and_fine_tuning_from_the_command_line(
 
 
 def test_from_must_be_a_run_or_a_saved_model(tmp_path):
-    from perfnet_tf.cli.experiment_flags import load_initial
+    from perfnet_tf.recognizers.load import load
 
-    with pytest.raises(InputError, match="which is neither"):
-        load_initial(str(tmp_path))
+    with pytest.raises(InputError, match="No run and no SavedModel"):
+        load(str(tmp_path), trainable=True)
 
 
 def test_a_preset_is_a_name_or_a_file(refuses, tmp_path):

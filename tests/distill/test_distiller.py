@@ -9,6 +9,7 @@ from perfnet_tf.config import PoseRenderConfig
 from perfnet_tf.distill.distiller import Distiller, in_top
 from perfnet_tf.errors import InputError
 from perfnet_tf.pose.rendering import render_pose
+from perfnet_tf.recognizers.recognizer import Teacher
 
 CLASSES = 4
 

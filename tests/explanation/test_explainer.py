@@ -118,7 +118,7 @@ def test_records_without_a_stream_are_refused(runs, tmp_path):
 
 def test_flow_and_people_of_a_video_are_found(runs, tmp_path):
     write_video(tmp_path / "a.mp4", frames=30)
-    footage = VideoFootage(tmp_path / "a.mp4", {"fps": 25.0, "short_side": 48}, pose="keypoints")
+    footage = VideoFootage(tmp_path / "a.mp4", fps=25.0, short_side=48, pose="keypoints")
     found = footage.sources(np.array([3, 5, 29]), STREAMS)
     assert found["rgb"].shape == (3, 48, 64, 3)
     assert found["keypoints"].shape == (3, 1, 17, 3)

@@ -11,7 +11,7 @@ from perfnet_tf.evaluation.fusion import ClipScores
 from perfnet_tf.evaluation.protocol import evaluate_runs
 from perfnet_tf.input_pipeline.augment import central_view, frame_indices
 from perfnet_tf.prediction import predict_videos
-from perfnet_tf.prediction.answers import Recognizer
+from perfnet_tf.prediction.answers import ClipClassifier
 from perfnet_tf.recognizers.run_directory import Run
 from perfnet_tf.records.schema import ClipRecord
 from perfnet_tf.saved_model import export_saved_model, load_saved_model
@@ -50,9 +50,9 @@ def test_prediction_gives_the_logits_of_evaluation(tmp_path, num_frames):
     exported = load_saved_model(export_saved_model(run, tmp_path / "model"))
     frames = read_clip(data, "a").frames
     indices = frame_indices(len(frames), CLIP, central_view().start).numpy()
-    (from_record,) = Recognizer.of(exported).classify([frames[indices]])
+    (from_record,) = ClipClassifier(exported).classify([(frames, indices)])
     np.testing.assert_allclose(from_record, expected, rtol=1e-5, atol=1e-6)
     (from_video,) = predict_videos([tmp_path / "a.mp4"], exported)
     np.testing.assert_allclose(from_video.logits, expected, atol=0.05 * np.ptp(expected))
     assert from_video.incomplete is None
-    assert from_video.labels == CLASSES
+    assert from_video.classes == CLASSES

@@ -38,7 +38,7 @@ def make_strategy(devices: str):
 
 def teachers():
     """A flow and a pose teacher: linear functions of what they see, the same everywhere."""
-    from perfnet_tf.distill.teachers import Teacher
+    from perfnet_tf.recognizers.recognizer import Teacher
 
     def linear(channels: int, seed: int):
         matrix = tf.constant(np.random.default_rng(seed).normal(0, 1, (channels, 3)), tf.float32)
@@ -83,7 +83,8 @@ def main(folder: pathlib.Path, name: str, devices: str, *options: str) -> None:
     strategy = make_strategy(devices)
     from tiny_network import build_tiny
 
-    from perfnet_tf.training import run_directory, trainer
+    from perfnet_tf.recognizers import run_directory
+    from perfnet_tf.training import trainer
     from perfnet_tf.training.fitting import RunKeeper
 
     trainer.build_from_config = run_directory.build_from_config = build_tiny

@@ -64,7 +64,8 @@ def no_training(monkeypatch):
 def finished(data, tmp_path_factory):
     from tiny_network import build_tiny
 
-    from perfnet_tf.training import run_directory, trainer
+    from perfnet_tf.recognizers import run_directory
+    from perfnet_tf.training import trainer
 
     output = tmp_path_factory.mktemp("reproduced")
     with pytest.MonkeyPatch.context() as patch:

@@ -135,7 +135,7 @@ print(open(module.labels_file.asset_path.numpy()).read().split())
 
 def test_loaded_model_knows_labels_and_provenance(small_model, exported, config):
     loaded = load_saved_model(exported)
-    assert loaded.labels == CLASSES
+    assert loaded.classes == CLASSES
     assert loaded.stream == "rgb"
     assert loaded.info.experiment == config
     assert loaded.info.dataset == {"name": "toy", "fps": 12.5, "short_side": 72}

@@ -8,9 +8,8 @@ import tensorflow as tf
 from perfnet_tf.config import ClipConfig, ModelConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.models.factory import build_from_config
-from perfnet_tf.recognizers.frozen import freeze
+from perfnet_tf.recognizers.frozen import freeze, input_specs
 from perfnet_tf.saved_model import export_saved_model, formats
-from perfnet_tf.saved_model.module import input_specs
 from perfnet_tf.saved_model.planar import replay_planar
 
 CLASSES = ("Clapping", "Jumping", "Running")

@@ -10,11 +10,11 @@ from tiny_network import build_tiny
 from perfnet_tf.config import ModelConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.models.factory import build_from_config
+from perfnet_tf.recognizers import exported
 from perfnet_tf.saved_model import (
     export_saved_model,
     load_for_inference,
     load_saved_model,
-    loading,
     restore_model,
 )
 
@@ -94,7 +94,7 @@ def test_model_json_tells_precision_and_parity(frozen):
 
 
 def test_any_export_is_loaded_folded_for_inference(config, frozen, tmp_path, monkeypatch):
-    monkeypatch.setattr(loading, "build_from_config", build_tiny)
+    monkeypatch.setattr(exported, "build_from_config", build_tiny)
     tf_keras.utils.set_random_seed(0)
     model = build_tiny(config.model, len(CLASSES))
     model.unit.norm.moving_variance.assign(np.linspace(0.5, 2, 8))

@@ -15,6 +15,7 @@ from perfnet_tf.distill.teachers import Teacher
 from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig, TrainConfig
 from perfnet_tf.errors import FailureError
 from perfnet_tf.input_pipeline.dataset import build_dataset
+from perfnet_tf.recognizers.recognizer import Teacher
 from perfnet_tf.training.checkpoints import Checkpoints
 from perfnet_tf.training.failure import clips_of_step
 from perfnet_tf.training.trainer import train
@@ -109,7 +110,8 @@ import pathlib, sys
 sys.path.insert(0, {reference!r})
 from tiny_network import build_tiny
 from perfnet_tf.cli.main import main
-from perfnet_tf.training import run_directory, trainer
+from perfnet_tf.recognizers import run_directory
+from perfnet_tf.training import trainer
 trainer.build_from_config = run_directory.build_from_config = build_tiny
 from perfnet_tf.training.fitting import RunKeeper
 full = pathlib.Path({disk!r}) / "filler"

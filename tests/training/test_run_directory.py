@@ -8,8 +8,8 @@ from tiny_network import build_tiny
 from perfnet_tf.config import ExperimentConfig, ModelConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.models.precision import precision_policy
+from perfnet_tf.recognizers import run_directory
 from perfnet_tf.recognizers.run_directory import create_run, load_run, save_run
-from perfnet_tf.training import run_directory
 
 CONFIG = ExperimentConfig(stream="flow", model=ModelConfig(weight_decay=0.01))
 CLASSES = ("Brushing hair", "Jumping", "Läufer")

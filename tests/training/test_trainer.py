@@ -15,6 +15,7 @@ from perfnet_tf.config import (
     TrainConfig,
 )
 from perfnet_tf.errors import FailureError, InputError
+from perfnet_tf.recognizers.recognizer import Teacher
 from perfnet_tf.recognizers.run_directory import load_run
 from perfnet_tf.training.fitting import RunKeeper
 from perfnet_tf.training.trainer import train
@@ -75,7 +76,8 @@ def kill_after(monkeypatch, step, action=None):
 def unstopped(data, tmp_path_factory):
     from tiny_network import build_tiny
 
-    from perfnet_tf.training import run_directory, trainer
+    from perfnet_tf.recognizers import run_directory
+    from perfnet_tf.training import trainer
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "build_from_config", build_tiny)

@@ -20,10 +20,10 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation.fusion import ClipScores
 from perfnet_tf.models.importers import tensors
 from perfnet_tf.pose.estimators.posenet import load_posenet
+from perfnet_tf.recognizers import run_directory
 from perfnet_tf.recognizers.info import ModelInfo
 from perfnet_tf.records import schema
 from perfnet_tf.records.folder import read_dataset_info, read_failures, read_index
-from perfnet_tf.training import run_directory
 from perfnet_tf.training.checkpoints import Checkpoints
 from perfnet_tf.training.history import History
 from perfnet_tf.training.schedules import build_optimizer

@@ -13,10 +13,12 @@ from tiny_network import build_tiny, fixed_weights
 from perfnet_tf.config import ClipConfig, ExperimentConfig, TrainConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation.protocol import evaluate_runs
+from perfnet_tf.recognizers import run_directory
+from perfnet_tf.recognizers.recognizer import Teacher
 from perfnet_tf.records import schema
 from perfnet_tf.records.folder import read_dataset_info, write_dataset_info
 from perfnet_tf.saved_model import export_saved_model, load_saved_model
-from perfnet_tf.training import run_directory, trainer
+from perfnet_tf.training import trainer
 
 CLASSES = ("class0", "class1", "class2")
 OTHER_ORDER = ("class2", "class0", "class1")
@@ -110,7 +112,7 @@ def test_fine_tuning_takes_no_classifier_of_another_order(run, permuted, tmp_pat
 def test_an_exported_model_carries_the_labels_of_its_run(run, tmp_path):
     path = export_saved_model(run.model, tmp_path / "model", classes=run.classes, config=run.config)
     loaded = load_saved_model(path)
-    assert loaded.labels == CLASSES
+    assert loaded.classes == CLASSES
     with tf.io.gfile.GFile(loaded.module.labels_file.asset_path.numpy().decode()) as file:
         assert tuple(file.read().split()) == CLASSES
 

@@ -22,7 +22,8 @@ def train_in_another_process(data, output, *, deterministic, backbone, steps=8) 
     import sys
     sys.path.insert(0, {str(REFERENCE)!r})
     from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig, TrainConfig
-    from perfnet_tf.training import run_directory, trainer
+    from perfnet_tf.recognizers import run_directory
+    from perfnet_tf.training import trainer
     if {backbone!r} == "tiny":
         from tiny_network import build_tiny
         trainer.build_from_config = run_directory.build_from_config = build_tiny
@@ -65,7 +66,8 @@ def test_memory_is_flat_over_two_thousand_steps(tmp_path, monkeypatch):
     from tiny_network import build_tiny
 
     from perfnet_tf.config import ClipConfig, ExperimentConfig, TrainConfig
-    from perfnet_tf.training import fitting, run_directory, trainer
+    from perfnet_tf.recognizers import run_directory
+    from perfnet_tf.training import fitting, trainer
 
     monkeypatch.setattr(trainer, "build_from_config", build_tiny)
     monkeypatch.setattr(run_directory, "build_from_config", build_tiny)

@@ -409,9 +409,10 @@ def test_fine_tuning_a_saved_model_reads_its_numbers_only(tmp_path, monkeypatch)
     from tiny_network import build_tiny
 
     from perfnet_tf.config import ClipConfig, ExperimentConfig
-    from perfnet_tf.saved_model import export_saved_model, loading, restore_model
+    from perfnet_tf.recognizers import exported
+    from perfnet_tf.saved_model import export_saved_model, restore_model
 
-    monkeypatch.setattr(loading, "build_from_config", build_tiny)
+    monkeypatch.setattr(exported, "build_from_config", build_tiny)
     config = ExperimentConfig(clip=ClipConfig(4, 32, 32))
     model = build_tiny(config.model, 2)
     path = export_saved_model(model, tmp_path / "model", classes=["a", "b"], config=config)

@@ -5,6 +5,8 @@ from perfnet_tf.distill.teachers import Teacher, as_teacher, load_saved_teacher
 
 from perfnet_tf.classes import read_class_names
 from perfnet_tf.errors import InputError
+from perfnet_tf.recognizers.load import load, load_named
+from perfnet_tf.recognizers.recognizer import Teacher
 
 
 def identity(inputs):
@@ -31,11 +33,11 @@ def test_other_classes_are_refused_and_named():
 
 
 def test_a_callable_is_named_by_its_stream():
-    assert as_teacher("flow", identity).stream == "flow"
-    with pytest.raises(InputError, match="'motion' does not say which stream"):
-        as_teacher("motion", identity)
-    with pytest.raises(InputError, match="Received for 'flow': 3"):
-        as_teacher("flow", 3)
+    assert load_named("flow", identity).stream == "flow"
+    with pytest.raises(InputError, match="'motion': .* must say which stream .* Name it by"):
+        load_named("motion", identity)
+    with pytest.raises(InputError, match="Received: 3"):
+        load_named("flow", 3)
 
 
 def test_a_module_is_called_in_inference_mode():
@@ -45,18 +47,18 @@ def test_a_module_is_called_in_inference_mode():
         def __call__(self, inputs, training=True):
             return inputs * (2.0 if training else 1.0)
 
-    assert as_teacher("any", Module()).predict(tf.constant(3.0)).numpy() == 3.0
+    assert load_named("any", Module()).predict(tf.constant(3.0)).numpy() == 3.0
 
 
 def test_a_folder_without_a_saved_model_is_told_in_one_line(tmp_path):
     with pytest.raises(InputError, match="No run and no SavedModel at"):
-        load_saved_teacher(tmp_path)
+        load(tmp_path)
 
 
 def test_a_foreign_saved_model_is_told_apart(tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path / "foreign"))
     with pytest.raises(InputError, match="not one of perfnet export"):
-        load_saved_teacher(tmp_path / "foreign")
+        load(tmp_path / "foreign")
 
 
 class Foreign(tf.Module):
@@ -82,9 +84,9 @@ def save_foreign(path, **options):
 
 def test_a_foreign_saved_model_teaches_with_a_label_map(tmp_path):
     path = save_foreign(tmp_path / "foreign")
-    with pytest.raises(InputError, match="--teacher_labels=flow=FILE"):
-        load_saved_teacher(path)
-    teacher = load_saved_teacher(path, classes=["run", "sit"], stream="flow")
+    with pytest.raises(InputError, match="Give `stream` and `classes`"):
+        load(path)
+    teacher = load(path, classes=["run", "sit"], stream="flow")
     clip = np.broadcast_to(np.float32([3, -1]), (4, 2, 5, 6, 2))
     np.testing.assert_allclose(teacher.predict(tf.constant(clip)), [[3, -1]] * 4)
     turned = teacher.for_classes("flow", ["sit", "run"])
@@ -94,7 +96,7 @@ def test_a_foreign_saved_model_teaches_with_a_label_map(tmp_path):
 
 
 def test_a_label_map_of_another_length_is_refused_when_the_logits_are_seen(tmp_path):
-    teacher = load_saved_teacher(
+    teacher = load(
         save_foreign(tmp_path / "foreign"), classes=["run", "sit", "jump"], stream="flow"
     )
     with pytest.raises(InputError, match=r"logits \[batch, 3\].*\(4, 2\)"):
@@ -109,7 +111,7 @@ def test_a_signature_teaches_and_bytes_become_fractions(tmp_path):
         return {"logits": tf.reduce_mean(video, axis=[1, 2, 3]), "features": video}
 
     tf.saved_model.save(module, str(tmp_path / "served"), signatures=serve)
-    teacher = load_saved_teacher(tmp_path / "served", classes=["r", "g", "b"], stream="rgb")
+    teacher = load(tmp_path / "served", classes=["r", "g", "b"], stream="rgb")
     clip = tf.constant(np.broadcast_to(np.uint8([0, 51, 255]), (2, 1, 4, 5, 3)))
     np.testing.assert_allclose(teacher.predict(clip), [[0, 0.2, 1]] * 2, rtol=1e-6)
 
@@ -123,7 +125,7 @@ def test_a_network_that_takes_its_clip_by_name_teaches(tmp_path):
             return tf.reduce_mean(inputs["image"], axis=[1, 2, 3])
 
     tf.saved_model.save(Named(), str(tmp_path / "named"))
-    teacher = load_saved_teacher(tmp_path / "named", classes=["r", "g", "b"], stream="rgb")
+    teacher = load(tmp_path / "named", classes=["r", "g", "b"], stream="rgb")
     clip = tf.constant(np.broadcast_to(np.float32([0, 0.2, 1]), (2, 1, 4, 5, 3)))
     np.testing.assert_allclose(teacher.predict(clip), [[0, 0.2, 1]] * 2, rtol=1e-6)
 
