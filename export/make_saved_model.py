@@ -1,6 +1,6 @@
 """Exports a run and verifies the result in a fresh process.
 
-    python export/make_saved_model.py --run=runs/student --metrics=results/metrics.json \
+    python export/make_saved_model.py --model=runs/student --metrics=results/metrics.json \
         --output=student
 
 The flags are those of `perfnet export`: --inference_only, --tflite and --onnx among them.

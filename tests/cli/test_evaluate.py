@@ -28,7 +28,7 @@ def data_and_runs(tmp_path, monkeypatch):
 def test_runs_are_evaluated_and_fused(data_and_runs, tmp_path, capsys):
     data, rgb, flow = data_and_runs
     output = tmp_path / "results"
-    assert main(["evaluate", f"--runs={rgb},{flow}", f"--data={data}", f"--output={output}"]) == 0
+    assert main(["evaluate", f"--models={rgb},{flow}", f"--data={data}", f"--output={output}"]) == 0
     lines = capsys.readouterr().out.splitlines()
     metrics = json.loads((output / "metrics.json").read_text())
     assert [line.split()[0] for line in lines[:2]] == ["rgb", "flow"]
@@ -40,7 +40,7 @@ def test_runs_are_evaluated_and_fused(data_and_runs, tmp_path, capsys):
 
 def test_one_run_with_another_clip_and_split(data_and_runs, tmp_path, capsys):
     data, rgb, _ = data_and_runs
-    flags = [f"--runs={rgb}", f"--data={data}", f"--output={tmp_path / 'r'}"]
+    flags = [f"--models={rgb}", f"--data={data}", f"--output={tmp_path / 'r'}"]
     clip = ["--clip=4x16x20", "--short_side=18", "--frame_stride=2", "--split=train", "--batch=4"]
     assert main(["evaluate", *flags, *clip, "--noprogress"]) == 0
     captured = capsys.readouterr()
@@ -57,7 +57,7 @@ def test_one_run_with_another_clip_and_split(data_and_runs, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["--runs=nowhere"], "A run is a folder"),
+        (["--models=nowhere"], "a run is a folder"),
         (["--split=dev"], "split must be one of train, test"),
         (["--short_side=20"], "belong to --clip"),
         (["--clip=8x8"], "FRAMESxHEIGHTxWIDTH"),
@@ -68,6 +68,6 @@ def test_one_run_with_another_clip_and_split(data_and_runs, tmp_path, capsys):
 )
 def test_bad_input_is_told_in_one_line(data_and_runs, tmp_path, refuses, changes, message):
     data, rgb, _ = data_and_runs
-    flags = [f"--runs={rgb}", f"--data={data}", f"--output={tmp_path / 'r'}"]
+    flags = [f"--models={rgb}", f"--data={data}", f"--output={tmp_path / 'r'}"]
     refuses(["evaluate", *flags, *changes], message)
     assert not (tmp_path / "r").exists()

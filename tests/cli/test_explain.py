@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
 
 
 def test_a_run_and_its_saved_model_are_explained_alike(folder, tmp_path, capsys):
-    runs = f"--run={folder / 'run'},{folder / 'model'}"
+    runs = f"--model={folder / 'run'},{folder / 'model'}"
     arguments = [str(folder / "a.mp4"), runs, "--endpoint=Mixed_3c", "--label=Waving"]
     assert main(["explain", *arguments, f"--output={tmp_path / 'a.mp4'}"]) == 0
     line, written = capsys.readouterr().out.splitlines()
@@ -51,19 +51,19 @@ def test_a_run_and_its_saved_model_are_explained_alike(folder, tmp_path, capsys)
         (["a.mp4", "--data=d", "--output=a.png"], "Name videos"),
         (["--data=d", "--output=a.png"], "needs --clip_id"),
         (["a.mp4", "--clip_id=b", "--output=a.png"], "clips of --data"),
-        (["a.mp4", "--run=nowhere", "--output=a.png"], "No run and no SavedModel"),
+        (["a.mp4", "--model=nowhere", "--output=a.png"], "No run and no SavedModel"),
         (["a.mp4", "--endpoint=res5", "--output=a.png"], "endpoint must be one of"),
         (["a.mp4", "--label=Sleeping", "--output=a.png"], "label must be a class"),
         (["missing.mp4", "--output=a.png"], "does not exist"),
     ],
 )
 def test_bad_input_is_told_in_one_line(folder, refuses, arguments, message):
-    arguments = [f"--run={folder / 'run'}", *arguments]
+    arguments = [f"--model={folder / 'run'}", *arguments]
     refuses(["explain", *arguments], message)
 
 
 def test_clip_is_a_size_and_in_its_former_meaning_an_id(capsys):
-    size = ["--run=r", "--output=a.png", "--clip=4x32x32"]
+    size = ["--model=r", "--output=a.png", "--clip=4x32x32"]
     COMMAND.parse(size)
     assert (COMMAND.flags.clip, COMMAND.flags.clip_id) == ("4x32x32", [])
     assert not capsys.readouterr().err

@@ -34,7 +34,7 @@ def run(tmp_path, monkeypatch):
 
 def test_export_prints_what_loads_it(run, tmp_path, capsys):
     (tmp_path / "metrics.json").write_text(json.dumps(METRICS))
-    flags = [f"--run={run}", f"--output={tmp_path / 'model'}"]
+    flags = [f"--model={run}", f"--output={tmp_path / 'model'}"]
     assert main(["export", *flags, f"--metrics={tmp_path / 'metrics.json'}"]) == 0
     printed = capsys.readouterr().out
     assert f"{tmp_path / 'model'}: r3d50_g, rgb, 3 classes" in printed
@@ -57,7 +57,7 @@ def test_export_prints_what_loads_it(run, tmp_path, capsys):
 
 
 def test_metrics_of_another_kind_are_refused(run, tmp_path, refuses):
-    flags = [f"--run={run}", f"--output={tmp_path / 'model'}", f"--metrics={tmp_path / 'm.json'}"]
+    flags = [f"--model={run}", f"--output={tmp_path / 'model'}", f"--metrics={tmp_path / 'm.json'}"]
     for text, message in (
         (None, "metrics.json of perfnet evaluate was expected"),
         ("[]", "metrics.json of perfnet evaluate was expected"),

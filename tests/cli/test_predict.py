@@ -47,6 +47,13 @@ def test_text_shows_the_likeliest_classes_with_bars(folder, capsys):
     assert "█" in lines[0]
 
 
+def test_a_flow_network_sees_the_flow_of_a_video(folder, capsys):
+    arguments = [str(folder / "videos" / "a.mp4"), f"--model={folder / 'flow_model'}"]
+    assert main(["predict", *arguments, "--json", "--top=4"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert {entry["label"] for entry in answer["top"]} == set(CLASSES)
+
+
 def test_json_has_a_line_for_each_video_of_a_folder(folder, capsys):
     arguments = [str(folder / "videos"), f"--model={folder / 'model'}", "--json", "--top=9"]
     assert main(["predict", *arguments]) == 0
@@ -81,16 +88,15 @@ def test_a_part_of_a_long_video_is_said_to_be_one(folder, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model=nowhere", "a.mp4"], "A SavedModel is a folder"),
+        (["--model=nowhere", "a.mp4"], "No run and no SavedModel at nowhere"),
         (["--model=MODEL"], "at least one video"),
         (["--model=MODEL", "--top=0", "a.mp4"], "--top must be"),
         (["--model=MODEL", "--max_seconds=0", "a.mp4"], "max_seconds must be"),
-        (["--model=FLOW", "a.mp4"], "Only RGB models"),
         (["--model=MODEL", "EMPTY"], "A folder must hold videos"),
     ],
 )
 def test_bad_input_is_told_in_one_line(folder, tmp_path, capsys, arguments, message):
-    names = {"MODEL": folder / "model", "FLOW": folder / "flow_model", "EMPTY": tmp_path}
+    names = {"MODEL": folder / "model", "EMPTY": tmp_path}
     for name, path in names.items():
         arguments = [argument.replace(name, str(path)) for argument in arguments]
     assert main(["predict", *arguments]) == 2

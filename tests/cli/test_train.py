@@ -152,7 +152,7 @@ def test_teachers_student_and_fine_tuning_from_the_command_line(
     for stream in ("flow", "pose"):
         output = f"--output={tmp_path / stream}"
         assert run("train", f"--data={data}", f"--stream={stream}", output, *common) == 0
-    assert f"perfnet evaluate --runs={tmp_path / 'pose'}" in capsys.readouterr().out
+    assert f"perfnet evaluate --models={tmp_path / 'pose'}" in capsys.readouterr().out
     teachers = f"--teachers=flow={tmp_path / 'flow'},pose={tmp_path / 'pose'}"
     student = f"--output={tmp_path / 'student'}"
     assert run("distill", f"--data={data}", teachers, student, *common) == 0

@@ -175,7 +175,7 @@ def test_files(data, tmp_path):
 
 def test_other_classes_are_refused(data):
     run = make_run(color_model, classes=("class0", "class1", "Diving"))
-    with pytest.raises(InputError, match="not in the run: class2; not in the data: Diving"):
+    with pytest.raises(InputError, match="run lacks class2 and has Diving besides"):
         evaluate_runs([run], data)
 
 
@@ -185,7 +185,7 @@ def test_missing_split_data_and_streams_are_refused(data, tmp_path):
         evaluate_runs([run], data, split="val")
     with pytest.raises(InputError, match="dataset.json"):
         evaluate_runs([run], tmp_path)
-    with pytest.raises(InputError, match="at least one run"):
+    with pytest.raises(InputError, match="at least one network"):
         evaluate_runs([], data)
     for name in ("batch_size", "windows", "crops"):
         with pytest.raises(InputError, match=f"{name} must be 1 or greater. Received: 0"):

@@ -101,7 +101,7 @@ def test_networks_side_by_side_see_the_same_frames(runs, tmp_path):
 
 
 def test_bad_questions_are_refused(runs, data):
-    with pytest.raises(InputError, match="at least one run"):
+    with pytest.raises(InputError, match="at least one network"):
         Explainer([])
     with pytest.raises(InputError, match="label must be a class"):
         Explainer(runs, label="Waving")

@@ -59,7 +59,7 @@ def release(tmp_path_factory):
     (folder / "metrics.json").write_text(json.dumps(METRICS))
     done = run_script(
         "make_saved_model.py",
-        f"--run={folder / 'run'}",
+        f"--model={folder / 'run'}",
         f"--output={folder / 'model'}",
         f"--metrics={folder / 'metrics.json'}",
     )
@@ -184,7 +184,7 @@ def test_a_frozen_model_is_verified_as_such_and_not_offered_for_fine_tuning(
 ):
     done = run_script(
         "make_saved_model.py",
-        f"--run={release[0] / 'run'}",
+        f"--model={release[0] / 'run'}",
         f"--output={tmp_path / 'frozen'}",
         "--inference_only",
     )
@@ -214,9 +214,9 @@ def test_scripts_tell_their_flags(name, flag):
 
 
 def test_a_run_that_is_none_is_told_in_one_line(tmp_path):
-    done = run_script("make_saved_model.py", "--run=nowhere", f"--output={tmp_path / 'm'}")
+    done = run_script("make_saved_model.py", "--model=nowhere", f"--output={tmp_path / 'm'}")
     assert done.returncode == 2
-    assert done.stderr.count("\n") == 1 and "A run is a folder" in done.stderr
+    assert done.stderr.count("\n") == 1 and "No run and no SavedModel" in done.stderr
 
 
 @pytest.mark.parametrize(

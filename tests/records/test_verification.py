@@ -127,7 +127,7 @@ def test_classes_in_another_order_are_refused_wherever_the_dataset_is_opened(dat
     change_json(data / "dataset.json", lambda values: values["classes"].reverse())
     with pytest.raises(InputError, match="classes, or their order, are not those"):
         verify_dataset(data)
-    assert main(["evaluate", "--runs=x", f"--data={data}", f"--output={data / 'x'}"]) == 2
+    assert main(["evaluate", "--models=x", f"--data={data}", f"--output={data / 'x'}"]) == 2
 
 
 def test_index_that_contradicts_records_and_counts_is_found(data):
