@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from perfnet_tf.distill.teachers import Teacher
 
 from perfnet_tf.config import PoseRenderConfig
 from perfnet_tf.distill.distiller import Distiller, in_top

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from perfnet_tf.distill.teachers import Teacher, as_teacher, load_saved_teacher
 
 from perfnet_tf.classes import read_class_names
 from perfnet_tf.errors import InputError

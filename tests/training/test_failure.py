@@ -10,7 +10,6 @@ import textwrap
 import numpy as np
 import pytest
 import tensorflow as tf
-from perfnet_tf.distill.teachers import Teacher
 
 from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig, TrainConfig
 from perfnet_tf.errors import FailureError

@@ -5,7 +5,6 @@ import signal
 import numpy as np
 import pytest
 import tensorflow as tf
-from perfnet_tf.distill.teachers import Teacher
 
 from perfnet_tf.config import (
     ClipConfig,

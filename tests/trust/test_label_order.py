@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from perfnet_tf.distill.teachers import Teacher
 from prepared_clips import make_clip, write_dataset
 from tiny_network import build_tiny, fixed_weights
 
