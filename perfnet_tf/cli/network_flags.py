@@ -52,8 +52,7 @@ def load_named_network(
     Raises:
         InputError: as `load` and `read_class_names`.
     """
-    from perfnet_tf.recognizers.exported import runs_code
-    from perfnet_tf.recognizers.load import load
+    from perfnet_tf.recognizers.load import load, runs_code
     from perfnet_tf.recognizers.run_directory import is_run
 
     classes = None if arguments.classes is None else read_class_names(arguments.classes)

@@ -16,7 +16,7 @@ from perfnet_tf.models.precision import precision_policy
 from perfnet_tf.recognizers.frozen import InferenceModule
 from perfnet_tf.recognizers.info import INFO_FILE, LABELS_FILE, ModelInfo
 from perfnet_tf.recognizers.recognizer import DEFAULT_FPS, Recognizer
-from perfnet_tf.recognizers.run_directory import Run, is_run
+from perfnet_tf.recognizers.run_directory import Run
 
 
 def load_saved_model(path: str | os.PathLike[str]) -> Recognizer:
@@ -100,11 +100,9 @@ def load_for_inference(path: str | os.PathLike[str], *, precision: str | None = 
     return _recognizer(folder, classes, info, module)
 
 
-def runs_code(handle: str) -> bool:
-    """Whether loading this handle folded runs code from it, rather than reading its numbers."""
-    if is_run(handle):
-        return False
-    return not is_export(handle) or _read_assets(handle)[2].inference_precision is not None
+def is_frozen(path: str | os.PathLike[str]) -> bool:
+    """Whether an export is for inference only; raises as `load_saved_model`."""
+    return _read_assets(path)[2].inference_precision is not None
 
 
 def is_export(path: str | os.PathLike[str]) -> bool:

@@ -14,6 +14,7 @@ from perfnet_tf.errors import InputError, first_line
 from perfnet_tf.models.video_model import VideoModel
 from perfnet_tf.recognizers.exported import (
     is_export,
+    is_frozen,
     load_for_inference,
     load_saved_model,
     restore_run,
@@ -84,6 +85,18 @@ def load(
     if clip is not None or fps is not None:
         found = replace(found, clip=clip or found.clip, fps=found.fps if fps is None else fps)
     return found
+
+
+def runs_code(handle: str) -> bool:
+    """Whether `load(handle, folded=True)` runs code from it, rather than reading its numbers.
+
+    Raises:
+        InputError: there is neither a run nor a SavedModel.
+    """
+    if is_run(handle):
+        return False
+    folder = _resolve(handle)
+    return not is_export(folder) or is_frozen(folder)
 
 
 def _from_path(
