@@ -80,7 +80,7 @@ def test_scores_survive_the_disk(tmp_path):
     loaded = ClipScores.load(tmp_path / "logits.npz")
     assert (loaded.clip_ids, loaded.classes) == (RGB.clip_ids, RGB.classes)
     np.testing.assert_array_equal(loaded.logits, RGB.logits)
-    np.testing.assert_array_equal(loaded.classes, RGB.labels)
+    np.testing.assert_array_equal(loaded.labels, RGB.labels)
 
 
 def test_an_array_without_its_header_is_refused(tmp_path):
