@@ -22,6 +22,8 @@ _PUBLIC = {
     "PRESETS": "perfnet_tf.presets",
     "PoseRenderConfig": "perfnet_tf.config",
     "PrepareConfig": "perfnet_tf.preparation.config",
+    "Source": "perfnet_tf.streams",
+    "Stream": "perfnet_tf.streams",
     "TVL1Params": "perfnet_tf.flow.tvl1",
     "TrainConfig": "perfnet_tf.config",
     "build_dataset": "perfnet_tf.input_pipeline.dataset",
@@ -36,6 +38,8 @@ _PUBLIC = {
     "read_video": "perfnet_tf.video.decode",
     "register_dataset": "perfnet_tf.datasets.catalog",
     "register_estimator": "perfnet_tf.pose.estimators",
+    "register_source": "perfnet_tf.streams",
+    "register_stream": "perfnet_tf.streams",
     "render_pose": "perfnet_tf.pose.rendering",
     "train": "perfnet_tf.training.trainer",
 }

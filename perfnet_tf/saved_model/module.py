@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from perfnet_tf.streams import FLOW, STREAM_CHANNELS
+from perfnet_tf.streams import STREAMS
 
 MODES = (True, False)
 
@@ -93,9 +93,9 @@ class RecognizerModule(tf.Module):
 
 def input_specs(stream: str) -> list[tf.TensorSpec]:
     """What a model of `stream` takes: float32 first, and uint8 where the stream is pictures."""
-    shape = [None, None, None, None, STREAM_CHANNELS[stream]]
-    dtypes = [tf.float32] if stream == FLOW else [tf.float32, tf.uint8]
-    return [tf.TensorSpec(shape, dtype, name="inputs") for dtype in dtypes]
+    shape = [None, None, None, None, STREAMS[stream].channels]
+    dtypes = STREAMS[stream].dtypes
+    return [tf.TensorSpec(shape, tf.as_dtype(dtype), name="inputs") for dtype in dtypes]
 
 
 def as_float(inputs: tf.Tensor) -> tf.Tensor:
