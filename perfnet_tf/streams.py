@@ -28,6 +28,7 @@ Importing this module does not import TensorFlow.
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -168,7 +169,8 @@ class Source:
         """Numbers in a record for each frame; 0 where it holds bytes."""
         if not self.floats:
             return 0
-        return int(np.prod(self.frame_shape(people=storage.max_people)))
+        sizes = self.frame_shape(people=storage.max_people)
+        return math.prod(size for size in sizes if size is not None)
 
 
 @dataclass(frozen=True)
@@ -252,8 +254,6 @@ def _flow_context(storage: Storage) -> Mapping[str, bytes | float]:
     return {"FORWARD_FLOW/image/format": b"PNG", "flow/bound": storage.flow_bound}
 
 
-_PEOPLE = {"floats": True, "option": "pose", "remedy": "--pose=posenet", "content": "keypoints"}
-
 #: What records hold.
 SOURCES: Registry[Source] = Registry(
     "source",
@@ -289,7 +289,10 @@ SOURCES: Registry[Source] = Registry(
             cut=_later(_CUTTING, "cut_keypoints"),
             mirror=_later(_CUTTING, "mirror_keypoints"),
             key="pose/keypoints",
-            **_PEOPLE,
+            floats=True,
+            option="pose",
+            remedy="--pose=posenet",
+            content="keypoints",
         ),
         BOXES: Source(
             BOXES,
@@ -299,7 +302,10 @@ SOURCES: Registry[Source] = Registry(
             cut=_later(_CUTTING, "cut_boxes"),
             mirror=_later(_CUTTING, "mirror_boxes"),
             key="pose/boxes",
-            **_PEOPLE,
+            floats=True,
+            option="pose",
+            remedy="--pose=posenet",
+            content="keypoints",
         ),
     },
 )

@@ -304,4 +304,5 @@ def _title(clip: StoredClip) -> str:
         f"{clip.entry.clip_id}  |  {clip.label_name} ({clip.split})  |  "
         f"{clip.entry.num_frames} frames, {clip.fps:g} fps  |  "
         f"pose: {clip.info.pose or 'none'}, flow: {clip.info.flow or 'none'}"
+        + "".join(f", {name}" for name in clip.info.sources)
     )

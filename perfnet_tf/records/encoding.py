@@ -68,11 +68,13 @@ def encode_clip(
     stored: dict[str, Sequence[Any]] = {RGB: frame_images, **(extra_stored or {})}
     if flow_images is not None:
         stored[FLOW] = flow_images
-    values = {**record.extra, FLOW: record.flow}
+    values = dict(record.extra)
+    if record.flow is not None:
+        values[FLOW] = record.flow
     if record.keypoints is not None and record.boxes is not None:
         values |= {KEYPOINTS: record.keypoints, BOXES: record.boxes}
     for name, source in SOURCES.items():
-        if name not in stored and values.get(name) is not None:
+        if name not in stored and name in values:
             stored[name] = source.encode(values[name], storage)
         if name not in stored:
             continue

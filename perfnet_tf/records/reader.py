@@ -165,9 +165,7 @@ def decode_record(serialized: bytes, info: DatasetInfo) -> ClipRecord:
     example = tf.train.SequenceExample.FromString(serialized)
     context, lists = example.context.feature, example.feature_lists.feature_list
 
-    def decode(source: Source) -> np.ndarray | None:
-        if source.key not in lists:
-            return None
+    def decode(source: Source) -> np.ndarray:
         frames = lists[source.key].feature
         if source.floats:
             shape = source.frame_shape(people=info.max_people)
@@ -179,7 +177,7 @@ def decode_record(serialized: bytes, info: DatasetInfo) -> ClipRecord:
 
     timestamps = [frame.int64_list.value[0] for frame in lists[schema.TIMESTAMP_KEY].feature]
     try:
-        values = {name: decode(source) for name, source in SOURCES.items()}
+        values = {name: decode(source) for name, source in SOURCES.items() if source.key in lists}
         clip_id = context[schema.MEDIA_ID_KEY].bytes_list.value[0].decode()
         return ClipRecord(
             clip_id=clip_id,
@@ -188,12 +186,12 @@ def decode_record(serialized: bytes, info: DatasetInfo) -> ClipRecord:
             frames=values.pop(RGB),
             timestamps=np.array(timestamps) / 1e6,
             fps=context[schema.FRAME_RATE_KEY].float_list.value[0],
-            keypoints=values.pop(KEYPOINTS),
-            boxes=values.pop(BOXES),
-            flow=values.pop(FLOW),
+            keypoints=values.pop(KEYPOINTS, None),
+            boxes=values.pop(BOXES, None),
+            flow=values.pop(FLOW, None),
             group=group,
             truncated=bool(context[schema.TRUNCATED_KEY].int64_list.value[0]),
-            extra={name: value for name, value in values.items() if value is not None},
+            extra=values,
         )
     except (ValueError, IndexError, tf.errors.OpError) as error:
         raise InputError(f"A record is damaged: {first_line(error)}") from error
