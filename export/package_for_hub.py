@@ -32,7 +32,7 @@ from perfnet_tf import InputError
 from perfnet_tf.recognizers.info import INFO_FILE, LABELS_FILE, PAPER, ModelInfo
 from perfnet_tf.reporting.markdown import escape
 from perfnet_tf.reproduction.tables import BACKBONE_TITLES
-from perfnet_tf.streams import POSE
+from perfnet_tf.streams import POSE, STREAMS
 
 _MODEL = flags.DEFINE_string("model", None, "SavedModel of perfnet export.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to make.", required=True)
@@ -84,18 +84,6 @@ LICENSES = {
     "CC0-1.0": "CC0: Public Domain",
     "GPL-3.0-only": "GPL 3",
     "MIT": "MIT",
-}
-
-SEEN = {"rgb": "RGB frames", "pose": "poses drawn on RGB frames", "flow": "optical flow"}
-INPUTS = {
-    "rgb": "RGB frames: `float32` in [0, 1] or `uint8`, `[batch, frames, height, width, 3]`",
-    "pose": (
-        "RGB frames with people's limbs drawn in as perfnet_tf does: `float32` in [0, 1] or "
-        "`uint8`, `[batch, frames, height, width, 3]`"
-    ),
-    "flow": (
-        "optical flow (dx, dy) in pixels a frame: `float32` `[batch, frames, height, width, 2]`"
-    ),
 }
 
 DRAWING = """\
@@ -161,7 +149,7 @@ def package(
             "instanceSlug": variation,
             "framework": "tensorFlow2",
             "overview": f"{BACKBONE_TITLES[info.experiment.model.backbone]} for "
-            f"{SEEN[info.experiment.stream]}, {len(labels)} classes"
+            f"{STREAMS[info.experiment.stream].content}, {len(labels)} classes"
             + (f" of {dataset}." if dataset else "."),
             "usage": card[card.index("## How to use it") :],
             "licenseName": LICENSES[info.license],
@@ -181,12 +169,13 @@ def package(
 def write_card(info: ModelInfo, labels: Sequence[str], *, handle: str, title: str) -> str:
     """The model card, as Markdown."""
     experiment, clip = info.experiment, info.experiment.resolved_eval_clip
+    stream = STREAMS[experiment.stream]
     return string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=title,
         handle=handle,
         backbone=BACKBONE_TITLES[experiment.model.backbone],
-        stream=SEEN[experiment.stream],
-        input=INPUTS[experiment.stream],
+        stream=stream.content,
+        input=f"{stream.content}, `{stream.shape}`: {stream.values}",
         drawing=DRAWING if experiment.stream == POSE else "",
         num_classes=len(labels),
         labels=", ".join(map(escape, labels)),

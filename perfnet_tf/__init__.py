@@ -23,6 +23,8 @@ _PUBLIC = {
     "PoseRenderConfig": "perfnet_tf.config",
     "PrepareConfig": "perfnet_tf.preparation.config",
     "Recognizer": "perfnet_tf.recognizers.recognizer",
+    "Source": "perfnet_tf.streams",
+    "Stream": "perfnet_tf.streams",
     "TVL1Params": "perfnet_tf.flow.tvl1",
     "Teacher": "perfnet_tf.recognizers.recognizer",
     "TrainConfig": "perfnet_tf.config",
@@ -41,6 +43,8 @@ _PUBLIC = {
     "read_video": "perfnet_tf.video.decode",
     "register_dataset": "perfnet_tf.datasets.catalog",
     "register_estimator": "perfnet_tf.pose.estimators",
+    "register_source": "perfnet_tf.streams",
+    "register_stream": "perfnet_tf.streams",
     "render_pose": "perfnet_tf.pose.rendering",
     "train": "perfnet_tf.training.trainer",
 }

@@ -258,7 +258,7 @@ class ExperimentConfig:
     """One training run: a stream, a network, its clips, its optimisation, and its teachers if any.
 
     Attributes:
-        stream: what the network sees: `rgb`, `flow` or `pose`.
+        stream: name of what the network receives: `rgb`, `flow`, `pose`, or a registered one.
         clip: training clips.
         eval_clip: evaluation clips (one central crop); None takes `clip`.
         model, pose_render, distill, train: see their classes. `distill` says how teachers teach; a

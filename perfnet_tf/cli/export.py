@@ -5,6 +5,7 @@ from __future__ import annotations
 from absl import flags
 
 from perfnet_tf.cli.command import Command
+from perfnet_tf.streams import STREAMS
 
 _SNIPPET = """\
 import tensorflow as tf
@@ -13,12 +14,6 @@ logits = model(clips)  # {inputs}"""
 
 _FINE_TUNING = """\
 # fine-tuning, in a tf_keras model: hub.KerasLayer({path!r}, trainable=True)"""
-
-_INPUTS = {
-    "rgb": "[batch, frames, height, width, 3] RGB: float32 in [0, 1] or uint8",
-    "pose": "[batch, frames, height, width, 3] RGB with limbs drawn: float32 in [0, 1] or uint8",
-    "flow": "[batch, frames, height, width, 2] float32 (dx, dy) in pixels a frame",
-}
 
 
 def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
@@ -60,7 +55,8 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     )
     for name, difference in info.parity.items():
         print(f"{name}: logits differ by {difference:.1e} of the largest")
-    print("\n" + snippet.format(path=str(path), inputs=_INPUTS[run.config.stream]))
+    stream = STREAMS[run.config.stream]
+    print("\n" + snippet.format(path=str(path), inputs=f"{stream.shape} {stream.values}"))
     return 0
 
 

@@ -47,6 +47,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         beam_options=shlex.split(arguments.beam_options or ""),
         clip_time_limit=arguments.clip_time_limit or None,
         show_progress=True,
+        sources=arguments.sources,
         **{name: arguments[name].value for name in _SETTINGS},
     )
     print(_summary(result, arguments.output))
@@ -134,6 +135,9 @@ COMMAND.number(
 )
 COMMAND.integer(
     "clips_per_shard", PrepareConfig.clips_per_shard, "Most clips in one TFRecord file."
+)
+COMMAND.list(
+    "sources", [], "Further sources to compute and store, of plugins (--plugin), such as depth."
 )
 COMMAND.integer(
     "workers",

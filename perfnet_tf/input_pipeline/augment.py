@@ -17,8 +17,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from perfnet_tf.config import ClipConfig
-from perfnet_tf.pose.skeleton import MIRRORED_KEYPOINTS
-from perfnet_tf.streams import BOXES, FLOW, KEYPOINTS, RGB
+from perfnet_tf.input_pipeline.cutting import Placement, to_levels
+from perfnet_tf.streams import SOURCES, Source
 
 #: Largest change of brightness, in levels of 0..255, up or down.
 MAX_BRIGHTNESS = 32.0
@@ -145,8 +145,8 @@ def cut_streams(
     Args:
         sources: any of `rgb` uint8 `[frames, height, width, 3]`, `flow` float32
             `[frames, height, width, 2]` in pixels per frame, `keypoints` float32
-            `[frames, people, 17, 3]`, `boxes` float32 `[frames, people, 4]`. Sizes may be unknown
-            when the graph is made, but `rgb` or `flow` must be among them.
+            `[frames, people, 17, 3]`, `boxes` float32 `[frames, people, 4]`, and registered ones.
+            Sizes may be unknown when the graph is made, but one must have a height and a width.
         clip: size of the crop.
         view: where.
         stored: int32 `[2]`, height and width of the frames if all that is left of `rgb` is its
@@ -159,30 +159,23 @@ def cut_streams(
         that a limb that leaves the picture keeps its direction.
     """
     if stored is None:
-        frames = sources[RGB] if RGB in sources else sources[FLOW]
-        stored = tf.shape(frames)[1:3]  # height, width
+        maps = [sources[n] for n, s in SOURCES.items() if n in sources and "height" in s.shape]
+        stored = tf.shape(maps[0])[1:3]  # height, width
     crop_size = tf.constant([clip.height, clip.width])
-    resized, corner = _placed(stored, clip, view)
-    scale = tf.cast(resized, tf.float32) / tf.cast(stored, tf.float32)
+    place = Placement(stored, *_placed(stored, clip, view), crop_size)
     result = {}
-    if RGB in sources:
-        rgb = _resize_and_crop(sources[RGB], scale, corner, crop_size)
-        result[RGB] = _mirror_and_color(rgb, view, compiled=compiled)
-    if FLOW in sources:
-        flow = _resize_and_crop(sources[FLOW], scale, corner, crop_size)
-        flow = flow * tf.reverse(scale, [0])  # dx by the width's ratio, dy by the height's
-        result[FLOW] = tf.cond(view.mirror, lambda: mirror_flow(flow), lambda: flow)
-    # A point at x of the frame lies at x * resized - corner pixels of the crop.
-    ratio, shift = (tf.cast(v / crop_size, tf.float32)[::-1] for v in (resized, corner))  # x, y
-    if KEYPOINTS in sources:
-        keypoints = _move_keypoints(sources[KEYPOINTS], ratio, shift)
-        result[KEYPOINTS] = tf.cond(
-            view.mirror, lambda: mirror_keypoints(keypoints), lambda: keypoints
-        )
-    if BOXES in sources:
-        boxes = _move_boxes(sources[BOXES], ratio, shift)
-        result[BOXES] = tf.cond(view.mirror, lambda: mirror_boxes(boxes), lambda: boxes)
+    for name, source in SOURCES.items():
+        if name in sources:
+            values = source.cut(sources[name], place)
+            if source.colored:
+                result[name] = _mirror_and_color(values, view, compiled=compiled)
+            else:
+                result[name] = _mirror(values, source, view)
     return result
+
+
+def _mirror(values: tf.Tensor, source: Source, view: ClipView) -> tf.Tensor:
+    return tf.cond(view.mirror, lambda: source.mirror(values), lambda: values)
 
 
 def adjust_colors(rgb: tf.Tensor, brightness: tf.Tensor, contrast: tf.Tensor) -> tf.Tensor:
@@ -200,7 +193,7 @@ def adjust_colors(rgb: tf.Tensor, brightness: tf.Tensor, contrast: tf.Tensor) ->
     # pixels of 16 frames or more gives it within a level, at a fraction of the time.
     stride = max((rgb.shape[0] or 0) // 16, 1)
     mean = tf.reduce_mean(tf.cast(rgb[::stride, ::4, ::4], tf.float32), axis=[0, 1, 2])
-    return _to_levels(tf.cast(rgb, tf.float32) * contrast + (mean * (1 - contrast) + brightness))
+    return to_levels(tf.cast(rgb, tf.float32) * contrast + (mean * (1 - contrast) + brightness))
 
 
 def processor_compiles() -> bool:
@@ -215,24 +208,6 @@ def processor_compiles() -> bool:
     except tf.errors.OpError:
         return False
     return True
-
-
-def mirror_flow(flow: tf.Tensor) -> tf.Tensor:
-    """Flow `[..., width, 2]` of the mirrored clip: columns reversed, dx negated."""
-    return tf.reverse(flow, [-2]) * tf.constant([-1.0, 1.0])
-
-
-def mirror_keypoints(keypoints: tf.Tensor) -> tf.Tensor:
-    """Keypoints `[..., 17, 3]` of the mirrored clip: x turned round, left and right exchanged."""
-    x, y, score = tf.unstack(tf.gather(keypoints, MIRRORED_KEYPOINTS, axis=-2), axis=-1)
-    return tf.stack([tf.where(score > 0, 1.0 - x, 0.0), y, score], axis=-1)
-
-
-def mirror_boxes(boxes: tf.Tensor) -> tf.Tensor:
-    """Boxes `[..., 4]` of the mirrored clip."""
-    x_min, y_min, x_max, y_max = tf.unstack(boxes, axis=-1)
-    mirrored = tf.stack([1.0 - x_max, y_min, 1.0 - x_min, y_max], axis=-1)
-    return tf.where(_present(boxes), mirrored, 0.0)
 
 
 def _mirror_and_color(rgb: tf.Tensor, view: ClipView, *, compiled: bool) -> tf.Tensor:
@@ -291,54 +266,3 @@ def _resized_size(stored: tf.Tensor, clip: ClipConfig) -> tf.Tensor:
     )
     # Rounding may lose a pixel that the crop needs.
     return tf.maximum(tf.cast(tf.round(sides * factor), tf.int32), crop_size)
-
-
-def _resize_and_crop(
-    frames: tf.Tensor, scale: tf.Tensor, corner: tf.Tensor, crop_size: tf.Tensor
-) -> tf.Tensor:
-    """The crop of the resized frames, without resizing the rest.
-
-    uint8 or float32 [frames, height, width, channels], and so is the result.
-    """
-
-    def crop() -> tf.Tensor:
-        # Of frames that are the crop already, nothing is left to cut off.
-        begin = tf.concat([[0], tf.minimum(corner, tf.shape(frames)[1:3] - crop_size), [0]], 0)
-        return tf.slice(frames, begin, tf.concat([[-1], crop_size, [-1]], 0))
-
-    def resize() -> tf.Tensor:
-        resized = tf.raw_ops.ScaleAndTranslate(
-            images=frames,
-            size=crop_size,
-            scale=scale,
-            translation=-tf.cast(corner, tf.float32),
-            kernel_type="triangle",
-            antialias=True,
-        )
-        return _to_levels(resized) if frames.dtype == tf.uint8 else resized
-
-    result = tf.cond(tf.reduce_all(scale == 1.0), crop, resize)
-    height, width = tf.get_static_value(crop_size)
-    return tf.ensure_shape(result, [frames.shape[0], height, width, frames.shape[3]])
-
-
-def _move_keypoints(keypoints: tf.Tensor, ratio: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
-    points, score = keypoints[..., :2], keypoints[..., 2:]
-    moved = tf.where(score > 0, points * ratio - shift, 0.0)
-    return tf.concat([moved, score], axis=-1)
-
-
-def _move_boxes(boxes: tf.Tensor, ratio: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
-    moved = boxes * tf.tile(ratio, [2]) - tf.tile(shift, [2])
-    return tf.where(_present(boxes), moved, 0.0)
-
-
-def _to_levels(values: tf.Tensor) -> tf.Tensor:
-    """Rounds float levels to uint8."""
-    # By way of int32: compilers have instructions for it that round to uint8 lacks.
-    return tf.cast(tf.cast(tf.clip_by_value(values + 0.5, 0.0, 255.0), tf.int32), tf.uint8)
-
-
-def _present(boxes: tf.Tensor) -> tf.Tensor:
-    """Absent people have boxes of zeros: bool [..., 1]."""
-    return tf.reduce_any(boxes != 0.0, axis=-1, keepdims=True)

@@ -22,7 +22,7 @@ from perfnet_tf.pose.rendering import render_pose
 from perfnet_tf.records import reader
 from perfnet_tf.records.folder import read_dataset_info, record_path
 from perfnet_tf.records.verification import find_damaged_record
-from perfnet_tf.streams import BOXES, CLIP_ID, KEYPOINTS, LABEL, POSE, RGB, STREAM_SOURCES
+from perfnet_tf.streams import BOXES, CLIP_ID, KEYPOINTS, LABEL, RGB, STREAMS
 
 
 def build_dataset(
@@ -76,7 +76,7 @@ def build_dataset(
     info = read_dataset_info(data_dir)
     reader.check_streams(streams, info)
     if not streams:
-        raise InputError("streams must name at least one of rgb, flow, pose. Received: none.")
+        raise InputError(f"streams must name at least one of {', '.join(STREAMS)}. Received: none.")
     for name, value in (("batch_size", batch_size), ("start_step", start_step + 1)):
         if value < 1:
             raise InputError(f"{name} is too small. Received: {value - (name == 'start_step')}.")
@@ -163,17 +163,20 @@ def streams_of(
     """
     result = {}
     for stream in streams:
-        missing = [key for key in STREAM_SOURCES[stream] if key not in batch]
+        entry = STREAMS[stream]
+        missing = [key for key in entry.sources if key not in batch]
         if missing:
             raise InputError(
                 f"The stream {stream!r} needs {', '.join(missing)} in the batch. "
                 f"Received: {', '.join(sorted(batch))}. Name it in build_dataset's streams."
             )
-        if stream == POSE:
-            result[stream] = _drawing(render)(batch[RGB], batch[KEYPOINTS], batch[BOXES])
-        else:
-            result[stream] = batch[stream]
+        result[stream] = entry.view(batch, render) if entry.view else batch[entry.sources[0]]
     return result
+
+
+def draw_pose(batch: Mapping[str, tf.Tensor], render: PoseRenderConfig) -> tf.Tensor:
+    """The pose stream of a batch: its frames with people drawn in."""
+    return _drawing(render)(batch[RGB], batch[KEYPOINTS], batch[BOXES])
 
 
 @functools.cache

@@ -12,10 +12,11 @@ import numpy as np
 
 from perfnet_tf.config import PoseRenderConfig
 from perfnet_tf.errors import InputError
-from perfnet_tf.flow.encoding import flow_legend, flow_to_color
+from perfnet_tf.flow.encoding import flow_legend
+from perfnet_tf.input_pipeline.dataset import streams_of
 from perfnet_tf.inspection.stored_clip import StoredClip
 from perfnet_tf.pose.rendering import render_pose
-from perfnet_tf.streams import BOXES, FLOW, KEYPOINTS, POSE, RGB, STREAM_TITLES
+from perfnet_tf.streams import BOXES, FLOW, KEYPOINTS, POSE, RGB, STREAM_TITLES, STREAMS
 from perfnet_tf.video.sampling import spread_indices
 from perfnet_tf.video.writing import VideoFile, check_picture_or_video_output
 
@@ -23,6 +24,7 @@ from perfnet_tf.video.writing import VideoFile, check_picture_or_video_output
 Drawings = PoseRenderConfig | Mapping[str, PoseRenderConfig] | None
 #: Frames decoded at a time for a video.
 _CHUNK = 16
+_DEFAULT = PoseRenderConfig()
 _BAND = 28  # pixels of text above a video frame
 _FONT, _LETTERS = cv2.FONT_HERSHEY_SIMPLEX, 0.38  # of OpenCV, and their scale: 8 pixels high
 _DPI = 120
@@ -99,14 +101,17 @@ def draw_streams(
     streams = clip.streams if streams is None else streams
     decoded = clip.decode(indices)
     pictures = {}
-    if RGB in streams:
-        pictures[RGB] = decoded[RGB]
-    if POSE in streams:
-        people = decoded[KEYPOINTS], decoded[BOXES]
-        for name, config in _named(render).items():
-            pictures[name] = render_pose(decoded[RGB], *people, config).numpy()
-    if FLOW in streams:
-        pictures[FLOW] = flow_to_color(decoded[FLOW], max_speed)
+    for stream in clip.streams:
+        if stream not in streams:
+            continue
+        if stream == POSE:
+            people = decoded[KEYPOINTS], decoded[BOXES]
+            for name, config in _named(render).items():
+                pictures[name] = render_pose(decoded[RGB], *people, config).numpy()
+        else:
+            values = streams_of(decoded, (stream,), _DEFAULT)[stream]
+            largest = max_speed if stream == FLOW else None
+            pictures[stream] = STREAMS[stream].draw(np.asarray(values), largest)
     return pictures
 
 
@@ -299,4 +304,5 @@ def _title(clip: StoredClip) -> str:
         f"{clip.entry.clip_id}  |  {clip.label_name} ({clip.split})  |  "
         f"{clip.entry.num_frames} frames, {clip.fps:g} fps  |  "
         f"pose: {clip.info.pose or 'none'}, flow: {clip.info.flow or 'none'}"
+        + "".join(f", {name}" for name in clip.info.sources)
     )

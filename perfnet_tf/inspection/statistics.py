@@ -136,6 +136,8 @@ def format_statistics(stats: DatasetStatistics) -> str:
             f"the bound of {info.flow_bound:g} ({stats.flow.num_frames} frames of "
             f"{stats.flow.num_clips} clips)"
         )
+    if info.sources:
+        lines.append(f"  further sources: {', '.join(info.sources)}")
     return "\n".join(lines)
 
 

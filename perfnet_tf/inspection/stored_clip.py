@@ -15,7 +15,7 @@ from perfnet_tf.records import schema
 from perfnet_tf.records.folder import read_dataset_info, read_failures, read_index
 from perfnet_tf.records.reader import check_record, parse_clip, read_record
 from perfnet_tf.records.schema import DatasetInfo, IndexEntry
-from perfnet_tf.streams import FLOW, POSE, RGB
+from perfnet_tf.streams import FLOW, POSE, RGB, SOURCES, STREAMS
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,13 @@ class StoredClip:
     @property
     def streams(self) -> tuple[str, ...]:
         """The streams that the records can feed."""
-        there = {RGB: True, POSE: self.info.pose, FLOW: self.info.flow}
-        return tuple(stream for stream, source in there.items() if source)
+        # Pose is drawn on RGB: people look at one above the other.
+        names = dict.fromkeys((RGB, POSE, FLOW, *STREAMS))
+        return tuple(
+            name
+            for name in names
+            if all(SOURCES[source].is_held(self.info) for source in STREAMS[name].sources)
+        )
 
     def decode(self, indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
         """The frames at `indices`, as `records.reader.parse_clip` gives them.

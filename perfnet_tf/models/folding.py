@@ -14,10 +14,10 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.errors import InputError, check_choice
-from perfnet_tf.models.input_normalization import FLOW_CLIP, INPUT_SCALINGS, InputNormalization
+from perfnet_tf.models.input_normalization import INPUT_SCALINGS, InputNormalization
 from perfnet_tf.models.layers import ConvUnit, FactorizedConv3D, pad_symmetrically
 from perfnet_tf.models.video_model import VideoModel
-from perfnet_tf.streams import FLOW, STREAM_CHANNELS
+from perfnet_tf.streams import STREAMS
 
 #: What a folded network computes in. bfloat16 is twice as fast as float32 on CPUs with
 #: AVX512-BF16, more with AMX, and slower on CPUs with neither.
@@ -82,6 +82,8 @@ class FusedConv3D(FactorizedConv3D):
 class CenteredInputs(InputNormalization):
     """`InputNormalization` less its scale, which the first convolution holds.
 
+    A stream's own `normalize` stays here as a whole.
+
     Not its mean: the convolution pads with zeros, which have to stay the mean colour.
     """
 
@@ -90,8 +92,12 @@ class CenteredInputs(InputNormalization):
         inputs = tf.convert_to_tensor(inputs)
         self._check(inputs)
         values = tf.cast(inputs, tf.float32)
-        if self.stream == FLOW:
-            return tf.cast(tf.clip_by_value(values, -FLOW_CLIP, FLOW_CLIP), self.compute_dtype)
+        stream = STREAMS[self.stream]
+        if stream.normalize is not None:
+            return tf.cast(stream.normalize(values), self.compute_dtype)
+        if stream.limit is not None:
+            values = tf.clip_by_value(values, -stream.limit, stream.limit)
+            return tf.cast(values, self.compute_dtype)
         if inputs.dtype == tf.uint8:
             values = values * (1 / 255.0)
         mean = INPUT_SCALINGS[self.scaling][0]
@@ -104,8 +110,9 @@ class CenteredInputs(InputNormalization):
 
     def scale(self) -> np.ndarray:
         """float64 `[channels]`: what the first convolution multiplies its input by."""
-        if self.stream == FLOW:
-            return np.full(STREAM_CHANNELS[FLOW], 1 / FLOW_CLIP)
+        stream = STREAMS[self.stream]
+        if not stream.is_picture:
+            return np.full(stream.channels, 1 / stream.limit if stream.limit else 1.0)
         return 1 / np.array(INPUT_SCALINGS[self.scaling][1])
 
 
@@ -128,7 +135,7 @@ def _leaves(model: tf_keras.Model) -> list[tf_keras.layers.Layer]:
 
 def _stem(model: VideoModel) -> ConvUnit | None:
     """The unit that sees the input: no other has as few input channels (`MIN_CHANNELS`)."""
-    channels = STREAM_CHANNELS[model.stream]
+    channels = STREAMS[model.stream].channels
     units = [layer for layer in _leaves(model) if isinstance(layer, ConvUnit)]
     stems = [unit for unit in units if unit.conv.kernel.shape[3] == channels]
     return stems[0] if len(stems) == 1 else None

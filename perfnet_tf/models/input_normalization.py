@@ -9,11 +9,7 @@ import tf_keras
 
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.models import PACKAGE
-from perfnet_tf.streams import FLOW, STREAM_CHANNELS, STREAMS
-
-#: Flow beyond this many pixels per frame is clipped before it is scaled to [-1, 1]; reference
-#: code: I3D (Carreira & Zisserman 2017), whose preprocessing two-stream 3-D networks share.
-FLOW_CLIP = 20.0
+from perfnet_tf.streams import STREAMS
 
 #: Scaling -> (mean, standard deviation) of red, green and blue in 0..1: networks see
 #: `(pixel - mean) / deviation`. What a network saw in training it has to see for ever.
@@ -52,8 +48,8 @@ class InputNormalization(tf_keras.layers.Layer):
         """Makes a normalisation.
 
         Args:
-            stream: `rgb`, `flow` or `pose`.
-            scaling: key of `INPUT_SCALINGS`; flow has one scaling only.
+            stream: name of a stream.
+            scaling: key of `INPUT_SCALINGS`, for streams of pictures; others have one only.
             **kwargs: of the Keras layer.
         """
         check_choice("stream", stream, STREAMS)
@@ -68,8 +64,11 @@ class InputNormalization(tf_keras.layers.Layer):
         inputs = tf.convert_to_tensor(inputs)
         self._check(inputs)
         values = tf.cast(inputs, tf.float32)
-        if self.stream == FLOW:
-            values = tf.clip_by_value(values, -FLOW_CLIP, FLOW_CLIP) / FLOW_CLIP
+        stream = STREAMS[self.stream]
+        if stream.normalize is not None:
+            values = stream.normalize(values)
+        elif stream.limit is not None:
+            values = tf.clip_by_value(values, -stream.limit, stream.limit) / stream.limit
         else:
             mean, deviation = INPUT_SCALINGS[self.scaling]
             white = 255.0 if inputs.dtype == tf.uint8 else 1.0
@@ -79,19 +78,18 @@ class InputNormalization(tf_keras.layers.Layer):
         return tf.cast(values, self.compute_dtype)
 
     def _check(self, inputs: tf.Tensor) -> None:
-        channels = STREAM_CHANNELS[self.stream]
-        shape = inputs.shape
-        if shape.rank is not None and (shape.rank != 5 or shape[-1] not in (None, channels)):
+        stream, shape = STREAMS[self.stream], inputs.shape
+        if shape.rank is not None and (shape.rank != 5 or shape[-1] not in (None, stream.channels)):
             raise InputError(
-                f"The {self.stream} stream is [batch, frames, height, width, {channels}]. "
-                f"Received: shape {tuple(shape)}."
+                f"The {self.stream} stream is {stream.shape}. Received: shape {tuple(shape)}."
             )
-        if not inputs.dtype.is_floating and (self.stream == FLOW or inputs.dtype != tf.uint8):
-            rule = (
-                "Flow is float, in pixels per frame; dequantise stored flow first."
-                if self.stream == FLOW
-                else f"The {self.stream} stream is uint8 in 0..255 or float in 0..1."
-            )
+        if not inputs.dtype.is_floating and inputs.dtype.name not in stream.dtypes:
+            rule = f"The {self.stream} stream is uint8 in 0..255 or float in 0..1."
+            if not stream.is_picture:
+                rule = (
+                    f"{stream.title.capitalize()} is float{stream.unit and ', ' + stream.unit}; "
+                    f"dequantise stored {stream.title} first."
+                )
             raise InputError(f"{rule} Received: {inputs.dtype.name}.")
 
     def get_config(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.flow.methods import FLOW_METHODS
 from perfnet_tf.pose.estimators import POSE_ESTIMATORS, estimator_weights
+from perfnet_tf.streams import SOURCES
 
 #: Seconds per clip. 300 s of video take a quarter of that on a slow core; a decoder that hangs
 #: never ends.
@@ -37,6 +38,7 @@ class PrepareConfig:
             whole, at 25 frames a second and 256 x 341 pixels some 6.5 MB for each second. What is
             over `MAX_CLIP_BYTES`, or `MAX_RECORD_BYTES` (`records.schema`), is left out, too.
         clips_per_shard: the most clips in one TFRecord file.
+        sources: names of registered sources (`streams.register_source`) to compute and store.
     """
 
     name: str
@@ -49,10 +51,20 @@ class PrepareConfig:
     flow_bound: float = 20.0
     max_seconds: float = 300.0
     clips_per_shard: int = 64
+    sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_choice("pose", self.pose, (*POSE_ESTIMATORS, "keypoints", "none"))
         check_choice("flow", self.flow, (*FLOW_METHODS, "none"))
+        object.__setattr__(self, "sources", tuple(self.sources))  # lists come from JSON
+        registered = [name for name, source in SOURCES.items() if source.option == "sources"]
+        for name in self.sources:
+            if not registered:
+                raise InputError(
+                    f"sources names registered ones, and there are none. Received: {name!r}. "
+                    "Name the plugin that registers it."
+                )
+            check_choice("sources", name, registered)
         if self.fps is not None and not 0 < self.fps <= 1000:
             raise InputError(f"fps must be in (0, 1000]. Received: {self.fps!r}.")
         if self.short_side < 16:
@@ -74,6 +86,8 @@ class PrepareConfig:
         """
         values = dataclasses.asdict(self)
         path = values.pop("pose_weights")
+        if not self.sources:  # so that a preparation without any can be resumed by any version
+            del values["sources"]
         if self.pose in POSE_ESTIMATORS and path is not None:
             values["pose_weights_sha256"] = _digest(pathlib.Path(path))
         return values

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,8 @@ from perfnet_tf.pose.estimators import make_estimator
 from perfnet_tf.pose.keypoint_file import read_keypoints
 from perfnet_tf.pose.people import People, PoseEstimator
 from perfnet_tf.preparation.config import PrepareConfig
-from perfnet_tf.records.encoding import encode_clip, encode_frames
+from perfnet_tf.preparation.frame_sources import extract_source
+from perfnet_tf.records.encoding import encode_clip
 from perfnet_tf.records.schema import (
     GOOD_KEYPOINTS,
     GOOD_SCORE,
@@ -25,6 +27,8 @@ from perfnet_tf.records.schema import (
     ClipRecord,
     SourceClip,
 )
+from perfnet_tf.records.stored_sources import encode_rgb
+from perfnet_tf.streams import SOURCES, StorageOptions
 from perfnet_tf.video.decode import Video, read_video
 
 #: Frames at a time for pose and flow: float flow of a whole clip would be 8 times its RGB.
@@ -78,8 +82,9 @@ class ClipExtractor:
         if len(video.frames) < 2:
             raise InputError(f"A clip needs at least 2 frames. Received: {clip.path}, which has 1.")
         people = self._find_people(clip.path, video)
-        frame_images, flow_images = encode_frames(video.frames), self._encode_flow(video.frames)
-        num_frames = _count_storable(frame_images, flow_images)
+        frame_images, flow_images = encode_rgb(video.frames), self._encode_flow(video.frames)
+        extra = self._encode_extra(video)
+        num_frames = _count_storable(frame_images, flow_images, *extra.values())
         if num_frames < len(video.frames):
             video = _first_frames(video, num_frames)
             frame_images = frame_images[:num_frames]
@@ -88,6 +93,7 @@ class ClipExtractor:
                 *flow_images[: num_frames - 1],
                 flow_images[num_frames - 2],
             ]
+            extra = {name: stored[:num_frames] for name, stored in extra.items()}
             people = people and People(people.keypoints[:num_frames], people.boxes[:num_frames])
             incomplete = (
                 f"Larger than {MAX_RECORD_BYTES / 2**30:.2f} GiB when compressed: the rest "
@@ -111,6 +117,7 @@ class ClipExtractor:
             flow_bound=config.flow_bound,
             frame_images=frame_images,
             flow_images=flow_images,
+            extra_stored=extra,
         )
         person_frames, keypoint_frames = (0, 0) if people is None else _count_found(people)
         return Extraction(serialized, num_frames, person_frames, keypoint_frames, incomplete)
@@ -160,6 +167,15 @@ class ClipExtractor:
             np.concatenate([chunk.boxes for chunk in chunks]),
         )
 
+    def _encode_extra(self, video: Video) -> dict[str, list[Any]]:
+        """Registered sources, as `Source.encode` gives them."""
+        storage = StorageOptions(self._config.max_people, self._config.flow_bound)
+        fps = self._config.fps or video.source_fps
+        return {
+            name: SOURCES[name].encode(extract_source(SOURCES[name], video.frames, fps), storage)
+            for name in self._config.sources
+        }
+
     def _encode_flow(self, frames: np.ndarray) -> list[bytes] | None:
         """One PNG a frame; the last repeats the one before it, as the flow itself would."""
         if self._flow is None:
@@ -171,13 +187,15 @@ class ClipExtractor:
         return [*images, images[-1]]
 
 
-def _count_storable(frame_images: Sequence[bytes], flow_images: Sequence[bytes] | None) -> int:
-    """How many of the first frames fit into a record."""
-    sizes = [*map(len, frame_images)]
-    if flow_images is not None:
-        sizes = [size + len(image) for size, image in zip(sizes, flow_images, strict=True)]
+def _count_storable(*stored: Sequence[Any] | None) -> int:
+    """How many of the first frames fit into a record; `stored` are sources as it holds them."""
+    sizes = np.sum([[*map(_num_bytes, frames)] for frames in stored if frames is not None], axis=0)
     fitting = np.searchsorted(np.cumsum(sizes), MAX_RECORD_BYTES, side="right")
     return max(2, int(fitting))
+
+
+def _num_bytes(stored: bytes | np.ndarray) -> int:
+    return len(stored) if isinstance(stored, bytes) else 4 * np.size(stored)
 
 
 def _first_frames(video: Video, number: int) -> Video:

@@ -32,6 +32,7 @@ def prepare(
     flow_bound: float = PrepareConfig.flow_bound,
     max_seconds: float = PrepareConfig.max_seconds,
     clips_per_shard: int = PrepareConfig.clips_per_shard,
+    sources: Sequence[str] = (),
     workers: int | None = None,
     beam_options: Sequence[str] = (),
     clip_time_limit: float | None = CLIP_TIME_LIMIT,
@@ -49,7 +50,7 @@ def prepare(
         official_split: number of the official split; `all` stores the clips of all splits of
             UCF-101 or HMDB-51 once, and writes `output`/split1, split2 and split3.
         fps, short_side, pose, pose_weights, max_people, flow, flow_bound, max_seconds,
-            clips_per_shard: as in `PrepareConfig`.
+            clips_per_shard, sources: as in `PrepareConfig`.
         workers, beam_options, clip_time_limit, show_progress: as in `build_records`.
 
     Returns:
@@ -70,6 +71,7 @@ def prepare(
         flow_bound=flow_bound,
         max_seconds=max_seconds,
         clips_per_shard=clips_per_shard,
+        sources=tuple(sources),
     )
     catalog, memberships = _read_lists(
         dataset, pathlib.Path(videos), lists, official_split, show_progress=show_progress

@@ -74,6 +74,7 @@ def write_dataset(
         num_failed=sum(not failure.kept for failure in failures),
         num_truncated=sum(failure.kept for failure in failures),
         parameters=preparation_identity(clips, config, classes),
+        sources=config.sources,
     )
     write_dataset_info(staging.output, info)
     staging.remove()

@@ -10,7 +10,7 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.models.folding import fold_batch_norm
 from perfnet_tf.models.video_model import VideoModel
 from perfnet_tf.recognizers.replay import replay
-from perfnet_tf.streams import FEATURES, FLOW, LOGITS, STREAM_CHANNELS
+from perfnet_tf.streams import FEATURES, LOGITS, STREAMS
 
 #: What a frozen network returns, in this order.
 OUTPUTS = (FEATURES, LOGITS)
@@ -90,9 +90,9 @@ def freeze(model: VideoModel, spec: tf.TensorSpec) -> Any:
 
 def input_specs(stream: str) -> list[tf.TensorSpec]:
     """What a model of `stream` takes: float32 first, and uint8 where the stream is pictures."""
-    shape = [None, None, None, None, STREAM_CHANNELS[stream]]
-    dtypes = [tf.float32] if stream == FLOW else [tf.float32, tf.uint8]
-    return [tf.TensorSpec(shape, dtype, name="inputs") for dtype in dtypes]
+    shape = [None, None, None, None, STREAMS[stream].channels]
+    dtypes = STREAMS[stream].dtypes
+    return [tf.TensorSpec(shape, tf.as_dtype(dtype), name="inputs") for dtype in dtypes]
 
 
 def as_float(inputs: tf.Tensor) -> tf.Tensor:

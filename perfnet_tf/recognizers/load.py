@@ -169,7 +169,7 @@ def _of_callable(network: Callable[..., Any], stream: str | None, trainable: boo
     model = network if isinstance(network, VideoModel) else None
     if trainable and model is None:
         raise no_layers(f"a {type(network).__name__}")
-    if stream not in STREAMS:
+    if stream is None or stream not in STREAMS:
         raise UnspecifiedError(
             f"A network must say which stream it sees ({', '.join(STREAMS)}). Received: a "
             f"{type(network).__name__}, which does not.",

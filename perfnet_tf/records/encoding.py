@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from perfnet_tf.errors import InputError
-from perfnet_tf.flow.encoding import encode_flow
 from perfnet_tf.records import schema
 from perfnet_tf.records.schema import ClipRecord
+from perfnet_tf.records.stored_sources import encode_rgb
+from perfnet_tf.streams import BOXES, FLOW, KEYPOINTS, PERSON_SHAPE, RGB, SOURCES, StorageOptions
 
 
 def encode_clip(
@@ -20,6 +22,7 @@ def encode_clip(
     flow_bound: float,
     frame_images: Sequence[bytes] | None = None,
     flow_images: Sequence[bytes] | None = None,
+    extra_stored: Mapping[str, Sequence[Any]] | None = None,
 ) -> bytes:
     """Serializes a clip.
 
@@ -28,9 +31,10 @@ def encode_clip(
         max_people: people stored a frame: fewer are padded with zeros, more are cut off (the
             estimators sort by score).
         flow_bound: pixels a frame that the largest quantised flow stands for.
-        frame_images: `record.frames` as `encode_frames` gives them, where they are known.
+        frame_images: `record.frames` as `encode_rgb` gives them, where they are known.
         flow_images: the flow as `encode_flow` gives it, in place of `record.flow`: float flow of a
             long clip is large.
+        extra_stored: source name -> what its `Source.encode` gives, in place of `record.extra`.
 
     Returns:
         A serialized SequenceExample; bit for bit the same for the same record.
@@ -40,7 +44,7 @@ def encode_clip(
     """
     _check_shapes(record)
     if frame_images is None:
-        frame_images = encode_frames(record.frames)
+        frame_images = encode_rgb(record.frames)
     num_frames, height, width, channels = record.frames.shape
     context = {
         schema.MEDIA_ID_KEY: _bytes([record.clip_id.encode()]),
@@ -56,29 +60,35 @@ def encode_clip(
     }
     microseconds = np.round(np.asarray(record.timestamps) * 1e6).astype(np.int64)
     lists = {
-        schema.ENCODED_KEY: [_bytes([image]) for image in frame_images],
         schema.TIMESTAMP_KEY: [_ints([timestamp]) for timestamp in microseconds],
     }
     if record.group is not None:
         context[schema.GROUP_KEY] = _bytes([record.group.encode()])
-    if flow_images is None and record.flow is not None:
-        flow_images = encode_flow(record.flow, flow_bound)
-    for name, images in (("frame", frame_images), ("flow", flow_images)):
-        if images is not None and len(images) != num_frames:
+    storage = StorageOptions(max_people, flow_bound)
+    stored: dict[str, Sequence[Any]] = {RGB: frame_images, **(extra_stored or {})}
+    if flow_images is not None:
+        stored[FLOW] = flow_images
+    values = dict(record.extra)
+    if record.flow is not None:
+        values[FLOW] = record.flow
+    if record.keypoints is not None and record.boxes is not None:
+        values |= {KEYPOINTS: record.keypoints, BOXES: record.boxes}
+    for name, source in SOURCES.items():
+        if name not in stored and name in values:
+            stored[name] = source.encode(values[name], storage)
+        if name not in stored:
+            continue
+        if len(stored[name]) != num_frames:
+            kind = "frame" if name == RGB else name
             raise InputError(
-                f"There must be one {name} image a frame. Received: {len(images)} for "
+                f"There must be one {kind} image a frame. Received: {len(stored[name])} for "
                 f"{num_frames} frames."
             )
-    if flow_images is not None:
-        context[schema.FLOW_FORMAT_KEY] = _bytes([b"PNG"])
-        context[schema.FLOW_BOUND_KEY] = _floats([flow_bound])
-        lists[schema.FLOW_ENCODED_KEY] = [_bytes([image]) for image in flow_images]
-    if record.keypoints is not None and record.boxes is not None:
-        for key, values in (
-            (schema.KEYPOINTS_KEY, record.keypoints),
-            (schema.BOXES_KEY, record.boxes),
-        ):
-            lists[key] = [_floats(frame.ravel()) for frame in pad_people(values, max_people)]
+        for key, value in (source.context(storage) if source.context else {}).items():
+            context[key] = _bytes([value]) if isinstance(value, bytes) else _floats([value])
+        lists[source.key] = [
+            _floats(frame) if source.floats else _bytes([frame]) for frame in stored[name]
+        ]
     example = tf.train.SequenceExample(
         context=tf.train.Features(feature=context),
         feature_lists=tf.train.FeatureLists(
@@ -88,18 +98,6 @@ def encode_clip(
         ),
     )
     return example.SerializeToString(deterministic=True)
-
-
-def encode_frames(frames: np.ndarray) -> list[bytes]:
-    """uint8 RGB `[frames, height, width, 3]` as JPEG."""
-    return [tf.io.encode_jpeg(frame, quality=schema.JPEG_QUALITY).numpy() for frame in frames]
-
-
-def pad_people(values: np.ndarray, max_people: int) -> np.ndarray:
-    """Cuts or pads with zeros the people axis of `[frames, people, ...]` to `max_people`."""
-    values = np.asarray(values, np.float32)[:, :max_people]
-    missing = max_people - values.shape[1]
-    return np.pad(values, [(0, 0), (0, missing)] + [(0, 0)] * (values.ndim - 2))
 
 
 def _check_shapes(record: ClipRecord) -> None:
@@ -113,11 +111,16 @@ def _check_shapes(record: ClipRecord) -> None:
         raise InputError("keypoints and boxes come together: give both or neither.")
     num_frames, height, width, _ = frames.shape
     people = 0 if record.keypoints is None else record.keypoints.shape[1]
+    sizes = {"height": height, "width": width, "people": people}
     for name, value, expected in (
         ("timestamps", record.timestamps, (num_frames,)),
-        ("keypoints", record.keypoints, (num_frames, people, 17, 3)),
+        ("keypoints", record.keypoints, (num_frames, people, *PERSON_SHAPE)),
         ("boxes", record.boxes, (num_frames, people, 4)),
         ("flow", record.flow, (num_frames, height, width, 2)),
+        *(
+            (name, value, (num_frames, *SOURCES.choose(name).frame_shape(**sizes)))
+            for name, value in record.extra.items()
+        ),
     ):
         if value is not None and np.shape(value) != expected:
             raise InputError(

@@ -53,7 +53,8 @@ def read_dataset_info(data_dir: str | pathlib.Path) -> DatasetInfo:
         raise InputError(f"{path} is not valid JSON: {error}.") from error
     try:
         check_info(values)
-        return DatasetInfo(**{**values, "classes": tuple(values["classes"])})
+        lists = {name: tuple(values.get(name, ())) for name in ("classes", "sources")}
+        return DatasetInfo(**{**values, **lists})
     except (TypeError, KeyError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path} is damaged, or not of this version: {_reason(error)}. "
@@ -63,8 +64,16 @@ def read_dataset_info(data_dir: str | pathlib.Path) -> DatasetInfo:
 
 def write_dataset_info(data_dir: str | pathlib.Path, info: DatasetInfo) -> None:
     """Writes `dataset.json` in one step: readers see all of it or nothing."""
-    content = json.dumps(dataclasses.asdict(info), indent=2) + "\n"
+    content = json.dumps(_without_empty_sources(info), indent=2) + "\n"
     write_atomically(pathlib.Path(data_dir) / DATASET_FILE, content)
+
+
+def _without_empty_sources(info: DatasetInfo) -> dict[str, Any]:
+    """The file's content; versions without registered sources read it if it names none."""
+    values = dataclasses.asdict(info)
+    if not info.sources:
+        del values["sources"]
+    return values
 
 
 def index_file(split: str) -> str:

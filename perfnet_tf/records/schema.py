@@ -31,6 +31,7 @@ a thing, so that other readers of it, Model Garden's among them, find the frames
 | `flow/bound`                 | context | float  | ours: bound of the flow's quantisation, pixels |
 | `pose/keypoints`             | frames  | float  | ours: max_people x 17 x (x, y, score)          |
 | `pose/boxes`                 | frames  | float  | ours: max_people x (x_min, y_min, x_max, y_max)|
+| `source/NAME`                | frames  | any    | ours: a registered source (`streams.Source`)   |
 
 "frames" are feature lists with one entry a frame. Keypoints and boxes are fractions of the frame
 in [0, 1]; absent people are zeros and come last. Flow is quantised by `flow.encoding`.
@@ -50,6 +51,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from perfnet_tf.errors import check_choice
+from perfnet_tf.streams import BOXES, FLOW, KEYPOINTS, RGB, SOURCES
 
 #: Key of each field in the SequenceExample.
 MEDIA_ID_KEY = "clip/media_id"
@@ -63,13 +65,12 @@ HEIGHT_KEY = "image/height"
 WIDTH_KEY = "image/width"
 CHANNELS_KEY = "image/channels"
 FRAME_RATE_KEY = "image/frame_rate"
-ENCODED_KEY = "image/encoded"
 TIMESTAMP_KEY = "image/timestamp"
-FLOW_ENCODED_KEY = "FORWARD_FLOW/image/encoded"
-FLOW_FORMAT_KEY = "FORWARD_FLOW/image/format"
 FLOW_BOUND_KEY = "flow/bound"
-KEYPOINTS_KEY = "pose/keypoints"
-BOXES_KEY = "pose/boxes"
+ENCODED_KEY = SOURCES[RGB].key
+FLOW_ENCODED_KEY = SOURCES[FLOW].key
+KEYPOINTS_KEY = SOURCES[KEYPOINTS].key
+BOXES_KEY = SOURCES[BOXES].key
 
 #: Our choice: at 95 the loss is below what resizing costs; q75 would halve the RGB's size.
 JPEG_QUALITY = 95
@@ -137,6 +138,7 @@ class ClipRecord:
         boxes: float32 `[frames, people, 4]` in [0, 1]; None without pose.
         flow: float32 `[frames, height, width, 2]`, (dx, dy) in pixels a frame; None without flow.
         truncated: whether the video broke off before its end.
+        extra: name of a registered source -> its values, `[frames, *Source.shape]`.
     """
 
     clip_id: str
@@ -150,6 +152,7 @@ class ClipRecord:
     flow: np.ndarray | None = None
     group: str | None = None
     truncated: bool = False
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def num_frames(self) -> int:
@@ -208,6 +211,8 @@ class DatasetInfo:
         num_failed: clips that gave no record (`failures.jsonl` says why).
         num_truncated: clips of which a part decoded, and was kept.
         parameters: everything else that decided the records, for the reader's eye.
+        sources: names of the registered sources that the records hold besides pose and flow; the
+            file lacks the entry where there are none.
     """
 
     name: str
@@ -222,6 +227,7 @@ class DatasetInfo:
     num_failed: int = 0
     num_truncated: int = 0
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:

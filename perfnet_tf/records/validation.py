@@ -36,6 +36,7 @@ def check_info(values: Any) -> None:
     for name in ("pose", "flow"):
         if values[name] is not None:
             check_kind(values[name], name, str)
+    _check_list(values.get("sources", []), "sources", lambda name: isinstance(name, str))
     check_number(values["flow_bound"], "flow_bound", above=0, most=1e6)
     for name in ("num_failed", "num_truncated"):
         check_whole(values.get(name, 0), name, 0)

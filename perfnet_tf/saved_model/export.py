@@ -38,7 +38,7 @@ from perfnet_tf.saved_model.module import (
     RecognizerModule,
 )
 from perfnet_tf.saved_model.pose_input import POSE_SIGNATURE, add_pose_input
-from perfnet_tf.streams import FEATURES, FLOW, LOGITS, POSE, STREAM_CHANNELS
+from perfnet_tf.streams import FEATURES, LOGITS, POSE, STREAMS
 from perfnet_tf.version import __version__
 
 
@@ -136,7 +136,7 @@ def export_saved_model(
         parity = _save(model, path, folder, frozen, config.pose_render)
         if tflite or onnx:
             clip = config.resolved_eval_clip
-            channels = STREAM_CHANNELS[model.stream]
+            channels = STREAMS[model.stream].channels
             shape = (1, clip.num_frames, clip.height, clip.width, channels)
             parity |= write_formats(model, path, shape, tflite=tflite, onnx=onnx)
         info = dataclasses.replace(info, parity=parity)
@@ -256,11 +256,14 @@ def relative_difference(values: np.ndarray, reference: np.ndarray) -> float:
 
 
 def golden_clip(stream: str, shape: Sequence[int] | None = None) -> np.ndarray:
-    """A moving pattern: uint8, or float32 in +-20 for flow; [2, 9, 64, 80, channels] by itself."""
-    shape = shape or (2, 9, 64, 80, STREAM_CHANNELS[stream])
+    """A moving pattern: uint8, or float32 in +-limit (20 for flow) of streams that are no pictures.
+
+    Without a shape it is `[2, 9, 64, 80, channels]`.
+    """
+    shape = shape or (2, 9, 64, 80, STREAMS[stream].channels)
     clip, frame, y, x, channel = np.meshgrid(*map(np.arange, shape), indexing="ij")
     phase = (x * (2 + clip) + y * (3 - channel)) / 16 - frame * (1 + clip) / 3 + channel
     pattern = np.sin(phase)  # in [-1, 1]
-    if stream == FLOW:
-        return (20 * pattern).astype(np.float32)
+    if not STREAMS[stream].is_picture:
+        return ((STREAMS[stream].limit or 1.0) * pattern).astype(np.float32)
     return np.round(127.5 + 127.5 * pattern).astype(np.uint8)

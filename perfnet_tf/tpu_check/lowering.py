@@ -14,7 +14,7 @@ from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.models.hardware import traced_for_accelerator
 from perfnet_tf.models.precision import precision_policy
 from perfnet_tf.preparation.config import PrepareConfig
-from perfnet_tf.streams import BOXES, FLOW, KEYPOINTS, LABEL, RGB, STREAM_SOURCES
+from perfnet_tf.streams import LABEL, SOURCES, STREAMS
 from perfnet_tf.training.schedules import build_optimizer
 
 #: In a graph, but nothing that runs.
@@ -78,15 +78,13 @@ def batch_specs(
 ) -> dict[str, tf.TensorSpec]:
     """Shapes and types of `build_dataset`'s batches of these streams."""
     frames = (batch_size, clip.num_frames)
-    pixels = (*frames, clip.height, clip.width)
-    known = {
-        RGB: tf.TensorSpec([*pixels, 3], tf.uint8),
-        FLOW: tf.TensorSpec([*pixels, 2], tf.float32),
-        KEYPOINTS: tf.TensorSpec([*frames, max_people, 17, 3], tf.float32),
-        BOXES: tf.TensorSpec([*frames, max_people, 4], tf.float32),
+    sizes = {"height": clip.height, "width": clip.width, "people": max_people}
+    used = {source for stream in streams for source in STREAMS[stream].sources}
+    specs = {
+        name: tf.TensorSpec([*frames, *source.frame_shape(**sizes)], tf.as_dtype(source.dtype))
+        for name, source in SOURCES.items()
+        if name in used
     }
-    sources = {source for stream in streams for source in STREAM_SOURCES[stream]}
-    specs = {name: spec for name, spec in known.items() if name in sources}
     return {**specs, LABEL: tf.TensorSpec([batch_size], tf.int32)}
 
 

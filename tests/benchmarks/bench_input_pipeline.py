@@ -25,7 +25,7 @@ from perfnet_tf.config import ClipConfig
 from perfnet_tf.input_pipeline import augment
 from perfnet_tf.input_pipeline.dataset import build_dataset, shuffled_position
 from perfnet_tf.input_pipeline.record_index import RecordIndex
-from perfnet_tf.records import reader, schema
+from perfnet_tf.records import schema, stored_sources
 from perfnet_tf.records.folder import read_dataset_info
 
 SEED = 0
@@ -53,7 +53,9 @@ def same_frames(data: str, split: str, clip: ClipConfig, count: int) -> list[tf.
 def decode_only(frames: list[tf.Tensor]) -> tf.data.Dataset:
     """Decodes every frame of each clip, in parallel over clips as the pipeline does, for ever."""
     dataset = tf.data.Dataset.from_tensor_slices(tf.stack(frames)).repeat()
-    return dataset.map(reader.decode_frames, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+    return dataset.map(stored_sources.decode_frames, num_parallel_calls=tf.data.AUTOTUNE).prefetch(
+        2
+    )
 
 
 def seconds_a_clip(batches: object, clips: int, batch_size: int) -> tuple[float, float]:

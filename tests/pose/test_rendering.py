@@ -8,7 +8,7 @@ from pose_drawing import draw_exactly, draw_with_opencv
 from pose_fields import standing_person
 
 from perfnet_tf.config import PoseRenderConfig
-from perfnet_tf.input_pipeline.augment import mirror_boxes, mirror_keypoints
+from perfnet_tf.input_pipeline.cutting import mirror_boxes, mirror_keypoints
 from perfnet_tf.pose.rendering import render_pose
 from perfnet_tf.pose.skeleton import (
     LIMB_COLORS,

@@ -7,7 +7,8 @@ from small_clips import make_record
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.flow.encoding import encode_flow
-from perfnet_tf.records.encoding import encode_clip, pad_people
+from perfnet_tf.records.encoding import encode_clip
+from perfnet_tf.records.stored_sources import pad_people
 
 
 def encode(record, **options):

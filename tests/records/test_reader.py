@@ -13,7 +13,7 @@ from small_clips import make_info, make_record
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.flow.encoding import dequantize_flow, quantize_flow
-from perfnet_tf.records import reader
+from perfnet_tf.records import reader, stored_sources
 from perfnet_tf.records.encoding import encode_clip
 from perfnet_tf.records.folder import read_dataset_info, read_index, write_dataset_info
 
@@ -164,8 +164,8 @@ def test_any_window_of_a_jpeg_is_exactly_that_of_the_whole(chroma):
     noise = np.random.default_rng(0).integers(0, 256, (75, 99, 3), np.uint8)
     encoded = cv2.imencode(".jpg", noise, [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling])[1]
     images = tf.constant([encoded.tobytes()])
-    whole = reader.decode_frames(images)
-    decode = tf.function(reader.decode_frames)
+    whole = stored_sources.decode_frames(images)
+    decode = tf.function(stored_sources.decode_frames)
     for top, left in itertools.product((0, 1, 7, 8, 16, 17, 43), (0, 1, 8, 15, 16, 31, 32, 67)):
         for height, width in ((32, 32), (31, 17)):
             part = decode(images, tf.constant([top, left, height, width]))
@@ -177,17 +177,17 @@ def test_a_window_of_frames_is_what_cutting_whole_frames_gives():
     pixels = np.random.default_rng(6).integers(0, 256, (3, 20, 28, 3)).astype(np.uint8)
     encoded = tf.stack([tf.io.encode_jpeg(frame) for frame in pixels])
     window = tf.constant([3, 5, 11, 17])
-    whole = reader.decode_frames(encoded)
+    whole = stored_sources.decode_frames(encoded)
     assert whole.shape == (3, 20, 28, 3)
-    part = reader.decode_frames(encoded, window)
+    part = stored_sources.decode_frames(encoded, window)
     np.testing.assert_array_equal(part, whole[:, 3:14, 5:22])
     # Where their number is not known, they are decoded in a loop.
     unknown = tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-    np.testing.assert_array_equal(unknown(reader.decode_frames)(encoded), whole)
-    cut = unknown(lambda frames: reader.decode_frames(frames, window))
+    np.testing.assert_array_equal(unknown(stored_sources.decode_frames)(encoded), whole)
+    cut = unknown(lambda frames: stored_sources.decode_frames(frames, window))
     np.testing.assert_array_equal(cut(encoded), part)
 
     odd = tf.concat([encoded, [tf.io.encode_jpeg(pixels[0].transpose(1, 0, 2))]], 0)
     for part in (None, window):
         with pytest.raises(tf.errors.InvalidArgumentError):
-            reader.decode_frames(odd, part)
+            stored_sources.decode_frames(odd, part)

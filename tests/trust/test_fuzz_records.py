@@ -14,7 +14,7 @@ from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.input_pipeline.dataset import build_dataset, explaining_damaged_records
 from perfnet_tf.input_pipeline.record_index import RecordIndex
-from perfnet_tf.records import reader, schema
+from perfnet_tf.records import reader, schema, stored_sources
 from perfnet_tf.records.encoding import encode_clip
 from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.records.schema import ClipRecord
@@ -183,8 +183,8 @@ def test_frames_too_large_for_memory_are_refused_before_they_are_decoded():
         encode_clip(record, max_people=3, flow_bound=20.0)
     )
     for key, decode in (
-        (schema.ENCODED_KEY, reader.decode_frames),
-        (schema.FLOW_ENCODED_KEY, lambda frames: reader.decode_flow_frames(frames, 20.0)),
+        (schema.ENCODED_KEY, stored_sources.decode_frames),
+        (schema.FLOW_ENCODED_KEY, lambda frames: stored_sources.decode_flow_frames(frames, 20.0)),
     ):
         frames = [
             feature.bytes_list.value[0]
