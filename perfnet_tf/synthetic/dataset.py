@@ -34,6 +34,7 @@ from perfnet_tf.pose.skeleton import KEYPOINT_NAMES
 from perfnet_tf.synthetic.figure import Outfit, draw_figure
 from perfnet_tf.synthetic.motion import ACTIONS, Array, Body, Manner, compute_joints
 from perfnet_tf.synthetic.scene import Camera, paint_place, paint_shadow, show_place
+from perfnet_tf.video.writing import VideoFile
 
 #: Classes in label order.
 CLASSES = tuple(sorted(ACTIONS))
@@ -212,12 +213,12 @@ def _check_same_config(path: pathlib.Path, config: SyntheticConfig) -> None:
             f"{path.parent} holds a dataset that was generated with other arguments ({path.name}). "
             "Choose another folder, or remove that one."
         )
-    path.write_text(text)
+    _write_if_changed(path, text)
 
 
 def _write_lists(splits: pathlib.Path, config: SyntheticConfig) -> None:
     index = "".join(f"{label} {name}\n" for label, name in enumerate(CLASSES, start=1))
-    (splits / "classInd.txt").write_text(index)
+    _write_if_changed(splits / "classInd.txt", index)
     lines: dict[str, list[str]] = {"train": [], "test": []}
     for label, action in enumerate(CLASSES, start=1):
         for group in range(1, config.clips_per_class + 1):
@@ -227,30 +228,29 @@ def _write_lists(splits: pathlib.Path, config: SyntheticConfig) -> None:
             else:
                 lines["train"].append(f"{name} {label}")
     for split, text in lines.items():
-        (splits / f"{split}list01.txt").write_text("\n".join(text) + "\n")
+        _write_if_changed(splits / f"{split}list01.txt", "\n".join(text) + "\n")
+
+
+def _write_if_changed(path: pathlib.Path, text: str) -> None:
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
 
 
 def _write_clip(path: pathlib.Path, clip_id: str, config: SyntheticConfig) -> None:
     action, name = clip_id.split("/")
     group = int(name.split("_g")[1].split("_")[0])
     frames, keypoints = render_clip(action, group, config)
-    # Under another name until complete, so that an interrupted run leaves nothing half written.
-    partial = path.with_suffix(".partial.mp4")
-    size = (config.width, config.height)
-    writer = cv2.VideoWriter(str(partial), cv2.VideoWriter.fourcc(*"mp4v"), config.fps, size)
-    if not writer.isOpened():
-        raise InputError(f"OpenCV cannot write {partial}. Is the folder writable?")
-    for frame in frames:
-        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-    writer.release()
     document = {
         "fps": config.fps,
         "width": config.width,
         "height": config.height,
         "frames": [[np.round(person, 2).tolist()] for person in keypoints.astype(float)],
     }
-    keypoints_path(path).write_text(json.dumps(document))
-    os.replace(partial, path)
+    with VideoFile(path, config.fps) as video:
+        for frame in frames:
+            video.write(frame)
+        # Before the video appears: where there is a video, its keypoints are complete.
+        keypoints_path(path).write_text(json.dumps(document))
 
 
 def _smooth_noise(rng: np.random.Generator, num_frames: int, count: int) -> Array:
