@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import pathlib
 
 from absl import flags
 
@@ -15,10 +15,10 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     Generates videos of people in ten actions; prepares them; trains an RGB, a flow and a pose
     network; distills RGB-only students from flow and pose; evaluates all of them and their late
     fusions; exports a student; classifies a video with it in a new process; and writes
-    OUTPUT/report.html. Stopped and given again, it goes on where it stopped.
+    OUTPUT/report.html. Rerun the command to resume an interrupted demo.
     """
-    from perfnet_tf.demo.content import read_results, write_demo_report
-    from perfnet_tf.demo.stages import DemoConfig, run_demo
+    from perfnet_tf.demo.content import read_prediction, reproduce_command, write_demo_report
+    from perfnet_tf.demo.stages import DemoConfig, DemoFolder, run_demo
 
     config = DemoConfig(
         clips_per_class=arguments.clips_per_class,
@@ -26,26 +26,30 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         seed=arguments.seed,
         pose_weights=arguments.pose_weights,
     )
-    folder = run_demo(arguments.output, config)
-    report = write_demo_report(folder, config)
-    results = read_results(folder)
-    width = max(len(result.name) for result in results)
+    folder = DemoFolder(pathlib.Path(arguments.output))
+    demo = run_demo(folder.path, config, command=reproduce_command(folder, config))
+    report = write_demo_report(demo)
+    results = demo.reproduction.results
+    width = max(len(result.row.title) for result in results)
     print(f"\n{'':<{width}}  top-1    top-5    ({results[0].num_clips} test clips)")
     for result in results:
-        print(f"{result.name:<{width}}  {result.top1:6.1%}   {result.top5:6.1%}")
-    best = json.loads((folder.path / "prediction.json").read_text())["top"][0]
-    print(f"\n{folder.predicted_video.name}: {best['label']} ({best['probability']:.0%})")
+        top1, top5 = result.top1.mean, result.top5.mean
+        print(f"{result.row.title:<{width}}  {top1:6.1%}   {top5:6.1%}")
+    label, probability = read_prediction(folder)[0]
+    print(f"\n{folder.predicted_video.name}: {label} ({probability:.0%})")
     print(f"report: {report}")
     return 0
 
 
 COMMAND = Command("demo", "--output=DIR", _run)
-COMMAND.string("output", None, "Folder: new, empty, or of a demo to go on.")
+COMMAND.string("output", None, "Folder: new, empty, or of a demo to resume.")
 COMMAND.integer(
-    "clips_per_class", 30, "Videos of each of the ten actions; a third of them are for the test."
+    "clips_per_class",
+    30,
+    "Videos of each of the ten actions; a third of them are for the test.",
 )
-COMMAND.integer("epochs", None, "Of each training; without it, the preset demo's.")
-COMMAND.integer("seed", 0, "Of the videos and of the trainings.")
+COMMAND.integer("epochs", None, "Epochs of each training; default: the preset demo's.")
+COMMAND.integer("seed", 0, "Random seed of the videos and of the trainings.")
 COMMAND.string(
     "pose_weights",
     None,

@@ -11,7 +11,7 @@ from absl import flags
 from perfnet_tf.cli.command import Command, FlagSet
 from perfnet_tf.config import BACKBONES, ClipConfig, ExperimentConfig, PoseRenderConfig
 from perfnet_tf.errors import InputError, check_choice
-from perfnet_tf.pose.variants import POSE_VARIANTS
+from perfnet_tf.pose.variants import POSE_VARIANTS, current_variant_name
 from perfnet_tf.presets import PRESETS, load_preset
 
 if TYPE_CHECKING:
@@ -242,6 +242,7 @@ def _eval_clip(arguments: flags.FlagValues, base: ExperimentConfig) -> ClipConfi
 def _pose_render(arguments: flags.FlagValues, base: PoseRenderConfig) -> PoseRenderConfig:
     variant = _value(arguments, "pose_variant")
     if variant is not None:
+        variant = current_variant_name(variant)
         check_choice("--pose_variant", variant, POSE_VARIANTS)
         # The table says nothing of these two.
         base = dataclasses.replace(

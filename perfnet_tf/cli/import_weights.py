@@ -8,8 +8,8 @@ from typing import Any
 from absl import flags
 
 from perfnet_tf.cli.command import Command
+from perfnet_tf.cli.named_values import parse_named_values
 from perfnet_tf.config import ClipConfig
-from perfnet_tf.errors import InputError
 
 #: Source -> what --weights names. Kept here for --help, which does not import TensorFlow.
 _WEIGHTS = {
@@ -54,10 +54,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 def _options(words: list[str]) -> dict[str, Any]:
     """`NAME=VALUE`, where the value is JSON or else a word."""
     options: dict[str, Any] = {}
-    for word in words:
-        name, equals, text = word.partition("=")
-        if not (name and equals):
-            raise InputError(f"--option is written NAME=VALUE. Received: {word!r}.")
+    for name, text in parse_named_values("option", words).items():
         try:
             options[name] = json.loads(text)
         except json.JSONDecodeError:

@@ -30,11 +30,12 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     from perfnet_tf.inspection.picture import write_inspection
     from perfnet_tf.inspection.statistics import compute_statistics, format_statistics
     from perfnet_tf.inspection.stored_clip import open_clip, open_examples
-    from perfnet_tf.pose.variants import POSE_VARIANTS
+    from perfnet_tf.pose.variants import POSE_VARIANTS, current_variant_name
     from perfnet_tf.video.writing import check_picture_or_video_output
 
     names = list(POSE_VARIANTS) if arguments.pose_variant == ["all"] else arguments.pose_variant
-    for name in names or ():
+    names = [current_variant_name(name) for name in names or ()]
+    for name in names:
         check_choice("--pose_variant", name, POSE_VARIANTS)
     render = {name: POSE_VARIANTS[name] for name in names} if names else None
     output = arguments.output

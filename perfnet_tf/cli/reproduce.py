@@ -1,9 +1,10 @@
-"""`perfnet reproduce`: the paper's tables, ours beside the paper's."""
+"""`perfnet reproduce`: the paper's tables, our figures next to the paper's."""
 
 from __future__ import annotations
 
 import os
 import shlex
+import sys
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -15,6 +16,7 @@ from perfnet_tf.cli.experiment_flags import (
     define_setting_flags,
     devices,
 )
+from perfnet_tf.cli.named_values import parse_named_values
 from perfnet_tf.cli.view_flag import define_view_flag, windows_and_crops
 from perfnet_tf.config import DistillConfig, ExperimentConfig
 from perfnet_tf.errors import InputError, check_choice
@@ -25,23 +27,24 @@ from perfnet_tf.reproduction.settings import (
     Settings,
     choose_settings,
 )
-from perfnet_tf.reproduction.tables import KINDS, TABLE_NAMES, TABLES
+from perfnet_tf.reproduction.tables import KINDS, TABLE_NAMES, TABLES, current_row_name
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from perfnet_tf.reproduction.reproduce import ReproduceConfig
     from perfnet_tf.reproduction.runner import Execution
 
 
 def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
-    """Trains and measures the networks of a table of the paper, and reports ours beside theirs.
+    """Trains and measures the networks of a table of the paper; reports ours next to its figures.
 
     table2: renderings of the pose stream. table3: late fusion of RGB, flow and pose. table4: RGB
     students of flow and pose. table6: the three streams and the student on Kinetics-700. table7:
     students fine-tuned on every official split of UCF-101 and HMDB-51.
 
     OUTPUT/runs/BACKBONE-NETWORK-seedN are the networks: all tables with one OUTPUT share them, and
-    what is finished is not trained again. Killed and given again, the command goes on. The report
+    what is finished is not trained again. Rerun the command to resume. The report
     is OUTPUT/TABLE/report.html and report.md, with results.json and per_class.csv.
 
     --validation holds a part of the training groups out, in OUTPUT/validationN, and never looks at
@@ -58,26 +61,15 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     _check_flags_of(name, arguments)
     if name == "table7":
         return _run_table7(arguments)
-    settings = _settings(arguments)
+    for row in arguments.rows:
+        if row != current_row_name(row):
+            print(f"note: the row {row} is called {current_row_name(row)}", file=sys.stderr)
     strategy = devices(arguments)
     from perfnet_tf.reproduction.reporting import format_results
-    from perfnet_tf.reproduction.reproduce import ReproduceConfig, reproduce_table
+    from perfnet_tf.reproduction.reproduce import reproduce_table
 
-    config = ReproduceConfig(
-        table=TABLES[name],
-        settings=settings,
-        preset=arguments.preset,
-        rows=tuple(arguments.rows),
-        seeds=_numbers("seeds", arguments.seeds),
-        initial=tuple(arguments.initial),
-        student_start=_student_start(arguments),
-        split=arguments.split,
-        validation_fold=arguments.validation_fold if arguments.validation else None,
-        every_row=arguments.backbone is not None,
-        views=VIEWS[arguments.preset] if arguments.views is None else windows_and_crops(arguments),
-    )
     reproduction, report = reproduce_table(
-        config,
+        reproduce_config(arguments, name),
         arguments.data,
         arguments.output,
         command=_command_line(arguments, name),
@@ -90,20 +82,39 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     return 0
 
 
+def reproduce_config(arguments: flags.FlagValues, table: str) -> ReproduceConfig:
+    """What the flags ask for, of one of `TABLES`."""
+    from perfnet_tf.reproduction.reproduce import ReproduceConfig
+
+    return ReproduceConfig(
+        table=TABLES[table],
+        settings=_settings(arguments),
+        preset=arguments.preset,
+        rows=tuple(arguments.rows),
+        seeds=_numbers("seeds", arguments.seeds),
+        initial=tuple(arguments.initial),
+        student_start=_student_start(arguments),
+        split=arguments.split,
+        validation_fold=arguments.validation_fold if arguments.validation else None,
+        every_row=arguments.backbone is not None,
+        views=VIEWS[arguments.preset] if arguments.views is None else windows_and_crops(arguments),
+    )
+
+
 def _run_table7(arguments: flags.FlagValues) -> int:
     strategy = devices(arguments)
     from perfnet_tf.recognizers.load import load
-    from perfnet_tf.reproduction.formatting import format_table
-    from perfnet_tf.reproduction.table7 import reproduce_table7, results_table
+    from perfnet_tf.reproduction.formatting import format_text_table
+    from perfnet_tf.reproduction.table7 import finetuning_table, reproduce_table7
 
-    pairs = [word.partition("=") for word in arguments["from"].value]
-    if not pairs or not all(name and run for name, _, run in pairs):
+    starts = parse_named_values("from", arguments["from"].value)
+    if not starts:
         raise InputError(
             "table7 needs --from=NAME=RUN,...: the students to fine-tune. kinetics600 and "
             "kinetics700 are the names that the paper has figures for."
         )
     rows, report = reproduce_table7(
-        {name: load(os.path.abspath(run), trainable=True).run() for name, _, run in pairs},
+        {name: load(os.path.abspath(run), trainable=True).run() for name, run in starts.items()},
         arguments.data.split(","),
         arguments.output,
         preset=arguments.preset,
@@ -112,8 +123,8 @@ def _run_table7(arguments: flags.FlagValues) -> int:
         command=_command_line(arguments, "table7"),
         execution=_execution(arguments, strategy),
     )
-    table = results_table(rows)
-    print(format_table(table))
+    table = finetuning_table(rows)
+    print(format_text_table(table))
     for note in table.notes:
         print(f"note: {note}")
     print(f"report: {report}")
@@ -178,21 +189,21 @@ def _parse_kind_flags(kind: str, text: str | None) -> flags.FlagValues:
 
 def _weights(arguments: flags.FlagValues) -> dict[str, float]:
     """One weight for every term, or NAME=WEIGHT pairs."""
-    weights: dict[str, float] = {}
+    words = arguments.teacher_weight
     terms = ("flow", "pose", "unified")
-    for word in arguments.teacher_weight:
-        name, found, value = word.partition("=")
-        if found:
-            check_choice("--teacher_weight", name, terms)
-        try:
-            number = float(value if found else word)
-        except ValueError as error:
-            raise InputError(
-                "--teacher_weight is one number, or NAME=NUMBER for flow, pose and unified. "
-                f"Received: {','.join(arguments.teacher_weight)}."
-            ) from error
-        weights.update({name: number} if found else dict.fromkeys(terms, number))
-    return weights
+    values: dict[str, str] = {}
+    for word in words:
+        pair = parse_named_values("teacher_weight", [word]) if "=" in word else None
+        values.update(dict.fromkeys(terms, word) if pair is None else pair)
+    for name in values:
+        check_choice("--teacher_weight", name, terms)
+    try:
+        return {name: float(value) for name, value in values.items()}
+    except ValueError as error:
+        raise InputError(
+            "--teacher_weight is one number, or NAME=NUMBER for flow, pose and unified. "
+            f"Received: {','.join(words)}."
+        ) from error
 
 
 def _student_start(arguments: flags.FlagValues) -> str | None:
@@ -229,18 +240,23 @@ COMMAND = Command(
     positional="TABLE",
 )
 COMMAND.string("data", None, "Prepared dataset; for table7 several, comma separated.")
-COMMAND.string("output", None, "Folder of networks and reports; made, or gone on with.")
+COMMAND.string("output", None, "Folder of networks and reports: new, or of an earlier call.")
 COMMAND.string(
     "preset",
     "paper",
     f"{', '.join(REPRODUCTION_PRESETS)}: the paper's settings, for a TPU slice; or small networks "
     "for a CPU. Other flags change them.",
 )
-COMMAND.list("seeds", ["0"], "Each trains every network once.")
-COMMAND.list("rows", [], "Names of the table's rows, comma separated; without it, all.")
-COMMAND.boolean("validation", False, "Hold out a part of the training groups and measure on it.")
+COMMAND.list("seeds", ["0"], "Random seeds; each trains every network once.")
+COMMAND.list("rows", [], "Names of the table's rows, comma separated; default: all.")
+COMMAND.boolean(
+    "validation",
+    False,
+    "Hold out a part of the training groups and measure on it.",
+    argument="validation_fold",
+)
 COMMAND.integer("validation_fold", 0, "Which of four parts is held out, 0 to 3.")
-COMMAND.string("split", None, "Measured on; without it, val for Kinetics and test for all else.")
+COMMAND.string("split", None, "Split to measure on; default: val for Kinetics, test for others.")
 define_view_flag(COMMAND, VIEWS)
 COMMAND.list(
     "initial",
@@ -250,11 +266,14 @@ COMMAND.list(
 COMMAND.string(
     "student_start",
     None,
-    "pose: students start from the pose network's weights; none: like other networks. Without it, "
-    "pose for small and mini, and none for paper.",
+    "pose: students start from the pose network's weights; none: like other networks. Default: "
+    "none for paper, pose for the other presets.",
 )
 COMMAND.list(
-    "from", [], "table7: NAME=RUN, comma separated, of the runs or SavedModels to fine-tune."
+    "from",
+    [],
+    "table7: NAME=RUN, comma separated, of the runs or SavedModels to fine-tune.",
+    argument="starts",
 )
 COMMAND.list(
     "teacher_weight",

@@ -1,23 +1,24 @@
-"""Runs every stage of the job on generated videos, each by the call that its command makes.
+"""Runs the whole job on generated videos, each stage by the call that its command makes.
 
 What a demo leaves in its folder:
 
-| in the folder | holds                                                               |
-|---------------|---------------------------------------------------------------------|
-| `videos/`     | the generated dataset (`perfnet_tf.synthetic.dataset`)             |
-| `records/`    | the same, prepared: RGB, keypoints and TV-L1 flow                   |
-| `runs/`       | `rgb`, `flow`, `pose`, `student_separate`, `student_unified`        |
-| `evaluation/` | accuracies of all of them and of the late fusions                   |
-| `saved_model/`| the student of the separate loss, exported                          |
-| `report.html` | what came out                                                       |
-| `demo.json`   | the arguments, and the seconds that each stage has taken            |
+| in the folder                 | holds                                                         |
+|-------------------------------|---------------------------------------------------------------|
+| `videos/`                     | the generated dataset (`perfnet_tf.synthetic.dataset`)        |
+| `records/`                    | the same, prepared: RGB, keypoints and TV-L1 flow             |
+| `runs/`, `evaluation/`        | networks of the paper's Table 4 and their scores, by          |
+|                               | `perfnet_tf.reproduction`                                     |
+| `table4/`                     | the table's own report                                        |
+| `saved_model/`                | the student of the separate loss, exported                    |
+| `prediction.json`             | its answer to a test video, given in a new process            |
+| `report.html`                 | the results of all of it                                      |
+| `demo.json`                   | the arguments, and the seconds that each stage has taken      |
 
-Called again it goes on where it stopped.
+Called again, it resumes where it stopped: every stage keeps what is finished.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -25,38 +26,41 @@ import pathlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from tqdm import tqdm
 
-from perfnet_tf.config import DistillConfig, ExperimentConfig
+from perfnet_tf.config import ExperimentConfig
 from perfnet_tf.datasets.catalog import load_catalog
 from perfnet_tf.errors import FailureError, InputError
-from perfnet_tf.evaluation.fusion import ClipScores, fuse
-from perfnet_tf.evaluation.metrics import accuracy_summary
-from perfnet_tf.evaluation.protocol import evaluate_runs
 from perfnet_tf.files import check_new_or_empty, write_atomically
 from perfnet_tf.preparation.build import build_records
 from perfnet_tf.preparation.config import PrepareConfig
 from perfnet_tf.presets import PRESETS
 from perfnet_tf.recognizers.run_directory import load_run
+from perfnet_tf.reproduction.plan import Workspace, run_name
+from perfnet_tf.reproduction.reproduce import ReproduceConfig, reproduce_table
+from perfnet_tf.reproduction.results import Reproduction
+from perfnet_tf.reproduction.runner import Execution
+from perfnet_tf.reproduction.settings import STUDENT_STARTS, VIEWS, choose_settings
+from perfnet_tf.reproduction.tables import S3D_G, TABLES
 from perfnet_tf.saved_model import export_saved_model
-from perfnet_tf.streams import FLOW, POSE, RGB, STREAMS
 from perfnet_tf.synthetic.dataset import SyntheticConfig, generate_synthetic_dataset
-from perfnet_tf.training.trainer import train
 
-LOSSES = ("separate", "unified")
-#: Streams of the teachers, in the order of the report.
-TEACHERS = (FLOW, POSE)
-#: The network whose weights both students start from: it has seen RGB frames, with poses on them.
-STUDENT_START = POSE
-#: Late fusions: PERF-Net Table 3's, of networks that each see a stream of their own.
-FUSIONS = (
-    (RGB, FLOW),
-    (RGB, POSE),
-    (RGB, FLOW, POSE),
+PRESET = "demo"
+TABLE = "table4"
+#: Of the table: each stream alone, the late fusions with RGB, and a student by each loss.
+ROWS = (
+    "rgb",
+    "flow",
+    "pose",
+    "rgb+flow",
+    "rgb+pose",
+    "rgb+flow+pose",
+    "student_unified",
+    "student_separate",
 )
 #: The student that is exported. Named before the test is looked at, and not by its result.
 EXPORTED = "student_separate"
@@ -70,17 +74,15 @@ class DemoConfig:
 
     Attributes:
         clips_per_class: videos of each of the ten classes, a third of them for the test.
-        epochs: of each training; None takes `experiment`'s.
+        epochs: of each training; None takes the preset's.
         seed: of the videos, the initial weights, the order and the augmentation.
         pose_weights: folder of PoseNet; None draws the poses from the known keypoints.
-        experiment: the settings of every training but its stream and teachers.
     """
 
     clips_per_class: int = 30
     epochs: int | None = None
     seed: int = 0
     pose_weights: str | None = None
-    experiment: ExperimentConfig = PRESETS["demo"]
 
     @property
     def synthetic(self) -> SyntheticConfig:
@@ -93,7 +95,7 @@ class DemoConfig:
         return PrepareConfig(
             name="synthetic",
             fps=12.5,
-            short_side=self.experiment.clip.resized_short_side,
+            short_side=PRESETS[PRESET].clip.resized_short_side,
             pose="keypoints" if self.pose_weights is None else "posenet",
             pose_weights=self.pose_weights,
             max_people=1,
@@ -101,19 +103,22 @@ class DemoConfig:
             flow_bound=10.0,
         )
 
-    def training(self, stream: str, loss: str | None = None) -> ExperimentConfig:
-        """One training: of a stream, or of a student by one of `LOSSES`."""
-        base = self.experiment
-        distill = None
-        if loss is not None:
-            distill = (base.distill or DistillConfig()).of(loss, TEACHERS)
-        changes: dict[str, Any] = {"seed": self.seed}
-        if self.epochs is not None:
-            changes["epochs"] = self.epochs
-        return base.replace(
-            stream=stream,
-            train=dataclasses.replace(base.train, **changes),
-            distill=distill,
+    @property
+    def reproduce(self) -> ReproduceConfig:
+        """The networks to train and measure."""
+
+        def change(kind: str, config: ExperimentConfig) -> ExperimentConfig:
+            epochs = config.train.epochs if self.epochs is None else self.epochs
+            return config.replace(train=dataclasses.replace(config.train, epochs=epochs))
+
+        return ReproduceConfig(
+            table=TABLES[TABLE],
+            settings=choose_settings(PRESET, change),
+            preset=PRESET,
+            rows=ROWS,
+            seeds=(self.seed,),
+            student_start=STUDENT_STARTS[PRESET],
+            views=VIEWS[PRESET],
         )
 
 
@@ -134,9 +139,23 @@ class DemoFolder:
         return self.path / "records"
 
     @property
+    def workspace(self) -> Workspace:
+        """The networks and their scores."""
+        return Workspace(self.path)
+
+    def exported_run(self, seed: int) -> pathlib.Path:
+        """The student that is exported."""
+        return self.workspace.run(run_name(EXPORTED, S3D_G, seed))
+
+    @property
     def saved_model(self) -> pathlib.Path:
         """The exported student."""
         return self.path / "saved_model"
+
+    @property
+    def prediction(self) -> pathlib.Path:
+        """What the exported student says about `predicted_video`, as `predict --json` prints it."""
+        return self.path / "prediction.json"
 
     @property
     def report(self) -> pathlib.Path:
@@ -148,73 +167,38 @@ class DemoFolder:
         """The test video that is classified in the end."""
         return self.videos / "videos" / f"{PREDICTED}.mp4"
 
-    def run(self, name: str) -> pathlib.Path:
-        """A run."""
-        return self.path / "runs" / name
 
-    def evaluation(self, name: str) -> pathlib.Path:
-        """An evaluation."""
-        return self.path / "evaluation" / name
+@dataclass(frozen=True, eq=False)
+class Demo:
+    """A finished demo.
 
+    Attributes:
+        config: what decided it.
+        folder: where it is.
+        reproduction: the accuracies.
+        seconds: stage -> seconds, of all attempts together.
+    """
 
-class Journal:
-    """`demo.json`: the arguments, and how long each stage took, over all attempts."""
-
-    def __init__(self, folder: pathlib.Path, config: DemoConfig) -> None:
-        """Opens or begins the journal.
-
-        Raises:
-            InputError: the folder holds a demo with other arguments, or something else.
-        """
-        self._path = folder / "demo.json"
-        arguments = json.loads(json.dumps(dataclasses.asdict(config)))
-        self._content: dict[str, Any] = {"arguments": arguments, "seconds": {}, "done": []}
-        if self._path.exists():
-            self._content = json.loads(self._path.read_text())
-            if self._content["arguments"] != arguments:
-                raise InputError(
-                    f"{folder} holds a demo with other arguments. "
-                    "Choose another --output, or delete that folder."
-                )
-        else:
-            check_new_or_empty(folder, alternative="a demo to resume")
-            folder.mkdir(parents=True, exist_ok=True)
-            self._write()
-
-    @property
-    def seconds(self) -> dict[str, float]:
-        """Stage -> seconds."""
-        return dict(self._content["seconds"])
-
-    def is_done(self, stage: str) -> bool:
-        """Whether the stage has been finished."""
-        return stage in self._content["done"]
-
-    @contextlib.contextmanager
-    def measured(self, stage: str) -> Iterator[None]:
-        """Adds the time spent inside to the stage's, and marks it done if nothing is raised."""
-        began = time.monotonic()
-        try:
-            yield
-            self._content["done"].append(stage)
-        finally:
-            seconds = self._content["seconds"]
-            seconds[stage] = seconds.get(stage, 0.0) + time.monotonic() - began
-            self._write()
-
-    def _write(self) -> None:
-        write_atomically(self._path, json.dumps(self._content, indent=2) + "\n")
+    config: DemoConfig
+    folder: DemoFolder
+    reproduction: Reproduction
+    seconds: dict[str, float]
 
 
 def run_demo(
-    output: str | os.PathLike[str], config: DemoConfig | None = None, *, progress: bool = True
-) -> DemoFolder:
-    """Runs what is not done yet of a demo, all but its report.
+    output: str | os.PathLike[str],
+    config: DemoConfig | None = None,
+    *,
+    command: str = "",
+    progress: bool = True,
+) -> Demo:
+    """Runs the unfinished stages of a demo; `content.write_demo_report` writes its report.
 
     Args:
         output: folder: new, empty, or of a demo with the same arguments.
         config: what to run; None takes the defaults.
-        progress: tell the stages on standard output, and how far each is on standard error.
+        command: shell command that trains and measures the networks, for the report of `table4`.
+        progress: print the stages on standard output, and their progress on standard error.
 
     Raises:
         InputError: `output` is in use.
@@ -222,51 +206,55 @@ def run_demo(
     """
     config = config or DemoConfig()
     folder = DemoFolder(pathlib.Path(output))
-    journal = Journal(folder.path, config)
-    stages = _stages(folder, config, progress=progress)
-    for number, (stage, work) in enumerate(stages.items(), start=1):
-        done = journal.is_done(stage)
-        if progress:
-            print(f"[{number}/{len(stages)}] {stage}{': done before' if done else ''}", flush=True)
-        if not done:
-            with journal.measured(stage):
-                work()
-    return folder
+    seconds = _open(folder.path, config)
+    results: list[Reproduction] = []
 
-
-def _stages(
-    folder: DemoFolder, config: DemoConfig, *, progress: bool
-) -> dict[str, Callable[[], object]]:
-    """Stage -> its work, in order."""
-    teachers = {stream: folder.run(stream) for stream in TEACHERS}
-
-    def train_stream(stream: str) -> Callable[[], object]:
-        return lambda: train(
-            config.training(stream), folder.records, folder.run(stream), progress=progress
+    def reproduce() -> None:
+        execution = Execution(progress=progress)
+        made, _ = reproduce_table(
+            config.reproduce, folder.records, folder.path, command=command, execution=execution
         )
+        results.append(made)
 
-    def distill(loss: str) -> Callable[[], object]:
-        return lambda: train(
-            config.training(RGB, loss),
-            folder.records,
-            folder.run(f"student_{loss}"),
-            teachers=teachers,
-            initial=folder.run(STUDENT_START),
-            progress=progress,
-        )
-
-    return {
+    stages: dict[str, Callable[[], None]] = {
         "generate videos": lambda: _generate(folder, config, progress=progress),
         "prepare records": lambda: _prepare(folder, config, progress=progress),
-        "train on RGB, without teachers": train_stream(RGB),
-        "train the flow teacher": train_stream(FLOW),
-        "train the pose teacher": train_stream(POSE),
-        "distill the student, separate loss": distill("separate"),
-        "distill the student, unified loss": distill("unified"),
-        "evaluate and fuse": lambda: _evaluate(folder, progress=progress),
-        "export the student": lambda: _export(folder),
+        "train and measure the networks": reproduce,
+        "export the student": lambda: _export(folder, config),
         "predict in a new process": lambda: _predict(folder),
     }
+    for number, (stage, work) in enumerate(stages.items(), start=1):
+        if progress:
+            print(f"[{number}/{len(stages)}] {stage}", flush=True)
+        began = time.monotonic()
+        try:
+            work()
+        finally:
+            seconds[stage] = seconds.get(stage, 0.0) + time.monotonic() - began
+            _write(folder.path, config, seconds)
+    return Demo(config, folder, results[0], seconds)
+
+
+def _open(folder: pathlib.Path, config: DemoConfig) -> dict[str, float]:
+    """Claims the folder; returns the seconds that each stage has taken so far."""
+    path = folder / "demo.json"
+    if path.exists():
+        content = json.loads(path.read_text())
+        if content["arguments"] != dataclasses.asdict(config):
+            raise InputError(
+                f"{folder} holds a demo with other arguments. "
+                "Choose another `output`, or delete that folder."
+            )
+        return dict(content["seconds"])
+    check_new_or_empty(folder, alternative="a demo to resume")
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder, config, {})
+    return {}
+
+
+def _write(folder: pathlib.Path, config: DemoConfig, seconds: dict[str, float]) -> None:
+    content = {"arguments": dataclasses.asdict(config), "seconds": seconds}
+    write_atomically(folder / "demo.json", json.dumps(content, indent=2) + "\n")
 
 
 def _generate(folder: DemoFolder, config: DemoConfig, *, progress: bool) -> None:
@@ -283,38 +271,23 @@ def _prepare(folder: DemoFolder, config: DemoConfig, *, progress: bool) -> None:
     )
 
 
-def _evaluate(folder: DemoFolder, *, progress: bool) -> None:
-    everyone = folder.evaluation("teachers")
-    paths = [folder.run(stream) for stream in STREAMS]
-    evaluate_runs(paths, folder.records, everyone, progress=progress)
-    for loss in LOSSES:
-        name = f"student_{loss}"
-        evaluate_runs(
-            [folder.run(name)], folder.records, folder.evaluation(name), progress=progress
-        )
-    for streams in FUSIONS:
-        scores = [ClipScores.load(everyone / f"logits_{stream}.npz") for stream in streams]
-        fused = fuse(scores)
-        output = folder.evaluation("+".join(streams))
-        output.mkdir(parents=True, exist_ok=True)
-        fused.save(output / "logits.npz")
-        summary = accuracy_summary(fused.logits, fused.labels)
-        (output / "metrics.json").write_text(json.dumps(summary, indent=2) + "\n")
-
-
-def _export(folder: DemoFolder) -> None:
+def _export(folder: DemoFolder, config: DemoConfig) -> None:
     if (folder.saved_model / "saved_model.pb").exists():
         return
-    metrics = json.loads((folder.evaluation(EXPORTED) / "metrics.json").read_text())
+    run = folder.exported_run(config.seed)
+    metrics = json.loads((folder.workspace.evaluation(run.name) / "metrics.json").read_text())
     kept = {key: metrics[key] for key in ("top1", "top5", "num_clips", "dataset", "split")}
-    export_saved_model(load_run(folder.run(EXPORTED)), folder.saved_model, metrics=kept)
+    export_saved_model(load_run(run), folder.saved_model, metrics=kept)
 
 
 def _predict(folder: DemoFolder) -> None:
-    """Has a process that knows the SavedModel only classify a test video."""
+    """Has a process that knows only the SavedModel classify a test video."""
+    if folder.prediction.exists():
+        return
     command = [sys.executable, "-m", "perfnet_tf", "predict", str(folder.predicted_video)]
     command += [f"--model={folder.saved_model}", "--json"]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     if process.returncode:
-        raise FailureError(f"perfnet predict failed: {process.stderr.strip()[-500:]}")
-    (folder.path / "prediction.json").write_text(process.stdout)
+        reason = process.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise FailureError(f"perfnet predict failed: {reason[0]}")
+    write_atomically(folder.prediction, process.stdout)

@@ -79,7 +79,7 @@ class Picture:
 
 
 @dataclass(frozen=True, eq=False)
-class Prediction:
+class ShownPrediction:
     """What a model says about one video.
 
     Attributes:
@@ -137,7 +137,7 @@ class Report:
     charts: Sequence[Chart] = ()
     pictures: Sequence[Picture] = ()
     pictures_title: str = "What the networks see"
-    predictions: Sequence[Prediction] = ()
+    predictions: Sequence[ShownPrediction] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
     commands: Sequence[tuple[str, str]] = ()
@@ -333,7 +333,7 @@ def draw_chart(chart: Chart) -> bytes:
     return buffer.getvalue()
 
 
-def _prediction(prediction: Prediction) -> str:
+def _prediction(prediction: ShownPrediction) -> str:
     rows = []
     for name, probability in prediction.scores:
         right = ' class="right"' if name == prediction.truth else ""

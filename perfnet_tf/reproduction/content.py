@@ -121,7 +121,7 @@ def class_tables(reproduction: Reproduction) -> list[Table]:
         gains = [metrics.per_class_accuracy(r.confusion) - right for r in others]
         clips = baseline.confusion.sum(axis=1) // len(baseline.seeds)
         names = [r.row.name for r in others]
-        sorted_by = names.index(table.climax) if table.climax in names else len(names) - 1
+        sorted_by = names.index(table.highlight) if table.highlight in names else len(names) - 1
         order = [i for i in np.argsort(-gains[sorted_by], kind="stable") if clips[i]]
         shown = order
         if len(order) > _MOST_CLASSES:

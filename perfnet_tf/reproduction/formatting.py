@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from perfnet_tf.reporting.html import Table
 from perfnet_tf.reproduction.results import Spread
-from perfnet_tf.reproduction.tables import Figure
+from perfnet_tf.reproduction.tables import PaperAccuracy
 
 #: Keeps a number and its unit on one line.
 SPACE = "\N{NO-BREAK SPACE}"
@@ -20,7 +20,7 @@ def format_spread(spread: Spread, *, signed: bool = False) -> str:
     return f"{text}{SPACE}\N{PLUS-MINUS SIGN}{SPACE}{100 * spread.deviation:.1f}"
 
 
-def format_figure(figure: Figure | None) -> str:
+def format_figure(figure: PaperAccuracy | None) -> str:
     """What the paper states: top-1, and top-5 if it does."""
     if figure is None:
         return ""
@@ -38,7 +38,7 @@ def format_points(share: float) -> str:
     return f"{points:+d}".replace("-", _MINUS) if points else "0"
 
 
-def format_table(table: Table) -> str:
+def format_text_table(table: Table) -> str:
     """A table as aligned lines for a terminal, without its title and notes."""
     widths = [
         max(len(row[column]) for row in (table.columns, *table.rows) if len(row) > max(column, 1))

@@ -1,4 +1,4 @@
-"""Which runs a table needs, where they lie, and which of them are there already."""
+"""Which runs a table needs, in which folders, and which of them are finished."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from perfnet_tf.recognizers import run_directory
 from perfnet_tf.recognizers.run_directory import Run
 from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.reproduction.settings import Settings, network_config
-from perfnet_tf.reproduction.tables import Network, Row, networks_of
+from perfnet_tf.reproduction.tables import EARLIER_NETWORKS, Network, PaperRow, networks_of
 from perfnet_tf.streams import POSE
 from perfnet_tf.training.sources import describe
 
@@ -65,15 +65,24 @@ class Workspace:
 
     def run(self, name: str) -> pathlib.Path:
         """Folder of a run."""
-        return self.path / "runs" / name
+        return self._folder("runs", name)
 
     def evaluation(self, name: str) -> pathlib.Path:
         """What the run `name` says about the clips that it is measured on."""
-        return self.path / "evaluation" / name
+        return self._folder("evaluation", name)
 
     def table(self, name: str) -> pathlib.Path:
         """The report of a table."""
         return self.path / name
+
+    def _folder(self, parent: str, name: str) -> pathlib.Path:
+        """Of a run; the one that an earlier version made, under another name, if there is one."""
+        folder = self.path / parent / name
+        for current, earlier in EARLIER_NETWORKS.items():
+            other = folder.with_name(name.replace(f"-{current}-", f"-{earlier}-"))
+            if other != folder and other.exists():
+                return other
+        return folder
 
 
 def run_name(network: str, backbone: str, seed: int) -> str:
@@ -92,7 +101,7 @@ def partner_seed(seeds: Sequence[int], seed: int) -> int:
     return seeds[0] if len(seeds) > 2 else max(seeds) + 1
 
 
-def row_runs(row: Row, backbone: str, seeds: Sequence[int], seed: int) -> tuple[str, ...]:
+def row_runs(row: PaperRow, backbone: str, seeds: Sequence[int], seed: int) -> tuple[str, ...]:
     """Names of the runs whose logits a row sums, for one of the seeds."""
     names = []
     for network in row.networks:
@@ -104,8 +113,8 @@ def row_runs(row: Row, backbone: str, seeds: Sequence[int], seed: int) -> tuple[
 
 
 def rows_by_backbone(
-    rows: Sequence[Row], backbones: Iterable[str], *, only_stated: bool
-) -> dict[str, tuple[Row, ...]]:
+    rows: Sequence[PaperRow], backbones: Iterable[str], *, only_stated: bool
+) -> dict[str, tuple[PaperRow, ...]]:
     """The rows to measure with each backbone.
 
     Args:
@@ -125,7 +134,7 @@ def rows_by_backbone(
 
 
 def plan_runs(
-    rows: Mapping[str, Sequence[Row]],
+    rows: Mapping[str, Sequence[PaperRow]],
     settings: Settings,
     seeds: Sequence[int],
     *,
@@ -147,11 +156,11 @@ def plan_runs(
     """
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise InputError(
-            f"--seeds takes different whole numbers from 0 on. Received: {list(seeds) or 'none'}."
+            f"`seeds` takes different whole numbers from 0 on. Received: {list(seeds) or 'none'}."
         )
     if student_start is not None:
         # Of flow, the first convolution has other channels.
-        check_choice("--student_start", student_start, (POSE,))
+        check_choice("`student_start`", student_start, (POSE,))
     first_weights = _initial_runs(initial)
     planned: dict[str, PlannedRun] = {}
     for seed in seeds:
@@ -198,7 +207,7 @@ def _initial_runs(folders: Sequence[str]) -> dict[tuple[str, str], str]:
         key = (config.model.backbone, config.stream)
         if key in result:
             raise InputError(
-                "--initial takes one run for each backbone and stream. Received: "
+                "`initial` takes one run for each backbone and stream. Received: "
                 f"{result[key]} and {folder}, both {key[0]} for {key[1]}."
             )
         result[key] = str(pathlib.Path(folder).resolve())
@@ -225,7 +234,7 @@ def missing_runs(
             more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
             raise InputError(
                 f"{folder} holds another run than is wanted now: {shown}{more}. "
-                "Choose another --output, delete that folder, or give the flags that made it."
+                "Choose another `output`, delete that folder, or give the settings that made it."
             )
         record = run_directory.read_run(folder)[2]
         if record["status"] != run_directory.FINISHED:

@@ -17,7 +17,7 @@ from perfnet_tf.reporting.confusion_plot import save_confusion
 from perfnet_tf.reporting.html import Picture, Report, draw_chart, write_report
 from perfnet_tf.reporting.markdown import write_markdown
 from perfnet_tf.reproduction import content
-from perfnet_tf.reproduction.formatting import format_table
+from perfnet_tf.reproduction.formatting import format_text_table
 from perfnet_tf.reproduction.plan import Workspace
 from perfnet_tf.reproduction.results import Reproduction, RowResult, Spread
 from perfnet_tf.reproduction.tables import BACKBONE_TITLES
@@ -59,7 +59,7 @@ def write_table_report(reproduction: Reproduction, workspace: Workspace) -> path
         pictures_title="Confusion matrices",
         settings=content.settings(reproduction),
         commands=[
-            ("What made this, and goes on with it:", command)
+            ("The command that made this; rerun it to resume:", command)
             for command in (reproduction.command,)
             if command
         ],
@@ -106,7 +106,7 @@ def as_json(reproduction: Reproduction) -> dict[str, Any]:
 
 def format_results(reproduction: Reproduction) -> str:
     """The results as lines of text for a terminal."""
-    return format_table(content.results_table(reproduction))
+    return format_text_table(content.results_table(reproduction))
 
 
 def _write_per_class(path: pathlib.Path, reproduction: Reproduction) -> None:

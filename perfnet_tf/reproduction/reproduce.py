@@ -1,4 +1,4 @@
-"""One call for a table: plans its runs, trains and measures what is missing, writes the report."""
+"""One call for a table: plans its runs, trains and measures the missing ones, writes the report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from perfnet_tf.reproduction.reporting import write_table_report
 from perfnet_tf.reproduction.results import Reproduction, collect_results
 from perfnet_tf.reproduction.runner import Execution, run_plan
 from perfnet_tf.reproduction.settings import Settings
-from perfnet_tf.reproduction.tables import NETWORKS, Row, Table
+from perfnet_tf.reproduction.tables import NETWORKS, PaperRow, PaperTable
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ReproduceConfig:
         views: windows, and crops of each, that are seen of every video; 1 and 1 as in the paper.
     """
 
-    table: Table
+    table: PaperTable
     settings: Settings
     preset: str
     rows: tuple[str, ...] = ()
@@ -67,11 +67,11 @@ class ReproduceConfig:
         if validates and self.validation_fold is None:
             raise InputError(
                 "Curves over the epochs are for choosing settings, which test clips are not: "
-                "--validate_every_epochs goes with --validation. Give it, too."
+                "`validate_every_epochs` goes with `validation_fold`. Give both."
             )
 
     @property
-    def selected_rows(self) -> tuple[Row, ...]:
+    def selected_rows(self) -> tuple[PaperRow, ...]:
         """The rows named; of all, those of what a start gives only where students have one."""
         rows = self.table.selected(self.rows)
         if self.rows or self.student_start is not None:
@@ -87,10 +87,10 @@ def reproduce_table(
     command: str = "",
     execution: Execution | None = None,
 ) -> tuple[Reproduction, pathlib.Path]:
-    """Reproduces a table; called again, it goes on where it stopped.
+    """Reproduces a table; called again, it resumes where it stopped.
 
     OUTPUT/runs holds the networks, which other tables with the same output use again;
-    OUTPUT/TABLE the report, written anew after each seed. A validation has a folder of its own
+    OUTPUT/TABLE the report, written again after each seed. A validation has a folder of its own
     in the output.
 
     Args:
@@ -117,7 +117,7 @@ def reproduce_table(
     if not rows:
         raise InputError(
             f"The paper states nothing of {config.table.name} for "
-            f"{', '.join(config.settings)}. Choose another --backbone or other --rows."
+            f"{', '.join(config.settings)}. Choose another `backbone` or other `rows`."
         )
     plan = plan_runs(
         rows,

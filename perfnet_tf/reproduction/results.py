@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +12,8 @@ from perfnet_tf.evaluation.fusion import ClipScores, fuse
 from perfnet_tf.recognizers.run_directory import HISTORY_FILE
 from perfnet_tf.reproduction.plan import PlannedRun, Workspace, row_runs
 from perfnet_tf.reproduction.runner import load_scores
-from perfnet_tf.reproduction.tables import Row, Table
+from perfnet_tf.reproduction.tables import PaperRow, PaperTable
+from perfnet_tf.training.history import read_history
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class RowResult:
         scores: seed -> what the network, or the fused ones, said.
     """
 
-    row: Row
+    row: PaperRow
     backbone: str
     scores: Mapping[int, ClipScores]
 
@@ -91,12 +91,12 @@ class RowResult:
 
     def gain_over(self, other: RowResult) -> Spread | None:
         """Difference of top-1 to another row, seed by seed; None without a common seed."""
-        ours = dict(zip(self.seeds, self.top1.values, strict=True))
-        theirs = dict(zip(other.seeds, other.top1.values, strict=True))
-        common = [seed for seed in ours if seed in theirs]
+        own = dict(zip(self.seeds, self.top1.values, strict=True))
+        others = dict(zip(other.seeds, other.top1.values, strict=True))
+        common = [seed for seed in own if seed in others]
         if not common:
             return None
-        return Spread(tuple(ours[seed] - theirs[seed] for seed in common))
+        return Spread(tuple(own[seed] - others[seed] for seed in common))
 
     def _spread(self, k: int) -> Spread:
         return Spread(
@@ -122,7 +122,7 @@ class Reproduction:
         command: shell command that made it.
     """
 
-    table: Table
+    table: PaperTable
     preset: str
     dataset: str
     split: str
@@ -151,7 +151,7 @@ class Reproduction:
 
 
 def collect_results(
-    rows: Mapping[str, Sequence[Row]],
+    rows: Mapping[str, Sequence[PaperRow]],
     seeds: Sequence[int],
     workspace: Workspace,
     finished: Iterable[str],
@@ -182,14 +182,15 @@ def mean_history(workspace: Workspace, names: Sequence[str]) -> dict[str, list[f
     """Column of `history.csv` -> its mean over runs, epoch by epoch; NaN where none has a value.
 
     Runs of different lengths are cut to the shortest. Empty for runs without a history.
+
+    Raises:
+        InputError: a history is damaged.
     """
     tables = []
     for name in names:
-        path = workspace.run(name) / HISTORY_FILE
-        if not path.exists():
-            continue
-        with open(path, newline="") as file:
-            tables.append(list(csv.DictReader(file)))
+        folder = workspace.run(name)
+        if (folder / HISTORY_FILE).exists():
+            tables.append(read_history(folder))
     if not tables or not min(map(len, tables)):
         return {}
     length = min(map(len, tables))

@@ -1,4 +1,4 @@
-"""Trains and measures the runs that a table needs, one after the other; goes on after a stop."""
+"""Trains and measures the runs that a table needs, one after the other; resumes after a stop."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from perfnet_tf.reproduction.plan import PlannedRun, Workspace, missing_runs, we
 from perfnet_tf.training.schedules import steps_per_epoch
 from perfnet_tf.training.trainer import train
 
-#: Beside the scores: what they were computed of.
+#: Next to the scores: what decides them.
 IDENTITY_FILE = "evaluation.json"
 
 
@@ -82,12 +82,12 @@ def run_plan(
     info.split(split)
     missing = {run.name for run in missing_runs(plan, workspace, info)}
     progress = execution.progress
-    tell = _Teller(plan, missing, info, show=progress)
+    line = _ProgressLine(plan, missing, info, show=progress)
     for run in plan:
         clip = run.config.resolved_eval_clip
         train_it = run.name in missing
         if train_it:
-            tell.begin(run)
+            line.begin(run)
             _train(run, workspace, data, info, execution)
         with _waiting(workspace.path / "evaluation" / f".{run.name}.lock", progress):
             measured = _identity(run.name, workspace, info, split, clip, views)
@@ -95,7 +95,7 @@ def run_plan(
             if measure_it:
                 _evaluate(run.name, workspace, data, measured, split, clip, views, progress)
         if train_it:
-            tell.end(run)
+            line.end(run)
         yield run, train_it or measure_it
 
 
@@ -182,7 +182,7 @@ def _identity(
     clip: ClipConfig,
     views: tuple[int, int],
 ) -> dict[str, object]:
-    """What scores are computed of."""
+    """What decides the scores of a run."""
     return {
         "dataset": info.name,
         "split": split,
@@ -203,8 +203,8 @@ def _waiting(path: pathlib.Path, progress: bool) -> contextlib.AbstractContextMa
     return exclusive_lock(path, on_busy=tell)
 
 
-class _Teller:
-    """Says which of how many runs is next, and how long all that are left will take."""
+class _ProgressLine:
+    """Prints which run is next, of how many, and about how long the rest takes."""
 
     def __init__(
         self, plan: Sequence[PlannedRun], missing: set[str], info: DatasetInfo, *, show: bool

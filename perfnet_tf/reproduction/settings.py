@@ -1,4 +1,4 @@
-"""How the networks of a table are trained: `paper` as in the paper, `small` and `mini` on a CPU."""
+"""How the networks of a table are trained: `paper` as in the paper, the others on a CPU."""
 
 from __future__ import annotations
 
@@ -33,14 +33,20 @@ REPRODUCTION_PRESETS: dict[str, Settings] = {
     },
     "small": {S3D_G: _few_clips("small")},
     "mini": {S3D_G: _few_clips("mini")},
+    "demo": {S3D_G: _all_alike(PRESETS["demo"])},
 }
 #: Preset -> windows, and crops of each, that are seen of every video that is measured on. The
 #: paper's one clip of 250 frames is a whole video; one of the others' spans 31 frames, and five
 #: windows lie all over a video. Held-out top-1 of `mini` by 1, 3 and 5: RGB 51, 56, 53, flow 72,
 #: 77, 81, pose 72, 82, 86 %.
-VIEWS: dict[str, tuple[int, int]] = {"paper": (1, 1), "small": (5, 1), "mini": (5, 1)}
+VIEWS: dict[str, tuple[int, int]] = {
+    "paper": (1, 1),
+    "small": (5, 1),
+    "mini": (5, 1),
+    "demo": (1, 1),
+}
 #: Preset -> network whose weights its students start from (see `ReproduceConfig.student_start`).
-STUDENT_STARTS: dict[str, str | None] = {"paper": None, "small": POSE, "mini": POSE}
+STUDENT_STARTS: dict[str, str | None] = {"paper": None, "small": POSE, "mini": POSE, "demo": POSE}
 
 
 def choose_settings(
@@ -60,7 +66,7 @@ def choose_settings(
         InputError: an unknown preset, a change that breaks a rule or that leaves kinds with
             different backbones.
     """
-    check_choice("--preset", preset, REPRODUCTION_PRESETS)
+    check_choice("`preset`", preset, REPRODUCTION_PRESETS)
     base = REPRODUCTION_PRESETS[preset]
     if backbone is not None:
         first = next(iter(base.values()))
@@ -72,7 +78,7 @@ def choose_settings(
         if len(names) > 1:
             raise InputError(
                 "All networks of a table have one backbone. "
-                f"Received: {', '.join(sorted(names))}. Give --backbone once, for all."
+                f"Received: {', '.join(sorted(names))}. Give one `backbone` for all."
             )
         result[names.pop()] = changed
     return result

@@ -16,8 +16,7 @@ from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.presets import PRESETS
 from perfnet_tf.recognizers.run_directory import Run
 from perfnet_tf.records.folder import read_dataset_info
-from perfnet_tf.reporting.html import Report, write_report
-from perfnet_tf.reporting.html import Table as TextTable
+from perfnet_tf.reporting.html import Report, Table, write_report
 from perfnet_tf.reporting.markdown import write_markdown
 from perfnet_tf.reproduction.finetuning import (
     SplitAccuracies,
@@ -27,7 +26,7 @@ from perfnet_tf.reproduction.finetuning import (
 from perfnet_tf.reproduction.formatting import format_figure, format_spread
 from perfnet_tf.reproduction.results import Spread
 from perfnet_tf.reproduction.runner import Execution
-from perfnet_tf.reproduction.tables import TABLE7, Figure
+from perfnet_tf.reproduction.tables import TABLE7, PaperAccuracy
 from perfnet_tf.version import __version__
 
 TITLE = "Table 7: fine-tuning on UCF-101 and HMDB-51"
@@ -49,7 +48,7 @@ class FinetunedRow:
     start: str
     dataset: str
     seeds: Mapping[int, SplitAccuracies]
-    paper: Figure | None
+    paper: PaperAccuracy | None
 
     @property
     def mean(self) -> Spread:
@@ -73,8 +72,8 @@ def finetuning_config(preset: str, dataset: str, initial: Run) -> ExperimentConf
     Raises:
         InputError: an unknown preset.
     """
-    check_choice("--preset", preset, ("paper", "mini"))
-    theirs = initial.config
+    check_choice("`preset`", preset, ("paper", "mini"))
+    given = initial.config
     if preset == "paper":
         name = f"paper_s3d_g_{dataset}"
         base = PRESETS[name if name in PRESETS else "paper_s3d_g_ucf101"]
@@ -83,9 +82,9 @@ def finetuning_config(preset: str, dataset: str, initial: Run) -> ExperimentConf
         train = dataclasses.replace(
             PRESETS["mini"].train, epochs=MINI_EPOCHS, learning_rate=paper.learning_rate
         )
-        base = theirs.replace(train=train)
+        base = given.replace(train=train)
     return base.replace(
-        stream=theirs.stream, model=theirs.model, pose_render=theirs.pose_render, distill=None
+        stream=given.stream, model=given.model, pose_render=given.pose_render, distill=None
     )
 
 
@@ -100,7 +99,7 @@ def reproduce_table7(
     command: str = "",
     execution: Execution | None = None,
 ) -> tuple[tuple[FinetunedRow, ...], pathlib.Path]:
-    """Fine-tunes every start on every dataset's splits; called again, it goes on.
+    """Fine-tunes every start on every dataset's splits; called again, it resumes.
 
     Args:
         starts: name -> run. `kinetics600` and `kinetics700` are the paper's.
@@ -120,7 +119,7 @@ def reproduce_table7(
     """
     if not starts or not data or not seeds:
         raise InputError(
-            "Table 7 fine-tunes given weights on given data: --from=NAME=RUN and --data=DIR,... "
+            "Table 7 fine-tunes given weights (`starts`) on given `data`. "
             f"Received: {len(starts)} runs, {len(data)} datasets, {len(seeds)} seeds."
         )
     rows = []
@@ -149,7 +148,7 @@ def reproduce_table7(
     return tuple(rows), report
 
 
-def results_table(rows: Sequence[FinetunedRow]) -> TextTable:
+def finetuning_table(rows: Sequence[FinetunedRow]) -> Table:
     """The rows as text, for the report and for a terminal."""
     lines = []
     for row in rows:
@@ -176,7 +175,7 @@ def results_table(rows: Sequence[FinetunedRow]) -> TextTable:
             "three; prepare with --official_split=all."
         )
     columns = ["", "paper", "ours", "each split", "seeds", "clips"]
-    return TextTable("Results", columns, lines, notes)
+    return Table("Results", columns, lines, notes)
 
 
 def _write(
@@ -205,9 +204,9 @@ def _write(
             *notes,
         ],
         num_classes=1,
-        tables=[results_table(rows)],
+        tables=[finetuning_table(rows)],
         settings=settings,
-        commands=[("What made this, and goes on with it:", command)] if command else [],
+        commands=[("The command that made this; rerun it to resume:", command)] if command else [],
     )
     (folder / "results.json").write_text(json.dumps(_as_json(rows, preset), indent=2) + "\n")
     write_markdown(report, folder / "report.md")

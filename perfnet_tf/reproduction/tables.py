@@ -1,4 +1,4 @@
-"""PERF-Net's Tables 2, 3, 4, 6 and 7 as data: every row with the networks it needs and its figures.
+"""PERF-Net's Tables 2, 3, 4, 6 and 7 as data: every row, its networks and its accuracies.
 
 A row is one network, or the late fusion of several; a network is trained once a seed and shared by
 all rows and tables that name it.
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.pose.variants import BEST_VARIANT, POSE_VARIANTS
 from perfnet_tf.streams import FLOW, POSE, RGB
 
 #: What settings are chosen by: the networks of one stream, and the RGB networks with teachers or
@@ -54,7 +55,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Figure:
+class PaperAccuracy:
     """Accuracies that the paper states, in percent; None where it states none."""
 
     top1: float
@@ -62,11 +63,11 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Row:
+class PaperRow:
     """One line of a table.
 
     Attributes:
-        name: short, unique in the table; what `--rows` takes.
+        name: short, unique in the table; what `rows` of `ReproduceConfig` takes.
         title: as the report shows it.
         networks: names of networks whose logits are summed. A name that stands twice is two runs
             of different seeds.
@@ -77,12 +78,12 @@ class Row:
     name: str
     title: str
     networks: tuple[str, ...]
-    paper: Mapping[str, Figure] = field(default_factory=dict)
+    paper: Mapping[str, PaperAccuracy] = field(default_factory=dict)
     group: str = ""
 
 
 @dataclass(frozen=True)
-class Table:
+class PaperTable:
     """One of the paper's tables.
 
     Attributes:
@@ -91,55 +92,66 @@ class Table:
         dataset: what the paper measured it on.
         rows: in the paper's order.
         baseline: name of the row that the others are compared with; None compares none.
-        climax: name of the row that the table leads up to.
+        highlight: name of the row whose gains order the table of classes.
     """
 
     name: str
     title: str
     dataset: str
-    rows: tuple[Row, ...]
+    rows: tuple[PaperRow, ...]
     baseline: str | None = RGB
-    climax: str = "student_separate"
+    highlight: str = "student_separate"
 
-    def row(self, name: str) -> Row:
-        """The row `name`.
+    def row(self, name: str) -> PaperRow:
+        """The row called `name`, or called so earlier.
 
         Raises:
             InputError: there is no such row.
         """
-        check_choice(f"A row of {self.name}", name, [row.name for row in self.rows])
-        return next(row for row in self.rows if row.name == name)
+        names = [row.name for row in self.rows]
+        check_choice(f"A row of {self.name}", current_row_name(name), names)
+        return self.rows[names.index(current_row_name(name))]
 
-    def selected(self, names: tuple[str, ...] | list[str]) -> tuple[Row, ...]:
+    def selected(self, names: tuple[str, ...] | list[str]) -> tuple[PaperRow, ...]:
         """The rows `names`, in the table's order; all of them if there are no names.
 
         Raises:
             InputError: there is no such row.
         """
-        for name in names:
-            self.row(name)
-        return tuple(row for row in self.rows if not names or row.name in names)
+        chosen = {self.row(name).name for name in names}
+        return tuple(row for row in self.rows if not chosen or row.name in chosen)
 
 
-def _drawn(background: str, marker: str, num_colors: int, *, ratio_aware: bool) -> Network:
-    drawing = {
-        "background": background,
-        "marker": marker,
-        "num_colors": num_colors,
-        "ratio_aware": ratio_aware,
-    }
-    words = (POSE, background, marker, str(num_colors), *([] if ratio_aware else ["uniform"]))
-    return Network("_".join(words), POSE, drawing=drawing)
+#: Earlier names of networks, and so of rows and of folders of runs; other names are as they were.
+EARLIER_NETWORKS = {
+    "pose_rgb_bar_6_ratio": "pose_rgb_bar_6",
+    "pose_black_dot_13_ratio": "pose_black_dot_13",
+    "pose_black_bar_13_ratio": "pose_black_bar_13",
+    "pose_rgb_dot_13_ratio": "pose_rgb_dot_13",
+}
+_EARLIER_ROWS = {
+    **{old: new for new, old in EARLIER_NETWORKS.items()},
+    "rgb+pose_black": "rgb+pose_black_bar_13_ratio",
+    f"pose_{BEST_VARIANT}": POSE,
+}
 
 
-_POSE_DRAWINGS = (
-    _drawn("rgb", "bar", 6, ratio_aware=False),
-    _drawn("rgb", "bar", 6, ratio_aware=True),
-    _drawn("rgb", "bar", 13, ratio_aware=False),
-    _drawn("black", "dot", 13, ratio_aware=True),
-    _drawn("black", "bar", 13, ratio_aware=True),
-    _drawn("rgb", "dot", 13, ratio_aware=True),
-)
+def current_row_name(name: str) -> str:
+    """What the row is called that had the name `name` in earlier versions."""
+    return _EARLIER_ROWS.get(name, name)
+
+
+def drawing_network(variant: str) -> str:
+    """Name of the network that sees people drawn as `pose.variants` calls it."""
+    return POSE if variant == BEST_VARIANT else f"{POSE}_{variant}"
+
+
+def _drawing(variant: str) -> Network:
+    drawing = POSE_VARIANTS[variant]
+    names = ("background", "marker", "num_colors", "ratio_aware")
+    values = {name: getattr(drawing, name) for name in names}
+    return Network(drawing_network(variant), POSE, drawing=values)
+
 
 #: Name -> network. `pose` is drawn as Table 2's last row: on the frame, bars, 13 colours, thickness
 #: by the person's size.
@@ -149,7 +161,7 @@ NETWORKS = {
         Network(RGB, RGB),
         Network(FLOW, FLOW),
         Network(POSE, POSE),
-        *_POSE_DRAWINGS,
+        *(_drawing(variant) for variant in POSE_VARIANTS if variant != BEST_VARIANT),
         Network("rgb_from_pose", RGB, start=POSE),
         Network("student_flow", RGB, (FLOW,)),
         Network("student_pose", RGB, (POSE,)),
@@ -159,78 +171,70 @@ NETWORKS = {
 }
 
 
-def _drawing_row(network: Network, title: str, top1: float, top5: float) -> Row:
-    return Row(network.name, title, (network.name,), {R3D50_G: Figure(top1, top5)})
+def _drawing_row(variant: str, top1: float, top5: float) -> PaperRow:
+    drawing = POSE_VARIANTS[variant]
+    background = "RGB" if drawing.background == "rgb" else drawing.background
+    thickness = "ratio-aware" if drawing.ratio_aware else "uniform"
+    title = f"on {background}, {drawing.marker}s, {drawing.num_colors} colours, {thickness}"
+    name = drawing_network(variant)
+    return PaperRow(name, title, (name,), {R3D50_G: PaperAccuracy(top1, top5)})
 
 
-def _fusion_row(networks: tuple[str, ...], paper: Mapping[str, Figure], group: str = "") -> Row:
-    titles = {RGB: "RGB", FLOW: "Flow", POSE: "Pose", "pose_black_bar_13": "Pose (on black)"}
+_ON_BLACK = drawing_network("black_bar_13_ratio")
+
+
+def _fusion_row(
+    networks: tuple[str, ...], paper: Mapping[str, PaperAccuracy], group: str = ""
+) -> PaperRow:
+    titles = {RGB: "RGB", FLOW: "Flow", POSE: "Pose", _ON_BLACK: "Pose (on black)"}
     title = " + ".join(titles[name] for name in networks)
-    name = "+".join(networks).replace("pose_black_bar_13", "pose_black")
-    return Row(name, title, networks, paper, group)
+    return PaperRow("+".join(networks), title, networks, paper, group)
 
 
-_FUSION_FIGURES: dict[tuple[str, ...], dict[str, Figure]] = {
-    (RGB,): {S3D_G: Figure(77.8, 93.9), R3D50_G: Figure(80.4, 95.2)},
-    (FLOW,): {S3D_G: Figure(68.3, 88.4), R3D50_G: Figure(69.5, 89.2)},
-    (POSE,): {S3D_G: Figure(76.8, 93.4), R3D50_G: Figure(79.3, 94.5)},
-    (RGB, RGB): {R3D50_G: Figure(80.4, 95.6)},
-    (RGB, FLOW): {S3D_G: Figure(79.2, 94.5), R3D50_G: Figure(81.4, 95.6)},
-    (RGB, "pose_black_bar_13"): {R3D50_G: Figure(79.9, 94.2)},
-    (RGB, POSE): {S3D_G: Figure(79.2, 94.6), R3D50_G: Figure(81.1, 95.9)},
-    (RGB, FLOW, POSE): {S3D_G: Figure(80.3, 95.4), R3D50_G: Figure(82.0, 96.5)},
+_FUSION_FIGURES: dict[tuple[str, ...], dict[str, PaperAccuracy]] = {
+    (RGB,): {S3D_G: PaperAccuracy(77.8, 93.9), R3D50_G: PaperAccuracy(80.4, 95.2)},
+    (FLOW,): {S3D_G: PaperAccuracy(68.3, 88.4), R3D50_G: PaperAccuracy(69.5, 89.2)},
+    (POSE,): {S3D_G: PaperAccuracy(76.8, 93.4), R3D50_G: PaperAccuracy(79.3, 94.5)},
+    (RGB, RGB): {R3D50_G: PaperAccuracy(80.4, 95.6)},
+    (RGB, FLOW): {S3D_G: PaperAccuracy(79.2, 94.5), R3D50_G: PaperAccuracy(81.4, 95.6)},
+    (RGB, _ON_BLACK): {R3D50_G: PaperAccuracy(79.9, 94.2)},
+    (RGB, POSE): {S3D_G: PaperAccuracy(79.2, 94.6), R3D50_G: PaperAccuracy(81.1, 95.9)},
+    (RGB, FLOW, POSE): {S3D_G: PaperAccuracy(80.3, 95.4), R3D50_G: PaperAccuracy(82.0, 96.5)},
 }
 _TEACHERS_GROUP = "Teachers, and late fusions (the paper's figures: Table 3)"
 
 TABLES = {
     table.name: table
     for table in (
-        Table(
+        PaperTable(
             "table2",
             "Table 2: renderings of the pose stream",
             "Kinetics-600",
             (
-                *(
-                    _drawing_row(network, title, *figure)
-                    for network, title, figure in zip(
-                        _POSE_DRAWINGS,
-                        (
-                            "on RGB, bars, 6 colours, uniform",
-                            "on RGB, bars, 6 colours, ratio-aware",
-                            "on RGB, bars, 13 colours, uniform",
-                            "on black, dots, 13 colours, ratio-aware",
-                            "on black, bars, 13 colours, ratio-aware",
-                            "on RGB, dots, 13 colours, ratio-aware",
-                        ),
-                        (
-                            (77.8, 93.9),
-                            (78.1, 93.9),
-                            (77.9, 93.8),
-                            (33.7, 52.5),
-                            (34.0, 52.9),
-                            (78.0, 93.6),
-                        ),
-                        strict=True,
-                    )
-                ),
-                _drawing_row(NETWORKS[POSE], "on RGB, bars, 13 colours, ratio-aware", 79.3, 94.3),
+                _drawing_row("rgb_bar_6_uniform", 77.8, 93.9),
+                _drawing_row("rgb_bar_6_ratio", 78.1, 93.9),
+                _drawing_row("rgb_bar_13_uniform", 77.9, 93.8),
+                _drawing_row("black_dot_13_ratio", 33.7, 52.5),
+                _drawing_row("black_bar_13_ratio", 34.0, 52.9),
+                _drawing_row("rgb_dot_13_ratio", 78.0, 93.6),
+                _drawing_row("rgb_bar_13_ratio", 79.3, 94.3),
             ),
             baseline=None,
-            climax=POSE,
+            highlight=POSE,
         ),
-        Table(
+        PaperTable(
             "table3",
             "Table 3: late fusion of RGB, flow and pose",
             "Kinetics-600",
             tuple(_fusion_row(names, paper) for names, paper in _FUSION_FIGURES.items()),
-            climax="rgb+flow+pose",
+            highlight="rgb+flow+pose",
         ),
-        Table(
+        PaperTable(
             "table4",
             "Table 4: RGB-only students of flow and pose",
             "Kinetics-600",
             (
-                Row(
+                PaperRow(
                     RGB,
                     "RGB, no teacher",
                     (RGB,),
@@ -238,38 +242,38 @@ TABLES = {
                     "RGB-only at test",
                 ),
                 # Not in the paper: what students that start from the pose teacher owe to that.
-                Row(
+                PaperRow(
                     "rgb_from_pose",
                     "RGB, no teacher, from the pose network's weights",
                     ("rgb_from_pose",),
                     group="RGB-only at test",
                 ),
-                Row(
+                PaperRow(
                     "student_flow",
                     "student of flow",
                     ("student_flow",),
-                    {S3D_G: Figure(78.3, 94.3), R3D50_G: Figure(80.6, 94.6)},
+                    {S3D_G: PaperAccuracy(78.3, 94.3), R3D50_G: PaperAccuracy(80.6, 94.6)},
                     "RGB-only at test",
                 ),
-                Row(
+                PaperRow(
                     "student_pose",
                     "student of pose",
                     ("student_pose",),
-                    {S3D_G: Figure(78.4, 94.2), R3D50_G: Figure(80.4, 94.7)},
+                    {S3D_G: PaperAccuracy(78.4, 94.2), R3D50_G: PaperAccuracy(80.4, 94.7)},
                     "RGB-only at test",
                 ),
-                Row(
+                PaperRow(
                     "student_unified",
                     "student of flow and pose, unified loss",
                     ("student_unified",),
-                    {R3D50_G: Figure(80.7, 95.3)},
+                    {R3D50_G: PaperAccuracy(80.7, 95.3)},
                     "RGB-only at test",
                 ),
-                Row(
+                PaperRow(
                     "student_separate",
                     "student of flow and pose, separate loss (PERF-Net)",
                     ("student_separate",),
-                    {S3D_G: Figure(78.9, 94.6), R3D50_G: Figure(82.0, 95.7)},
+                    {S3D_G: PaperAccuracy(78.9, 94.6), R3D50_G: PaperAccuracy(82.0, 95.7)},
                     "RGB-only at test",
                 ),
                 *(
@@ -285,19 +289,19 @@ TABLES = {
                 ),
             ),
         ),
-        Table(
+        PaperTable(
             "table6",
             "Table 6: streams and student on more classes",
             "Kinetics-700",
             (
-                Row(RGB, "RGB", (RGB,), {S3D_G: Figure(63.5, 85.1)}),
-                Row(FLOW, "Flow", (FLOW,), {S3D_G: Figure(51.0, 75.8)}),
-                Row(POSE, "Pose", (POSE,), {S3D_G: Figure(61.3, 83.5)}),
-                Row(
+                PaperRow(RGB, "RGB", (RGB,), {S3D_G: PaperAccuracy(63.5, 85.1)}),
+                PaperRow(FLOW, "Flow", (FLOW,), {S3D_G: PaperAccuracy(51.0, 75.8)}),
+                PaperRow(POSE, "Pose", (POSE,), {S3D_G: PaperAccuracy(61.3, 83.5)}),
+                PaperRow(
                     "student_separate",
                     "RGB-only student of flow and pose (PERF-Net)",
                     ("student_separate",),
-                    {S3D_G: Figure(67.9, 87.9)},
+                    {S3D_G: PaperAccuracy(67.9, 87.9)},
                 ),
             ),
         ),
@@ -307,13 +311,15 @@ TABLES = {
 #: Table 7: what the S3D-G student was pre-trained on -> dataset -> top-1 after fine-tuning, the
 #: mean of the three official splits.
 TABLE7 = {
-    "kinetics600": {"ucf101": Figure(98.2), "hmdb51": Figure(82.0)},
-    "kinetics700": {"ucf101": Figure(98.6), "hmdb51": Figure(83.2)},
+    "kinetics600": {"ucf101": PaperAccuracy(98.2), "hmdb51": PaperAccuracy(82.0)},
+    "kinetics700": {"ucf101": PaperAccuracy(98.6), "hmdb51": PaperAccuracy(83.2)},
 }
 TABLE_NAMES = (*TABLES, "table7")
 
 
-def networks_of(rows: tuple[Row, ...], student_start: str | None = None) -> tuple[Network, ...]:
+def networks_of(
+    rows: tuple[PaperRow, ...], student_start: str | None = None
+) -> tuple[Network, ...]:
     """Every network that the rows need, each once, and after those that it needs itself.
 
     Args:

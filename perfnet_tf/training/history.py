@@ -15,6 +15,29 @@ from perfnet_tf.files import write_atomically
 from perfnet_tf.recognizers.run_directory import HISTORY_FILE, TENSORBOARD_FOLDER
 
 
+def read_history(folder: pathlib.Path) -> list[dict[str, str]]:
+    """Rows of a run's `history.csv`, one per epoch in order; a value that is missing is empty.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = folder / HISTORY_FILE
+    try:
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file))
+        if any(None in row or None in row.values() for row in rows):
+            raise ValueError("a line has not as many values as the first")
+        epochs = [int(row["epoch"]) for row in rows]
+        if any(after != before + 1 for before, after in itertools.pairwise(epochs)):
+            raise ValueError("its epochs do not follow each other")
+    except (ValueError, KeyError, csv.Error) as error:
+        raise InputError(
+            f"{path} is damaged: {error}. Bring it back, or delete it: the training goes on "
+            "without it, and the history then begins there."
+        ) from error
+    return rows
+
+
 class History:
     """Rows of `history.csv`; an epoch that is trained again after a stop replaces its row."""
 
@@ -32,23 +55,7 @@ class History:
         self._tensorboard = tf.summary.create_file_writer(str(folder / TENSORBOARD_FOLDER))
         self.rows: list[dict[str, str]] = []
         if self._path.exists():
-            self.rows = [row for row in self._read() if int(row["epoch"]) <= epochs_done]
-
-    def _read(self) -> list[dict[str, str]]:
-        try:
-            with open(self._path, newline="") as file:
-                rows = list(csv.DictReader(file))
-            if any(None in row or None in row.values() for row in rows):
-                raise ValueError("a line has not as many values as the first")
-            epochs = [int(row["epoch"]) for row in rows]
-            if any(after != before + 1 for before, after in itertools.pairwise(epochs)):
-                raise ValueError("its epochs do not follow each other")
-        except (ValueError, KeyError, csv.Error) as error:
-            raise InputError(
-                f"{self._path} is damaged: {error}. Bring it back, or delete it: the training goes "
-                "on without it, and the history then begins there."
-            ) from error
-        return rows
+            self.rows = [row for row in read_history(folder) if int(row["epoch"]) <= epochs_done]
 
     def add(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
         """Writes the row of `epoch` (1 is the first), which ended with `step` steps done."""

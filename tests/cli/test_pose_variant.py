@@ -37,5 +37,7 @@ def test_single_flags_change_a_variant():
 
 
 def test_an_unknown_variant_is_refused():
-    with pytest.raises(InputError, match="--pose_variant must be one of rgb_bar_6, .*Did you mean"):
+    with pytest.raises(
+        InputError, match="--pose_variant must be one of rgb_bar_6_uniform, .*Did you mean"
+    ):
         rendering("--pose_variant=rgb_bar_7")

@@ -313,7 +313,7 @@ class TestPictures:
 
     def test_drawings_are_shown_under_their_names(self, data, tmp_path):
         clip = open_clip(data, "jump/v_jump_g03_c01")
-        names = ["rgb_bar_6", "black_dot_13_ratio"]
+        names = ["rgb_bar_6_uniform", "black_dot_13_ratio"]
         render = {name: POSE_VARIANTS[name] for name in names}
         pictures = draw_streams(clip, [2], max_speed=4.0, render=render)
         assert list(pictures) == ["rgb", *names, "flow"]

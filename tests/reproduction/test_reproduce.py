@@ -136,7 +136,7 @@ def test_all_students_may_start_from_the_pose_network():
     rows = (TABLES["table4"].row("student_flow"),)
     names = [run.name for run in plan_runs({"s3d_g": rows}, settings(), (0,), student_start="pose")]
     assert names == ["s3d_g-flow-seed0", "s3d_g-pose-seed0", "s3d_g-student_flow-seed0"]
-    with pytest.raises(InputError, match="--student_start must be one of pose. Received: 'flow'"):
+    with pytest.raises(InputError, match="`student_start` must be one of pose. Received: 'flow'"):
         plan_runs({"s3d_g": TABLES["table4"].rows}, settings(), (0,), student_start="flow")
 
 
@@ -180,6 +180,20 @@ def test_called_again_nothing_is_trained_and_another_table_takes_the_same_runs(
     reproduce(data, copied, "table3", rows=("rgb", "flow", "rgb+flow"))
     assert {path: path.stat().st_mtime_ns for path in copied.glob("runs/*/weights.*")} == before
     assert (copied / "table3/report.html").exists()
+
+
+def test_a_run_in_a_folder_of_an_earlier_name_is_used_again(data, tmp_path, request):
+    rows = ("pose_black_bar_13_ratio",)
+    first, _ = reproduce(data, tmp_path, "table2", rows=rows, seeds=(0,))
+    for parent in ("runs", "evaluation"):
+        made = tmp_path / parent / "s3d_g-pose_black_bar_13_ratio-seed0"
+        made.rename(made.with_name("s3d_g-pose_black_bar_13-seed0"))
+    request.getfixturevalue("no_training")
+    again, _ = reproduce(data, tmp_path, "table2", rows=("pose_black_bar_13",), seeds=(0,))
+    assert again.results[0].top1 == first.results[0].top1
+    assert [path.name for path in (tmp_path / "runs").glob("s3d*")] == [
+        "s3d_g-pose_black_bar_13-seed0"
+    ]
 
 
 def test_another_setting_is_refused_by_name_before_anything_is_trained(copied, data, no_training):
@@ -273,7 +287,7 @@ def test_validation_needs_no_test_clip_and_measures_on_other_groups(data, tmp_pa
 
 
 def test_curves_over_test_clips_are_refused():
-    with pytest.raises(InputError, match="goes with --validation"):
+    with pytest.raises(InputError, match="goes with `validation_fold`"):
         config(train={"validate_every_epochs": 1})
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from perfnet_tf.config import DistillConfig, PoseRenderConfig
 from perfnet_tf.errors import InputError
+from perfnet_tf.pose.variants import BEST_VARIANT, POSE_VARIANTS
 from perfnet_tf.reproduction.plan import partner_seed, plan_runs, row_runs, rows_by_backbone
 from perfnet_tf.reproduction.reproduce import ReproduceConfig
 from perfnet_tf.reproduction.settings import (
@@ -31,7 +32,7 @@ def planned(table, seeds=(0,), *, preset="mini", rows=(), backbone=None):
 
 def test_the_figures_are_the_papers():
     # Read from the paper by hand, once more: every table's first, last and oddest rows.
-    assert figures("table2", "r3d50_g")["pose_black_dot_13"] == (33.7, 52.5)
+    assert figures("table2", "r3d50_g")["pose_black_dot_13_ratio"] == (33.7, 52.5)
     assert figures("table2", "r3d50_g")["pose_rgb_bar_13_uniform"] == (77.9, 93.8)
     assert figures("table2", "r3d50_g")["pose"] == (79.3, 94.3)
     assert figures("table3", "s3d_g") == {
@@ -43,7 +44,7 @@ def test_the_figures_are_the_papers():
         "rgb+flow+pose": (80.3, 95.4),
     }
     assert figures("table3", "r3d50_g")["rgb+rgb"] == (80.4, 95.6)
-    assert figures("table3", "r3d50_g")["rgb+pose_black"] == (79.9, 94.2)
+    assert figures("table3", "r3d50_g")["rgb+pose_black_bar_13_ratio"] == (79.9, 94.2)
     assert figures("table4", "r3d50_g")["student_unified"] == (80.7, 95.3)
     assert figures("table4", "r3d50_g")["student_separate"] == (82.0, 95.7)
     assert "student_unified" not in figures("table4", "s3d_g")
@@ -56,8 +57,31 @@ def test_table_2_draws_people_as_its_rows_say():
     drawn = {run.network.name: run.config.pose_render for run in planned("table2")}
     assert len(drawn) == 7 == len(set(map(repr, drawn.values())))
     assert drawn["pose"] == PoseRenderConfig("bar", 13, True, "rgb")
-    assert drawn["pose_black_dot_13"] == PoseRenderConfig("dot", 13, True, "black")
+    assert drawn["pose_black_dot_13_ratio"] == PoseRenderConfig("dot", 13, True, "black")
     assert drawn["pose_rgb_bar_6_uniform"] == PoseRenderConfig("bar", 6, False, "rgb")
+
+
+def test_a_drawing_has_one_name_in_every_command():
+    networks = {run.network.name: run.config.pose_render for run in planned("table2")}
+    for name, drawing in POSE_VARIANTS.items():
+        network = "pose" if name == BEST_VARIANT else f"pose_{name}"
+        assert networks[network] == drawing
+        assert TABLES["table2"].row(f"pose_{name}").name == network
+
+
+def test_earlier_names_of_rows_are_the_rows_they_were():
+    drawn = {run.network.name: run.config.pose_render for run in planned("table2")}
+    for earlier, drawing in {
+        "pose_rgb_bar_6_uniform": PoseRenderConfig("bar", 6, False, "rgb"),
+        "pose_rgb_bar_6": PoseRenderConfig("bar", 6, True, "rgb"),
+        "pose_rgb_bar_13_uniform": PoseRenderConfig("bar", 13, False, "rgb"),
+        "pose_black_dot_13": PoseRenderConfig("dot", 13, True, "black"),
+        "pose_black_bar_13": PoseRenderConfig("bar", 13, True, "black"),
+        "pose_rgb_dot_13": PoseRenderConfig("dot", 13, True, "rgb"),
+    }.items():
+        (row,) = TABLES["table2"].selected([earlier])
+        assert drawn[row.name] == drawing, earlier
+    assert TABLES["table3"].row("rgb+pose_black").networks == ("rgb", "pose_black_bar_13_ratio")
 
 
 def test_tables_share_runs_and_teachers_come_first():
@@ -145,7 +169,7 @@ def test_networks_are_listed_once_and_bad_names_refused():
     assert all(teacher in NETWORKS for n in NETWORKS.values() for teacher in n.teachers)
     with pytest.raises(InputError, match="Did you mean 'student_flow'"):
         TABLES["table4"].selected(["student_flaw"])
-    with pytest.raises(InputError, match="--seeds takes different"):
+    with pytest.raises(InputError, match="`seeds` takes different"):
         planned("table4", (0, 0))
 
 
@@ -160,6 +184,6 @@ def test_mini_students_weigh_each_term_alike_and_start_from_the_pose_teacher():
         "student_separate": {"flow": 0.2, "pose": 0.2},
         "student_unified": {"unified": 0.2},
     }
-    assert STUDENT_STARTS == {"paper": None, "small": "pose", "mini": "pose"}
+    assert STUDENT_STARTS == {"paper": None, "small": "pose", "mini": "pose", "demo": "pose"}
     assert VIEWS["paper"] == (1, 1)
     assert set(STUDENT_STARTS) == set(VIEWS) == set(REPRODUCTION_PRESETS)
