@@ -1,1 +1,1 @@
-"""Datasets: which videos there are, and the tf.data pipeline from records to batches."""
+"""Datasets: which videos there are, what each shows and which split it is in."""

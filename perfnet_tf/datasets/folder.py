@@ -1,4 +1,4 @@
-"""A folder of one's own videos, one folder a class.
+"""A folder of your own videos, one folder per class.
 
     VIDEOS/wave/anna_01.mp4            the split is drawn (below), or listed in VIDEOS/splits.csv
     VIDEOS/train/wave/anna_01.mp4      the split is the folder: train, val, test

@@ -1,1 +1,1 @@
-"""Optical flow: TV-L1 and DIS, and its storage and colours."""
+"""Optical flow: TV-L1, DIS and registered methods; its storage and colours."""
