@@ -6,9 +6,46 @@ Importing this package does not import TensorFlow: each name below is loaded whe
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
 from perfnet_tf.version import __version__
+
+if TYPE_CHECKING:  # what editors and type checkers see; a test holds it against `_PUBLIC`
+    from perfnet_tf.config import ClipConfig as ClipConfig
+    from perfnet_tf.config import DistillConfig as DistillConfig
+    from perfnet_tf.config import ExperimentConfig as ExperimentConfig
+    from perfnet_tf.config import ModelConfig as ModelConfig
+    from perfnet_tf.config import PoseRenderConfig as PoseRenderConfig
+    from perfnet_tf.config import TrainConfig as TrainConfig
+    from perfnet_tf.datasets.catalog import register_dataset as register_dataset
+    from perfnet_tf.distill.distiller import Distiller as Distiller
+    from perfnet_tf.errors import InputError as InputError
+    from perfnet_tf.evaluation.protocol import evaluate_runs as evaluate_runs
+    from perfnet_tf.flow.tvl1 import TVL1Params as TVL1Params
+    from perfnet_tf.flow.tvl1 import compute_tvl1 as compute_tvl1
+    from perfnet_tf.input_pipeline.dataset import build_dataset as build_dataset
+    from perfnet_tf.models.factory import build_model as build_model
+    from perfnet_tf.pose.estimators import register_estimator as register_estimator
+    from perfnet_tf.pose.rendering import render_pose as render_pose
+    from perfnet_tf.prediction.videos import predict_videos as predict_videos
+    from perfnet_tf.preparation.config import PrepareConfig as PrepareConfig
+    from perfnet_tf.preparation.prepare import prepare as prepare
+    from perfnet_tf.presets import PRESETS as PRESETS
+    from perfnet_tf.recognizers.exported import load_saved_model as load_saved_model
+    from perfnet_tf.recognizers.imported_run import import_weights as import_weights
+    from perfnet_tf.recognizers.load import load as load
+    from perfnet_tf.recognizers.recognizer import Recognizer as Recognizer
+    from perfnet_tf.recognizers.recognizer import Teacher as Teacher
+    from perfnet_tf.recognizers.run_directory import load_run as load_run
+    from perfnet_tf.records.folder import read_dataset_info as read_dataset_info
+    from perfnet_tf.records.schema import DatasetInfo as DatasetInfo
+    from perfnet_tf.saved_model import export_saved_model as export_saved_model
+    from perfnet_tf.streams import Source as Source
+    from perfnet_tf.streams import Stream as Stream
+    from perfnet_tf.streams import register_source as register_source
+    from perfnet_tf.streams import register_stream as register_stream
+    from perfnet_tf.training.trainer import train as train
+    from perfnet_tf.video.decode import read_video as read_video
 
 #: Public name -> the module that defines it.
 _PUBLIC = {
@@ -51,11 +88,13 @@ _PUBLIC = {
 
 __all__ = ["__version__", *sorted(_PUBLIC)]
 
+if not TYPE_CHECKING:  # type checkers would take any name for one of this module's
 
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'perfnet_tf' has no attribute {name!r}")
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+    def __getattr__(name: str) -> object:
+        if name not in _PUBLIC:
+            raise AttributeError(f"module 'perfnet_tf' has no attribute {name!r}")
+        value = globals()[name] = getattr(importlib.import_module(_PUBLIC[name]), name)
+        return value
 
 
 def __dir__() -> list[str]:

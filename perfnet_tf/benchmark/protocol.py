@@ -15,6 +15,8 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +24,7 @@ import numpy as np
 MARK = "@bench "
 
 
-def example_clip(shape):
+def example_clip(shape: Sequence[int]) -> np.ndarray:
     """A clip float32 in [0, 1], `[*shape, 3]`: drifting waves, the same for everyone."""
     batch, frames, height, width = shape
     clip, frame, y, x = np.meshgrid(
@@ -35,7 +37,7 @@ def example_clip(shape):
     return np.stack(channels, axis=-1) * np.float32(0.5) + np.float32(0.5)
 
 
-def trained_looking(name, shape, rng):
+def trained_looking(name: str, shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:
     """A value float32 for a variable of this name and shape, as if the network had been trained.
 
     No layer is silent, and activations neither grow nor fade from layer to layer: what random
@@ -54,9 +56,10 @@ def trained_looking(name, shape, rng):
     return np.asarray(value, np.float32)
 
 
-def write_safetensors(path, tensors):
+def write_safetensors(path: str, tensors: Mapping[str, np.ndarray]) -> None:
     """Writes float32 arrays by name as a `.safetensors` file, which is read without torch."""
-    table, position = {}, 0
+    table: dict[str, dict[str, Any]] = {}
+    position = 0
     for name, value in tensors.items():
         end = position + value.nbytes
         table[name] = {
@@ -72,10 +75,10 @@ def write_safetensors(path, tensors):
             file.write(np.asarray(value, "<f4").tobytes())
 
 
-def serve(run):
+def serve(run: Callable[[np.ndarray], Any]) -> None:
     """Answers until the end of input; `run(clip)` takes what `example_clip` gives."""
     say({"ready": True})
-    clips = {}
+    clips: dict[tuple[int, ...], np.ndarray] = {}
     for line in sys.stdin:
         shape = tuple(json.loads(line)["shape"])
         if shape not in clips:
@@ -86,7 +89,7 @@ def serve(run):
         say({"wall": wall, "cpu": cpu, "peak": peak_memory()})
 
 
-def peak_memory():
+def peak_memory() -> int:
     """Bytes that this process held at most."""
     if sys.platform == "darwin":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -96,6 +99,6 @@ def peak_memory():
     return int(line.split()[1]) * 1024
 
 
-def say(message):
+def say(message: Mapping[str, Any]) -> None:
     """Sends one message to the parent."""
     print(MARK + json.dumps(message), flush=True)

@@ -83,7 +83,7 @@ def plot_scaling(
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     _, num_frames, height, width = config.shape
-    panels = (
+    panels: tuple[tuple[str, list[Point], Callable[[Point], int]], ...] = (
         ("frames", [p for p in points if p.batch == config.batch], lambda p: p.num_frames),
         ("batch", [p for p in points if p.num_frames == num_frames], lambda p: p.batch),
     )

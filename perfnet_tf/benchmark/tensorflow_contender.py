@@ -41,7 +41,7 @@ def main(spec: dict[str, Any]) -> None:
             call = tf.function(lambda clip: network(clip, training=False), autograph=False)
 
         def run(clip: np.ndarray) -> np.ndarray:
-            return call(tf.constant(convert(clip))).numpy()
+            return np.asarray(call(tf.constant(convert(clip))).numpy())
 
         np.save(spec["logits"], run(protocol.example_clip(spec["shape"])))
     protocol.serve(run)

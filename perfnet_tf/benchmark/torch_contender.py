@@ -17,6 +17,8 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+from typing import Any
+
 import numpy as np
 import protocol
 import torch
@@ -27,7 +29,7 @@ MEAN = (0.43216, 0.394666, 0.37645)
 DEVIATION = (0.22803, 0.22145, 0.216989)
 
 
-def main(spec):
+def main(spec: dict[str, Any]) -> None:
     """Builds the network as `spec` says, then answers."""
     if spec["threads"]:
         torch.set_num_threads(spec["threads"])
@@ -42,17 +44,17 @@ def main(spec):
     deviation = torch.tensor(DEVIATION)[None, :, None, None, None]
     half = spec["precision"] == "bfloat16"
 
-    def run(clip):
+    def run(clip: np.ndarray) -> np.ndarray:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
             frames = torch.from_numpy(clip).permute(0, 4, 1, 2, 3)
             frames = ((frames - mean) / deviation).contiguous(memory_format=layout)
-            return model(frames).float().numpy()
+            return np.asarray(model(frames).float().numpy())
 
     np.save(spec["logits"], run(protocol.example_clip(spec["shape"])))
     protocol.serve(run)
 
 
-def look_trained(model):
+def look_trained(model: torch.nn.Module) -> None:
     """Gives a fresh network the statistics of `protocol.trained_looking`."""
     rng = np.random.default_rng(0)
     names = {"weight": "gamma", "running_var": "variance"}

@@ -78,7 +78,8 @@ class Contender:
     def _answer(self) -> dict[str, Any]:
         for line in self._output:
             if line.startswith(MARK):
-                return json.loads(line.removeprefix(MARK))
+                result: dict[str, Any] = json.loads(line.removeprefix(MARK))
+                return result
         status = self._process.wait()
         self._errors.seek(0)
         said = self._errors.read().strip().splitlines()

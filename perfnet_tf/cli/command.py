@@ -107,7 +107,8 @@ class FlagSet:
         for name in self.flags:  # absl keeps what an earlier call in this process was given
             self.flags[name].unparse()
         try:
-            return self.flags(["perfnet", *self._renamed(arguments)])[1:]
+            result: _Words = self.flags(["perfnet", *self._renamed(arguments)])[1:]
+            return result
         except flags.Error as error:
             raise InputError(str(error).rstrip(".") + ".") from error
 

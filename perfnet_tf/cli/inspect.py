@@ -66,7 +66,10 @@ def _verify(data: str) -> int:
 
     def shown(shards: Sequence[tuple[str, str]]) -> Iterable[tuple[str, str]]:
         # Only on a terminal: in a log every line of standard error is a damage.
-        return tqdm(shards, desc="verify", unit="shard", leave=False, disable=None)
+        result: Iterable[tuple[str, str]] = tqdm(
+            shards, desc="verify", unit="shard", leave=False, disable=None
+        )
+        return result
 
     result = verify_dataset(data, progress=shown)
     for damage in result.damages:

@@ -54,7 +54,8 @@ def usage() -> str:
 def load_command(name: str) -> Command:
     """The command that `COMMANDS` names."""
     module = _MODULES.get(name, name.replace("-", "_"))
-    return importlib.import_module(f"perfnet_tf.cli.{module}").COMMAND
+    result: Command = importlib.import_module(f"perfnet_tf.cli.{module}").COMMAND
+    return result
 
 
 def main(argv: list[str]) -> int:

@@ -67,7 +67,8 @@ def _reader(module: str, name: str) -> ReadCatalog:
 
     def read(videos: pathlib.Path, lists: pathlib.Path | None, official_split: int) -> Catalog:
         reader = importlib.import_module(f"perfnet_tf.datasets.{module}")
-        return reader.read_catalog(videos, lists, official_split, name=name)
+        result: Catalog = reader.read_catalog(videos, lists, official_split, name=name)
+        return result
 
     return read
 

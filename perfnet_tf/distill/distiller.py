@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 import tf_keras
@@ -76,7 +76,7 @@ class Distiller(tf_keras.Model):
         if classes is not None:
             ready = {name: t.for_classes(name, classes) for name, t in ready.items()}
         # A function hides the teachers from Keras, which would otherwise train and save them.
-        self._teachers = lambda: ready
+        self._teachers: Callable[[], Mapping[str, Recognizer]] = lambda: ready
 
         # Each replica keeps its own: there is no minimum among the ways to join replicas' values.
         self._first_bad_step = tf.Variable(

@@ -27,7 +27,7 @@ def label_ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     logits, labels = _check_scores(logits, labels)
     own = np.take_along_axis(logits, labels[:, None], axis=1)  # [clips, 1]
     lower_index = np.arange(logits.shape[1]) < labels[:, None]  # [clips, classes]
-    return np.sum((logits > own) | ((logits == own) & lower_index), axis=1)
+    return np.asarray(np.sum((logits > own) | ((logits == own) & lower_index), axis=1))
 
 
 def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
@@ -59,8 +59,8 @@ def per_class_accuracy(confusion: np.ndarray) -> np.ndarray:
     NaN for a class without clips: it was not tested, which is not the same as 0.
     """
     clips = confusion.sum(axis=1)
-    return np.divide(
-        np.diagonal(confusion), clips, out=np.full(len(clips), np.nan), where=clips > 0
+    return np.asarray(
+        np.divide(np.diagonal(confusion), clips, out=np.full(len(clips), np.nan), where=clips > 0)
     )
 
 

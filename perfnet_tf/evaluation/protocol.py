@@ -229,7 +229,10 @@ def _unique_names(runs: Sequence[Recognizer]) -> list[str]:
 
 
 def _write(
-    output: pathlib.Path, result: dict, fused: ClipScores, scores: Mapping[str, ClipScores]
+    output: pathlib.Path,
+    result: dict[str, Any],
+    fused: ClipScores,
+    scores: Mapping[str, ClipScores],
 ) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)

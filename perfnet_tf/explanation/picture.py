@@ -41,7 +41,7 @@ def overlay_heat(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
     levels = np.round(heat * 255).astype(np.uint8)
     colors = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
     share = _OPACITY * np.sqrt(heat)[..., None]
-    return np.round(picture * (1 - share) + colors * share).astype(np.uint8)
+    return np.asarray(np.round(picture * (1 - share) + colors * share).astype(np.uint8))
 
 
 def write_explanation(

@@ -118,7 +118,8 @@ def flow_to_color(flow: npt.ArrayLike, max_magnitude: float | None = None) -> np
     share = (position - low)[..., None]
     color = wheel[low] * (1 - share) + wheel[(low + 1) % len(wheel)] * share  # [..., 3] in [0, 1]
     color = np.where(radius <= 1, 1 - radius * (1 - color), color * 0.75)
-    return np.floor(color * 255).astype(np.uint8)
+    result: npt.NDArray[np.uint8] = np.floor(color * 255).astype(np.uint8)
+    return result
 
 
 def flow_legend(size: int) -> npt.NDArray[np.uint8]:

@@ -116,4 +116,5 @@ def _cubic_weights(share: tf.Tensor) -> list[tf.Tensor]:
 
 
 def _within(index: npt.NDArray[np.generic], size: int) -> npt.NDArray[np.int32]:
-    return np.clip(index, 0, size - 1).astype(np.int32)
+    result: npt.NDArray[np.int32] = np.clip(index, 0, size - 1).astype(np.int32)
+    return result

@@ -49,10 +49,10 @@ def count_gflops(model: VideoModel, clip: ClipConfig) -> float:
 def _multiply_adds(operation: tf.Operation) -> int:
     if operation.type in _CONVOLUTIONS:
         kernel = operation.inputs[1].shape
-        return _size(operation.outputs[0]) * math.prod(kernel[:-1])
+        return int(_size(operation.outputs[0]) * math.prod(kernel[:-1]))
     if operation.type == "MatMul":
         summed = operation.inputs[0].shape[0 if operation.get_attr("transpose_a") else 1]
-        return _size(operation.outputs[0]) * summed
+        return int(_size(operation.outputs[0]) * summed)
     return 0
 
 

@@ -15,8 +15,9 @@ import tf_keras
 
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.models.input_normalization import INPUT_SCALINGS, InputNormalization
-from perfnet_tf.models.layers import ConvUnit, FactorizedConv3D, pad_symmetrically
+from perfnet_tf.models.layers import ConvUnit, FactorizedConv3D
 from perfnet_tf.models.video_model import VideoModel
+from perfnet_tf.models.video_shapes import pad_symmetrically
 from perfnet_tf.streams import STREAMS
 
 #: What a folded network computes in. bfloat16 is twice as fast as float32 on CPUs with

@@ -95,7 +95,7 @@ class ClipClassifier:
 
             sources = sources_of_frames(frames, indices, [stream], find_people)
             clips.append(central_streams(sources, self.clip, [stream], render)[stream])
-        return self._recognizer.predict(tf.stack(clips)).numpy()
+        return np.asarray(self._recognizer.predict(tf.stack(clips)).numpy())
 
     def indices(self, num_frames: int) -> np.ndarray:
         """Which frames of a window of `num_frames` its clip is made of; the last is repeated."""

@@ -139,7 +139,7 @@ def slide(
 
 def mean_logits(windows: Sequence[WindowPrediction]) -> np.ndarray:
     """float32 [classes]: one answer for the video, weighing all windows alike."""
-    return np.mean([window.logits for window in windows], axis=0)
+    return np.asarray(np.mean([window.logits for window in windows], axis=0))
 
 
 def merge_segments(windows: Sequence[WindowPrediction]) -> list[Segment]:

@@ -89,4 +89,4 @@ def _flow(frames: np.ndarray, indices: np.ndarray) -> np.ndarray:
         raise InputError("Flow needs at least 2 frames. Received: a video of 1.")
     firsts = np.minimum(indices, len(frames) - 2)
     flow = {first: compute_tvl1(frames[first : first + 2])[0] for first in np.unique(firsts)}
-    return np.clip(np.stack([flow[first] for first in firsts]), -FLOW_BOUND, FLOW_BOUND)
+    return np.asarray(np.clip(np.stack([flow[first] for first in firsts]), -FLOW_BOUND, FLOW_BOUND))

@@ -175,7 +175,8 @@ class WorkerProcess:
             if not block:
                 return None
             line += block
-        return json.loads(line)
+        result: dict[str, Any] | None = json.loads(line)
+        return result
 
     def _reap(self) -> int:
         """The exit status of a child that is ending by itself."""

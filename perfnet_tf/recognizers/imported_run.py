@@ -9,7 +9,8 @@ from typing import Any
 from perfnet_tf.classes import read_class_names
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.files import check_new_or_empty
-from perfnet_tf.models.importers import ImportReport, import_model
+from perfnet_tf.models.importers import import_model
+from perfnet_tf.models.importers.transfer import ImportReport
 from perfnet_tf.recognizers.run_directory import Run, save_run
 
 #: Beside `run.json`: the `ImportReport`.

@@ -97,7 +97,7 @@ def encode_clip(
             }
         ),
     )
-    return example.SerializeToString(deterministic=True)
+    return bytes(example.SerializeToString(deterministic=True))
 
 
 def _check_shapes(record: ClipRecord) -> None:

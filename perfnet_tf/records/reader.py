@@ -173,7 +173,7 @@ def decode_record(serialized: bytes, info: DatasetInfo) -> ClipRecord:
             stored = tf.constant(values.reshape(len(frames), *shape))
         else:
             stored = tf.constant([frame.bytes_list.value[0] for frame in frames])
-        return source.restore(stored, info).numpy()
+        return np.asarray(source.restore(stored, info).numpy())
 
     timestamps = [frame.int64_list.value[0] for frame in lists[schema.TIMESTAMP_KEY].feature]
     try:

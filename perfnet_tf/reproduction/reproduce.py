@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from perfnet_tf.datasets.groups import write_validation_subset
@@ -176,7 +176,7 @@ def _last_runs(
     seeds: Sequence[int],
     *,
     plan_names: Sequence[str],
-    rows: dict,
+    rows: Mapping[str, Sequence[PaperRow]],
 ) -> set[str]:
     """The runs after which all of a seed's rows can be measured."""
     result = {plan_names[-1]}

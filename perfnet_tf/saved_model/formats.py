@@ -49,7 +49,7 @@ def convert_to_tflite(network: Any, shape: Sequence[int], weights: str) -> bytes
     if weights == "float16":
         converter.target_spec.supported_types = [tf.float16]
     with _quiet():
-        return converter.convert()
+        return bytes(converter.convert())
 
 
 def run_tflite(model: bytes, frames: np.ndarray) -> np.ndarray:
@@ -57,7 +57,7 @@ def run_tflite(model: bytes, frames: np.ndarray) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the interpreter has moved to a package of its own
         interpreter = tf.lite.Interpreter(model_content=model, num_threads=2)
-    return interpreter.get_signature_runner()(frames=frames)[LOGITS]
+    return np.asarray(interpreter.get_signature_runner()(frames=frames)[LOGITS])
 
 
 def convert_to_onnx(network: Any) -> bytes:
@@ -85,7 +85,7 @@ def convert_to_onnx(network: Any) -> bytes:
         size.dim_param = name
     for output in model.graph.output:
         output.type.tensor_type.shape.dim[0].dim_param = "batch"
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def run_onnx(model: bytes, frames: np.ndarray) -> np.ndarray:
@@ -93,7 +93,7 @@ def run_onnx(model: bytes, frames: np.ndarray) -> np.ndarray:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    return session.run([LOGITS], {"frames": frames})[0]
+    return np.asarray(session.run([LOGITS], {"frames": frames})[0])
 
 
 def require_onnx() -> None:

@@ -30,7 +30,8 @@ class Network:
 
     def __call__(self, inputs: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
         """Every endpoint by name, of float32 `inputs`."""
-        return self._traces[bool(training)](inputs)
+        result: dict[str, tf.Tensor] = self._traces[bool(training)](inputs)
+        return result
 
     def handles_behind(self, endpoint: str) -> set[int]:
         """Ids of the handles of the variables that an endpoint depends on, in either mode.

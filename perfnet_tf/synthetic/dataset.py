@@ -258,7 +258,8 @@ def _smooth_noise(rng: np.random.Generator, num_frames: int, count: int) -> Arra
     time = np.arange(num_frames) / max(num_frames, 1)
     phase = rng.uniform(0, 2 * np.pi, (count, 3, 1))
     waves = np.sin(2 * np.pi * np.array([0.7, 1.6, 2.9])[:, None] * time + phase)
-    return np.sum(waves * np.array([0.6, 0.45, 0.3])[:, None], axis=1)
+    result: Array = np.sum(waves * np.array([0.6, 0.45, 0.3])[:, None], axis=1)
+    return result
 
 
 def _keypoints(

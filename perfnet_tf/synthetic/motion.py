@@ -149,13 +149,15 @@ class Manner:
 
 def _cycle(time: Array, manner: Manner, hertz: float) -> Array:
     """Goes 0, 1, 0 smoothly `hertz` times a second."""
-    return 0.5 - 0.5 * np.cos(2 * np.pi * (hertz * manner.rate * time + manner.phase))
+    result: Array = 0.5 - 0.5 * np.cos(2 * np.pi * (hertz * manner.rate * time + manner.phase))
+    return result
 
 
 def _step(time: Array, manner: Manner, seconds: float) -> Array:
     """Goes from 0 to 1 once, smoothly."""
     part = np.clip((time - manner.start) * manner.rate / seconds, 0.0, 1.0)
-    return part * part * (3 - 2 * part)
+    result: Array = part * part * (3 - 2 * part)
+    return result
 
 
 def _seated(amount: Array) -> Posture:

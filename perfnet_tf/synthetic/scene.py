@@ -47,7 +47,8 @@ class Camera:
     def move(self, points: Array) -> Array:
         """Still-camera pixels `[frames, 2]` to those of the moving picture."""
         middle = np.asarray(self.middle)
-        return (points - middle) * self.zoom[:, None] + middle + self.offset
+        result: Array = (points - middle) * self.zoom[:, None] + middle + self.offset
+        return result
 
     def matrix(self, frame: int) -> Array:
         """The 2x3 matrix of `move` at one frame."""
@@ -112,7 +113,8 @@ def paint_place(rng: np.random.Generator, width: int, height: int, floor: float)
             axes = (int(w / 2) + 1, int(h / 2) + 1)
             turn = rng.uniform(0, 180)
             cv2.ellipse(picture, center, axes, turn, 0, 360, color, -1, cv2.LINE_AA)
-    return picture
+    result: Image = picture
+    return result
 
 
 def show_place(place: Image, camera: Camera, frame: int, width: int, height: int) -> Image:

@@ -35,7 +35,8 @@ class InputWait:
 
         def note(asked: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             with tf.control_dependencies([self._total.assign_add(tf.timestamp() - asked)]):
-                return tf.nest.map_structure(tf.identity, batch)
+                result: dict[str, tf.Tensor] = tf.nest.map_structure(tf.identity, batch)
+                return result
 
         options = tf.data.Options()
         # Otherwise tf.data buffers once more, and that buffer's filling is what would be timed.

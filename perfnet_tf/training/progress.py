@@ -65,4 +65,4 @@ class Progress:
 
     def _remaining(self) -> str:
         rate = (time.monotonic() - self._began) / max(self._done - self._first, 1)
-        return tqdm.tqdm.format_interval(rate * (self._total - self._done))
+        return str(tqdm.tqdm.format_interval(rate * (self._total - self._done)))

@@ -152,4 +152,4 @@ def _is_dense(tensors: Tensors, name: str) -> bool:
 
 
 def _point(kernel: np.ndarray) -> np.ndarray:
-    return kernel[0, 0, 0]
+    return np.asarray(kernel[0, 0, 0])

@@ -78,5 +78,5 @@ def infer_width(channels: Iterable[tuple[int, int]]) -> float:
     for digits in range(7):
         candidate = math.ceil(low * 10**digits - 1e-9) / 10**digits
         if low <= candidate < high:
-            return candidate
+            return float(candidate)
     return low

@@ -246,7 +246,7 @@ def read_safetensors(path: str | pathlib.Path) -> Tensors:
         def read(name: str) -> np.ndarray:
             begin, end = entries[name]["data_offsets"]
             dtype = np.dtype(_SAFETENSORS_DTYPES[entries[name]["dtype"]])
-            return data[begin:end].view(dtype).reshape(shapes[name]).copy()
+            return np.asarray(data[begin:end].view(dtype).reshape(shapes[name]).copy())
 
         for name, entry in entries.items():
             begin, end = entry["data_offsets"]

@@ -65,7 +65,10 @@ def graph_function(
 
     wrapped = tf.compat.v1.wrap_function(run, [])
     tensors = {key: wrapped.graph.get_tensor_by_name(f"{n}:0") for key, n in fetches.items()}
-    return wrapped.prune(wrapped.graph.get_tensor_by_name(f"{feed}:0"), tensors)
+    result: Callable[[tf.Tensor], dict[str, tf.Tensor]] = wrapped.prune(
+        wrapped.graph.get_tensor_by_name(f"{feed}:0"), tensors
+    )
+    return result
 
 
 def _graph_def(graph: GraphModel, feed: str, shape: list[int | None]) -> tf.compat.v1.GraphDef:

@@ -198,4 +198,4 @@ def _sample(field: np.ndarray, y: float, x: float, channel: int) -> float:
     read = field.item
     upper = (1.0 - across) * read(top, left, channel) + across * read(top, right, channel)
     lower = (1.0 - across) * read(bottom, left, channel) + across * read(bottom, right, channel)
-    return (1.0 - down) * upper + down * lower
+    return float((1.0 - down) * upper + down * lower)
