@@ -49,7 +49,7 @@ def open_camera(number: int) -> cv2.VideoCapture:
     if not capture.isOpened():
         capture.release()
         raise InputError(
-            f"No camera answers. Received: --camera={number}. Is it plugged in, free, and readable "
+            f"No camera answers. Received: `camera` {number}. Is it plugged in, free, and readable "
             "by you? Others have other numbers: 0, 1, 2."
         )
     return capture
@@ -206,7 +206,7 @@ class _Screen:
         except cv2.error as error:
             raise InputError(
                 "This OpenCV cannot open windows (opencv-python-headless is installed over it, or "
-                "there is no display). Leave --show out; --output=FILE.mp4 keeps the picture."
+                "there is no display). Leave `show` out; an `output` FILE.mp4 keeps the picture."
             ) from error
         return self
 

@@ -53,7 +53,7 @@ def restore_model(
     if info.inference_precision is not None:
         raise InputError(
             "Only an export that can be trained has weights to restore. "
-            f"Received: {folder}, frozen for inference. Export the run without --inference_only."
+            f"Received: {folder}, frozen for inference. Export the run without `inference_only`."
         )
     experiment = info.experiment
     with precision_policy("float32"):

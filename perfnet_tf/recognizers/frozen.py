@@ -51,7 +51,7 @@ class InferenceModule(tf.Module):
         if training:
             raise InputError(
                 "A network frozen for inference cannot train. Received: training=True. "
-                "Use an export without --inference_only."
+                "Use an export without `inference_only`."
             )
         return dict(zip(OUTPUTS, self._network(inputs), strict=True))
 

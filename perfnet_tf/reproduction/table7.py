@@ -172,7 +172,7 @@ def finetuning_table(rows: Sequence[FinetunedRow]) -> Table:
     if alone:
         notes.append(
             f"One split only: {', '.join(dict.fromkeys(alone))}. The paper's figure is a mean of "
-            "three; prepare with --official_split=all."
+            "three: run `perfnet prepare --official_split=all`."
         )
     columns = ["", "paper", "ours", "each split", "seeds", "clips"]
     return Table("Results", columns, lines, notes)

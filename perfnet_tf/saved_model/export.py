@@ -109,7 +109,7 @@ def export_saved_model(
     if precision != "float32" and not inference_only:
         raise InputError(
             "Only networks frozen for inference are exported in another precision than float32. "
-            f"Received: precision={precision!r}. Pass inference_only=True (--inference_only) too."
+            f"Received: precision={precision!r}. Give `inference_only` as well."
         )
     if onnx:
         require_onnx()

@@ -83,5 +83,5 @@ def test_a_camera_without_frames_is_told(brightness_model):
 
 
 def test_a_number_without_a_camera_is_told():
-    with pytest.raises(InputError, match="--camera=9876"):
+    with pytest.raises(InputError, match="`camera` 9876"):
         open_camera(9876)

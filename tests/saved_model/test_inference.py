@@ -76,7 +76,7 @@ def test_frozen_export_gives_the_logits_of_the_keras_model(network, frozen, prec
 def test_frozen_export_cannot_be_trained_and_says_so(frozen):
     module = tf.saved_model.load(str(frozen["float32"]))
     assert not module.variables and not module.trainable_variables
-    with pytest.raises(InputError, match="without --inference_only"):
+    with pytest.raises(InputError, match="without `inference_only`"):
         restore_model(frozen["float32"])
 
 
