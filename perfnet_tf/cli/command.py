@@ -117,9 +117,9 @@ class FlagSet:
 
         def flag(found: re.Match[str]) -> str:
             name = self._flag_of.get(found[1], found[1])
-            return f"--{name}" if name in self.flags else found[0]
+            return f"--{name}{found[2] or ''}" if name in self.flags else found[0]
 
-        return re.sub(r"`(\w+)`", flag, message)
+        return re.sub(r"`(\w+)(=[^`]*)?`", flag, message)
 
     def _add(
         self,

@@ -131,7 +131,7 @@ def test_help_shows_a_former_name_beside_its_flag(renamed):
 @pytest.mark.parametrize("error", [InputError, FailureError])
 def test_errors_name_flags_in_place_of_arguments(error):
     def fail(values, positional):
-        raise error("`batch_size` and `size` go with `other`, not with size. Received: `batch`.")
+        raise error("`batch_size` and `size` go with `other`, not with size. Received: `batch=8`.")
 
     command = Command("echo", "", fail)
     command.integer("batch", 8, "Clips at once.", argument="batch_size")
@@ -139,7 +139,7 @@ def test_errors_name_flags_in_place_of_arguments(error):
     with pytest.raises(error) as caught:
         command([])
     assert str(caught.value) == (
-        "--batch and --size go with `other`, not with size. Received: --batch."
+        "--batch and --size go with `other`, not with size. Received: --batch=8."
     )
 
 
