@@ -22,6 +22,7 @@ _PUBLIC = {
     "PoseRenderConfig": "perfnet_tf.config",
     "TVL1Params": "perfnet_tf.flow.tvl1",
     "TrainConfig": "perfnet_tf.config",
+    "VideoModel": "perfnet_tf.models.video_model",
     "build_dataset": "perfnet_tf.input_pipeline.dataset",
     "build_model": "perfnet_tf.models.factory",
     "compute_tvl1": "perfnet_tf.flow.tvl1",
@@ -30,6 +31,7 @@ _PUBLIC = {
     "load_run": "perfnet_tf.training.run_directory",
     "load_saved_model": "perfnet_tf.saved_model",
     "read_video": "perfnet_tf.video.decode",
+    "register_backbone": "perfnet_tf.backbones",
     "render_pose": "perfnet_tf.pose.rendering",
     "train": "perfnet_tf.training.trainer",
 }

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from perfnet_tf.backbones import BACKBONES
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.streams import STREAMS
 
@@ -23,8 +24,6 @@ T = TypeVar("T")
 
 #: A network of a stranger's configuration should not fill the memory.
 MAX_WIDTH = 16
-
-BACKBONES = ("r3d50_g", "r3d50", "s3d_g", "s3d")
 
 
 def _check_positive(**values: float | None) -> None:
@@ -104,7 +103,8 @@ class ModelConfig:
     """A backbone and its options.
 
     Attributes:
-        backbone: `r3d50_g` (PERF-Net Table 1), `s3d_g`, or either without gating.
+        backbone: `r3d50_g` (PERF-Net Table 1), `s3d_g`, `r3d50` or `s3d` (without gating), or a
+            registered one (`register_backbone`).
         width_multiplier: scales every layer's channels; 1 is the paper's network.
         dropout_rate: dropout before the classifier. Paper silent; 0.5 is I3D's and Model Garden's.
         weight_decay: decay of convolution kernels, added to the loss as half its square sum times

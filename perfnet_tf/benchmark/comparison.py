@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from perfnet_tf.backbones import BACKBONES
 from perfnet_tf.benchmark.turns import Contender, Turn, median_ratio, take_turns
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError, check_choice
 
-BACKBONES = ("r3d50_g", "s3d_g")
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -30,7 +30,8 @@ class BenchmarkConfig:
     """What to measure.
 
     Attributes:
-        backbone: `r3d50_g`, beside Model Garden's `ResNet3D`, or `s3d_g`, beside torchvision's.
+        backbone: `r3d50_g`, next to Model Garden's `ResNet3D`, `s3d_g`, next to torchvision's, or
+            any other, alone.
         clip: frames, height and width.
         batch: clips a run.
         rounds: runs of each contender that count.

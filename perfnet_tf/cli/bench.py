@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from perfnet_tf.backbones import BACKBONES
 from perfnet_tf.cli.command import Command
 from perfnet_tf.errors import InputError
 
@@ -99,7 +100,7 @@ def _scale(
 
 COMMAND = Command("bench", "[--torch_python=PATH] [--output=DIR]", _run)
 _FLAGS = COMMAND.flags
-flags.DEFINE_list("backbones", ["r3d50_g", "s3d_g"], "Of r3d50_g and s3d_g.", flag_values=_FLAGS)
+flags.DEFINE_list("backbones", ["r3d50_g", "s3d_g"], ", ".join(BACKBONES) + ".", flag_values=_FLAGS)
 flags.DEFINE_list("clips", ["16x112x112"], "FRAMESxHEIGHTxWIDTH.", flag_values=_FLAGS)
 flags.DEFINE_integer("batch", 1, "Clips a run.", flag_values=_FLAGS)
 flags.DEFINE_integer("rounds", 5, "Runs of each network that count.", flag_values=_FLAGS)

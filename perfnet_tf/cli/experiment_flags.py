@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from perfnet_tf.backbones import BACKBONES
 from perfnet_tf.cli.command import Command
-from perfnet_tf.config import BACKBONES, ClipConfig, ExperimentConfig, PoseRenderConfig
+from perfnet_tf.config import ClipConfig, ExperimentConfig, PoseRenderConfig
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.pose.variants import POSE_VARIANTS
 from perfnet_tf.presets import PRESETS

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from perfnet_tf.backbones import BACKBONES
 from perfnet_tf.cli.command import Command
-from perfnet_tf.config import BACKBONES, ClipConfig, DistillConfig, ExperimentConfig
+from perfnet_tf.config import ClipConfig, DistillConfig, ExperimentConfig
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.presets import PRESETS
 from perfnet_tf.streams import STREAMS
