@@ -13,6 +13,7 @@ from absl import flags
 
 from perfnet_tf.backbones import BACKBONES
 from perfnet_tf.cli.command import Command
+from perfnet_tf.config import INFERENCE_PRECISIONS
 from perfnet_tf.errors import InputError
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ flags.DEFINE_list("backbones", ["r3d50_g", "s3d_g"], ", ".join(BACKBONES) + ".",
 flags.DEFINE_list("clips", ["16x112x112"], "FRAMESxHEIGHTxWIDTH.", flag_values=_FLAGS)
 flags.DEFINE_integer("batch", 1, "Clips a run.", flag_values=_FLAGS)
 flags.DEFINE_integer("rounds", 5, "Runs of each network that count.", flag_values=_FLAGS)
-flags.DEFINE_list("precisions", ["float32", "bfloat16"], "Of every network.", flag_values=_FLAGS)
+flags.DEFINE_list("precisions", list(INFERENCE_PRECISIONS), "Of every network.", flag_values=_FLAGS)
 flags.DEFINE_bool("training", False, "Measure a training step.", flag_values=_FLAGS)
 flags.DEFINE_bool("peers", True, "Run others' networks too.", flag_values=_FLAGS)
 flags.DEFINE_string(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from absl import flags
 
 from perfnet_tf.cli.command import Command
+from perfnet_tf.config import INFERENCE_PRECISIONS
 
 _SNIPPET = """\
 import tensorflow as tf
@@ -80,7 +81,7 @@ flags.DEFINE_bool(
 flags.DEFINE_enum(
     "precision",
     "float32",
-    ["float32", "bfloat16"],
+    list(INFERENCE_PRECISIONS),
     "What a network frozen by --inference_only computes in.",
     flag_values=_FLAGS,
 )

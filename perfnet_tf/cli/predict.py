@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from perfnet_tf.cli.command import Command, warn_runs_code
-from perfnet_tf.config import ClipConfig
+from perfnet_tf.config import INFERENCE_PRECISIONS, ClipConfig
 from perfnet_tf.errors import InputError
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ flags.DEFINE_string(
 flags.DEFINE_enum(
     "precision",
     None,
-    ["float32", "bfloat16"],
+    list(INFERENCE_PRECISIONS),
     "What the network computes in; without it, float32, or what it was frozen in.",
     flag_values=_FLAGS,
 )

@@ -11,7 +11,7 @@ from absl import flags
 
 from perfnet_tf.backbones import BACKBONES
 from perfnet_tf.cli.command import Command
-from perfnet_tf.config import ClipConfig, DistillConfig, ExperimentConfig
+from perfnet_tf.config import TRAINING_PRECISIONS, ClipConfig, DistillConfig, ExperimentConfig
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.presets import PRESETS
 from perfnet_tf.streams import STREAMS
@@ -178,7 +178,7 @@ flags.DEFINE_list(
 )
 flags.DEFINE_string("loss", "separate", "separate or unified.", flag_values=COMMAND.flags)
 flags.DEFINE_string(
-    "precision", "mixed_bfloat16", "mixed_bfloat16 or float32.", flag_values=COMMAND.flags
+    "precision", "mixed_bfloat16", f"{' or '.join(TRAINING_PRECISIONS)}.", flag_values=COMMAND.flags
 )
 flags.DEFINE_bool(
     "remat", False, "Recompute activations for the gradient.", flag_values=COMMAND.flags

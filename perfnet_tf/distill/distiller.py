@@ -13,9 +13,8 @@ from perfnet_tf.distill.losses import distillation_losses, term_names, weighted_
 from perfnet_tf.distill.teachers import Teacher, as_teacher
 from perfnet_tf.errors import check_choice
 from perfnet_tf.input_pipeline.dataset import streams_of
+from perfnet_tf.models.modes import rematerialization, synchronized_batch_norm
 from perfnet_tf.models.ordering import computed_after
-from perfnet_tf.models.rematerialization import rematerialization
-from perfnet_tf.models.synchronization import synchronized_batch_norm
 from perfnet_tf.streams import LABEL, POSE, RGB, STREAMS
 
 

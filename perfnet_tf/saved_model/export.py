@@ -14,10 +14,10 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from perfnet_tf.config import ExperimentConfig, PoseRenderConfig
+from perfnet_tf.config import INFERENCE_PRECISIONS, ExperimentConfig, PoseRenderConfig
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.files import check_new_or_empty
-from perfnet_tf.models.folding import PRECISIONS, fold_batch_norm
+from perfnet_tf.models.folding import fold_batch_norm
 from perfnet_tf.models.video_model import VideoModel
 from perfnet_tf.saved_model.formats import (
     TFLITE_WEIGHTS,
@@ -101,7 +101,7 @@ def export_saved_model(
             "config must be that of the model. "
             f"Received: stream {config.stream!r}, model's {model.stream!r}."
         )
-    check_choice("precision", precision, PRECISIONS)
+    check_choice("precision", precision, INFERENCE_PRECISIONS)
     if precision != "float32" and not inference_only:
         raise InputError(
             "Only networks frozen for inference are exported in another precision than float32. "
