@@ -1,6 +1,7 @@
 """A backbone in one file of the user's: built, trained, evaluated, exported, and predicting."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -40,13 +41,14 @@ def plugin(tmp_path, monkeypatch):
     path = tmp_path / "my_backbones.py"
     path.write_text(PLUGIN)
     monkeypatch.setenv(PLUGINS_VARIABLE, "")
-    load_plugin(path)
     yield path
+    sys.modules.pop(path.stem, None)
     BACKBONES.unregister("my_net")
     BACKBONES.unregister("my_wide_net")
 
 
 def test_a_backbone_in_one_file_does_all_that_a_network_does(plugin, tmp_path, capsys):
+    load_plugin(plugin)
     data, run = write_tiny_dataset(tmp_path / "data"), tmp_path / "run"
     config = ExperimentConfig(
         clip=ClipConfig(6, 24, 32),
@@ -75,11 +77,12 @@ def test_a_backbone_trains_by_name_from_the_command_line(plugin, tmp_path):
     data = write_tiny_dataset(tmp_path / "data")
     flags = ["--stream=rgb", "--clip=6x24x32", "--epochs=1", "--batch=4", "--noprogress"]
     command = ["train", f"--data={data}", f"--output={tmp_path / 'run'}", *flags]
-    assert main([*command, "--backbone=my_wide_net"]) == 0
+    assert main([*command, "--backbone=my_wide_net", f"--plugin={plugin}"]) == 0
     assert perfnet_tf.load_run(tmp_path / "run").model.channels == 9
 
 
 def test_its_name_fixes_arguments_and_its_class_lists_options(plugin):
+    load_plugin(plugin)
     assert perfnet_tf.build_model("my_wide_net", 3).channels == 9
     with pytest.raises(InputError, match=r"my_wide_net is channels=9.*Take my_net\."):
         perfnet_tf.build_model("my_wide_net", 3, channels=4)
