@@ -30,9 +30,11 @@ _PUBLIC = {
     "export_saved_model": "perfnet_tf.saved_model",
     "load_run": "perfnet_tf.training.run_directory",
     "load_saved_model": "perfnet_tf.saved_model",
+    "read_dataset_info": "perfnet_tf.records.folder",
     "read_video": "perfnet_tf.video.decode",
     "register_backbone": "perfnet_tf.backbones",
     "render_pose": "perfnet_tf.pose.rendering",
+    "steps_per_epoch": "perfnet_tf.training.schedules",
     "train": "perfnet_tf.training.trainer",
 }
 
