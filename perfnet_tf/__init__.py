@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from perfnet_tf.version import __version__
 
 if TYPE_CHECKING:  # what editors and type checkers see; a test holds it against `_PUBLIC`
+    from perfnet_tf.backbones import register_backbone as register_backbone
     from perfnet_tf.config import ClipConfig as ClipConfig
     from perfnet_tf.config import DistillConfig as DistillConfig
     from perfnet_tf.config import ExperimentConfig as ExperimentConfig
@@ -19,12 +20,14 @@ if TYPE_CHECKING:  # what editors and type checkers see; a test holds it against
     from perfnet_tf.config import TrainConfig as TrainConfig
     from perfnet_tf.datasets.catalog import register_dataset as register_dataset
     from perfnet_tf.distill.distiller import Distiller as Distiller
+    from perfnet_tf.errors import FailureError as FailureError
     from perfnet_tf.errors import InputError as InputError
     from perfnet_tf.evaluation.protocol import evaluate_runs as evaluate_runs
     from perfnet_tf.flow.tvl1 import TVL1Params as TVL1Params
     from perfnet_tf.flow.tvl1 import compute_tvl1 as compute_tvl1
     from perfnet_tf.input_pipeline.dataset import build_dataset as build_dataset
     from perfnet_tf.models.factory import build_model as build_model
+    from perfnet_tf.models.video_model import VideoModel as VideoModel
     from perfnet_tf.pose.estimators import register_estimator as register_estimator
     from perfnet_tf.pose.rendering import render_pose as render_pose
     from perfnet_tf.prediction.videos import predict_videos as predict_videos
@@ -39,11 +42,13 @@ if TYPE_CHECKING:  # what editors and type checkers see; a test holds it against
     from perfnet_tf.recognizers.run_directory import load_run as load_run
     from perfnet_tf.records.folder import read_dataset_info as read_dataset_info
     from perfnet_tf.records.schema import DatasetInfo as DatasetInfo
+    from perfnet_tf.registry import load_plugin as load_plugin
     from perfnet_tf.saved_model import export_saved_model as export_saved_model
     from perfnet_tf.streams import Source as Source
     from perfnet_tf.streams import Stream as Stream
     from perfnet_tf.streams import register_source as register_source
     from perfnet_tf.streams import register_stream as register_stream
+    from perfnet_tf.training.schedules import steps_per_epoch as steps_per_epoch
     from perfnet_tf.training.trainer import train as train
     from perfnet_tf.video.decode import read_video as read_video
 
@@ -54,6 +59,7 @@ _PUBLIC = {
     "DistillConfig": "perfnet_tf.config",
     "Distiller": "perfnet_tf.distill.distiller",
     "ExperimentConfig": "perfnet_tf.config",
+    "FailureError": "perfnet_tf.errors",
     "InputError": "perfnet_tf.errors",
     "ModelConfig": "perfnet_tf.config",
     "PRESETS": "perfnet_tf.presets",
@@ -65,6 +71,7 @@ _PUBLIC = {
     "TVL1Params": "perfnet_tf.flow.tvl1",
     "Teacher": "perfnet_tf.recognizers.recognizer",
     "TrainConfig": "perfnet_tf.config",
+    "VideoModel": "perfnet_tf.models.video_model",
     "build_dataset": "perfnet_tf.input_pipeline.dataset",
     "build_model": "perfnet_tf.models.factory",
     "compute_tvl1": "perfnet_tf.flow.tvl1",
@@ -72,17 +79,20 @@ _PUBLIC = {
     "export_saved_model": "perfnet_tf.saved_model",
     "import_weights": "perfnet_tf.recognizers.imported_run",
     "load": "perfnet_tf.recognizers.load",
+    "load_plugin": "perfnet_tf.registry",
     "load_run": "perfnet_tf.recognizers.run_directory",
     "load_saved_model": "perfnet_tf.recognizers.exported",
     "predict_videos": "perfnet_tf.prediction.videos",
     "prepare": "perfnet_tf.preparation.prepare",
     "read_dataset_info": "perfnet_tf.records.folder",
     "read_video": "perfnet_tf.video.decode",
+    "register_backbone": "perfnet_tf.backbones",
     "register_dataset": "perfnet_tf.datasets.catalog",
     "register_estimator": "perfnet_tf.pose.estimators",
     "register_source": "perfnet_tf.streams",
     "register_stream": "perfnet_tf.streams",
     "render_pose": "perfnet_tf.pose.rendering",
+    "steps_per_epoch": "perfnet_tf.training.schedules",
     "train": "perfnet_tf.training.trainer",
 }
 

@@ -16,15 +16,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from perfnet_tf.backbones import BACKBONES
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.streams import STREAMS
 
 T = TypeVar("T")
 
+#: What networks compute in while they train; variables, logits and losses are float32 in both.
+TRAINING_PRECISIONS = ("float32", "mixed_bfloat16")
+#: What networks compute in for inference only; bfloat16 is of weights and activations both, twice
+#: as fast as float32 on CPUs with AVX512-BF16, more with AMX, and slower on CPUs with neither.
+INFERENCE_PRECISIONS = ("float32", "bfloat16")
+
 #: A network of a stranger's configuration should not fill the memory.
 MAX_WIDTH = 16
-
-BACKBONES = ("r3d50_g", "r3d50", "s3d_g", "s3d")
 
 
 def _check_positive(**values: float | None) -> None:
@@ -104,7 +109,8 @@ class ModelConfig:
     """A backbone and its options.
 
     Attributes:
-        backbone: `r3d50_g` (PERF-Net Table 1), `s3d_g`, or either without gating.
+        backbone: `r3d50_g` (PERF-Net Table 1), `s3d_g`, `r3d50` or `s3d` (without gating), or a
+            registered one (`register_backbone`).
         width_multiplier: scales every layer's channels; 1 is the paper's network.
         dropout_rate: dropout before the classifier. Paper silent; 0.5 is I3D's and Model Garden's.
         weight_decay: decay of convolution kernels, added to the loss as half its square sum times
@@ -238,7 +244,7 @@ class TrainConfig:
             validate_every_epochs=self.validate_every_epochs,
             warmup_epochs=self.warmup_epochs or 0,
         )
-        check_choice("precision", self.precision, ("float32", "mixed_bfloat16"))
+        check_choice("precision", self.precision, TRAINING_PRECISIONS)
 
     @property
     def peak_learning_rate(self) -> float:

@@ -13,7 +13,7 @@ PACKAGE = pathlib.Path(perfnet_tf.__file__).parent
 ROWS = [
     ("version", "errors"),
     ("files", "classes", "registry"),
-    ("streams",),
+    ("streams", "backbones"),
     ("config",),
     ("presets",),
     ("video",),

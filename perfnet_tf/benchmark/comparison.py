@@ -17,12 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from perfnet_tf.backbones import BACKBONES
 from perfnet_tf.benchmark.turns import Contender, Turn, median_ratio, take_turns
-from perfnet_tf.config import ClipConfig
+from perfnet_tf.config import INFERENCE_PRECISIONS, ClipConfig
 from perfnet_tf.errors import InputError, check_choice
-
-BACKBONES = ("r3d50_g", "s3d_g")
-PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,8 @@ class BenchmarkConfig:
     """What to measure.
 
     Attributes:
-        backbone: `r3d50_g`, beside Model Garden's `ResNet3D`, or `s3d_g`, beside torchvision's.
+        backbone: `r3d50_g`, next to Model Garden's `ResNet3D`, `s3d_g`, next to torchvision's, or
+            any other, alone.
         clip: frames, height and width.
         batch: clips a run.
         rounds: runs of each contender that count.
@@ -47,7 +46,7 @@ class BenchmarkConfig:
     clip: ClipConfig = ClipConfig(16, 112, 112)
     batch: int = 1
     rounds: int = 5
-    precisions: tuple[str, ...] = PRECISIONS
+    precisions: tuple[str, ...] = INFERENCE_PRECISIONS
     training: bool = False
     peers: bool = True
     torch_python: str | None = None
@@ -57,7 +56,7 @@ class BenchmarkConfig:
     def __post_init__(self) -> None:
         check_choice("backbone", self.backbone, BACKBONES)
         for precision in self.precisions:
-            check_choice("precision", precision, PRECISIONS)
+            check_choice("precision", precision, INFERENCE_PRECISIONS)
         for name in ("batch", "rounds", "num_classes"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be 1 or greater. Received: {getattr(self, name)}.")

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from perfnet_tf.backbones import BACKBONES
 from perfnet_tf.cli.command import Command
+from perfnet_tf.config import INFERENCE_PRECISIONS
 from perfnet_tf.errors import InputError
 
 if TYPE_CHECKING:
@@ -98,11 +100,11 @@ def _scale(
 
 
 COMMAND = Command("bench", "[--torch_python=PATH] [--output=DIR]", _run)
-COMMAND.list("backbones", ["r3d50_g", "s3d_g"], "Of r3d50_g and s3d_g.")
+COMMAND.list("backbones", ["r3d50_g", "s3d_g"], ", ".join(BACKBONES) + ".")
 COMMAND.list("clips", ["16x112x112"], "FRAMESxHEIGHTxWIDTH.")
 COMMAND.integer("batch", 1, "Clips a run.")
 COMMAND.integer("rounds", 5, "Runs of each network that count.")
-COMMAND.list("precisions", ["float32", "bfloat16"], "Of every network.")
+COMMAND.list("precisions", list(INFERENCE_PRECISIONS), "Of every network.")
 COMMAND.boolean("training", False, "Measure a training step.")
 COMMAND.boolean("peers", True, "Run others' networks too.")
 COMMAND.string("torch_python", None, "Interpreter of an environment with torch and torchvision.")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from perfnet_tf.backbones import BACKBONES
 from perfnet_tf.cli.command import Command, FlagSet
-from perfnet_tf.config import BACKBONES, ClipConfig, ExperimentConfig, PoseRenderConfig
+from perfnet_tf.config import TRAINING_PRECISIONS, ClipConfig, ExperimentConfig, PoseRenderConfig
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.pose.variants import POSE_VARIANTS, current_variant_name
 from perfnet_tf.presets import PRESETS, load_preset
@@ -112,7 +113,7 @@ def define_setting_flags(command: FlagSet, *, network: bool) -> None:
     number("warmup_epochs", "Length of the linear warm-up; without it, an eleventh of the epochs.")
     number("momentum", "Momentum of the SGD.")
     switch("mirror", "Mirror half of the clips; turn off if classes tell left from right.")
-    text("precision", "float32 or mixed_bfloat16.")
+    text("precision", f"{' or '.join(TRAINING_PRECISIONS)}.")
     whole("checkpoint_every_steps", "Save at least this often.")
     whole("steps_per_execution", "Steps run as one call of the graph.")
     whole("validate_every_epochs", "Measure on the val or test split this often.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from absl import flags
 
 from perfnet_tf.cli.command import Command
+from perfnet_tf.config import INFERENCE_PRECISIONS
 from perfnet_tf.streams import STREAMS
 
 _SNIPPET = """\
@@ -70,7 +71,7 @@ COMMAND.string(
     "precision",
     "float32",
     "What a network frozen by --inference_only computes in.",
-    choices=["float32", "bfloat16"],
+    choices=list(INFERENCE_PRECISIONS),
 )
 COMMAND.boolean("tflite", False, "Write TFLite models too.")
 COMMAND.boolean("onnx", False, "Write an ONNX model too; needs the extra [onnx].")

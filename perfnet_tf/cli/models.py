@@ -62,7 +62,8 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> None:
     """
     from tqdm import tqdm
 
-    from perfnet_tf.config import BACKBONES, ClipConfig
+    from perfnet_tf.backbones import BACKBONES
+    from perfnet_tf.config import ClipConfig
 
     clips = [ClipConfig.parse(text) for text in arguments.clips]
     wanted: list[tuple[str | None, str, dict[str, Any]]] = [(None, name, {}) for name in BACKBONES]

@@ -12,7 +12,7 @@ from absl import flags
 
 from perfnet_tf.cli.command import Command
 from perfnet_tf.cli.network_flags import define_network_flags, load_named_network
-from perfnet_tf.config import ClipConfig
+from perfnet_tf.config import INFERENCE_PRECISIONS, ClipConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.pose.estimators import POSE_ESTIMATORS
 
@@ -270,7 +270,7 @@ COMMAND.string(
     "precision",
     None,
     "What the network computes in; without it, float32, or what it was frozen in.",
-    choices=["float32", "bfloat16"],
+    choices=list(INFERENCE_PRECISIONS),
 )
 COMMAND.boolean("sliding", False, "Classify windows all along each video, not its middle.")
 COMMAND.number(

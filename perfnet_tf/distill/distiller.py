@@ -11,9 +11,8 @@ from perfnet_tf.config import DistillConfig, PoseRenderConfig
 from perfnet_tf.distill.losses import distillation_losses, term_names, weighted_sum
 from perfnet_tf.errors import check_choice
 from perfnet_tf.input_pipeline.dataset import streams_of
+from perfnet_tf.models.modes import rematerialization, synchronized_batch_norm
 from perfnet_tf.models.ordering import computed_after
-from perfnet_tf.models.rematerialization import rematerialization
-from perfnet_tf.models.synchronization import synchronized_batch_norm
 from perfnet_tf.recognizers.load import Network, load_named
 from perfnet_tf.recognizers.recognizer import Recognizer
 from perfnet_tf.streams import LABEL, POSE, RGB, STREAMS

@@ -30,7 +30,9 @@ def build_dataset(
     split: str,
     *,
     clip: ClipConfig,
-    streams: Collection[str],
+    streams: Collection[str] = (),
+    supervised: str | None = None,
+    render: PoseRenderConfig | None = None,
     batch_size: int,
     training: bool,
     seed: int = 0,
@@ -50,11 +52,23 @@ def build_dataset(
     The stream `pose` puts `rgb`, `keypoints` and `boxes` into the batch: `streams_of` draws it, on
     the device that trains.
 
+    With `supervised` this is a dataset for any `tf_keras` model:
+
+        training = build_dataset(DATA, "train", clip=clip, supervised="rgb", batch_size=8,
+                                 training=True)
+        clips = read_dataset_info(DATA).split("train")["num_clips"]
+        model.fit(training, epochs=10, steps_per_epoch=steps_per_epoch(clips, 8))
+
+    Evaluation has a known cardinality, and `model.evaluate(dataset)` needs no number of steps.
+
     Args:
         data_dir: a prepared dataset.
         split: such as `train`.
         clip: the piece of a video to cut.
-        streams: names of streams.
+        streams: names of streams; not with `supervised`.
+        supervised: name of one stream: elements are `(inputs, label)` rather than dicts, `pose`
+            being drawn.
+        render: how people are drawn for `supervised="pose"`; None is the default drawing.
         batch_size: clips a batch; over all workers and replicas if `input_context` is given.
         training: see above.
         seed: of the order and the augmentation.
@@ -67,13 +81,21 @@ def build_dataset(
             batch, in batches for one replica each.
 
     Returns:
-        Dataset of dicts. All shapes are static, but for the batch where the remainder is kept.
+        Dataset of dicts, or of pairs `(inputs, label)`. All shapes are static, but for the batch
+        where the remainder is kept.
 
     Raises:
         InputError: no such dataset or split, records without what `streams` need, a damaged shard,
             or a batch that the replicas cannot share evenly.
     """
     info = read_dataset_info(data_dir)
+    if supervised is not None:
+        if streams or with_clip_ids:
+            raise InputError(
+                "A supervised dataset has the inputs of one stream and labels only. Received: "
+                f"`supervised`={supervised!r} with `streams` or `with_clip_ids`. Leave those out."
+            )
+        streams = [supervised]
     reader.check_streams(streams, info)
     if not streams:
         raise InputError(f"streams must name at least one of {', '.join(STREAMS)}. Received: none.")
@@ -118,6 +140,8 @@ def build_dataset(
 
     dataset = elements.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     dataset = dataset.batch(replica_batch, drop_remainder=training or bool(drop_remainder))
+    if supervised is not None:
+        dataset = dataset.map(_pairs_of(supervised, render or PoseRenderConfig()))
     options = tf.data.Options()
     # The elements are shared out above.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
@@ -224,6 +248,17 @@ def explaining_damaged_records(data_dir: str | pathlib.Path, split: str) -> Iter
             f"{record_path(data_dir, damage.file)} is damaged: {damage.problem} "
             "Copy it again, or prepare the data again into an empty folder."
         ) from error
+
+
+def _pairs_of(
+    stream: str, render: PoseRenderConfig
+) -> Callable[[dict[str, tf.Tensor]], tuple[tf.Tensor, tf.Tensor]]:
+    """A function from a batch to the stream's inputs and the labels."""
+
+    def pair(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        return streams_of(batch, [stream], render)[stream], batch[LABEL]
+
+    return pair
 
 
 def _share(

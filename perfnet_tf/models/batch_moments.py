@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from perfnet_tf.models.hardware import trains_on_cpu
+from perfnet_tf.models.modes import trains_on_cpu
 
 
 def sums_lose_bits(frames: tf.Tensor) -> bool:

@@ -11,8 +11,8 @@ import tf_keras
 from perfnet_tf.errors import InputError
 from perfnet_tf.models import PACKAGE
 from perfnet_tf.models.batch_moments import moments, normalize, sums_lose_bits
-from perfnet_tf.models.rematerialization import is_recomputing
-from perfnet_tf.models.synchronization import global_moments, is_synchronized
+from perfnet_tf.models.modes import is_recomputing, is_synchronized
+from perfnet_tf.models.synchronization import global_moments
 from perfnet_tf.models.video_shapes import merged_frames, static_or_dynamic_shape
 
 

@@ -3,52 +3,44 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
-from perfnet_tf.config import BACKBONES, ModelConfig
+from perfnet_tf.backbones import BACKBONES
+from perfnet_tf.config import ModelConfig
 from perfnet_tf.errors import InputError, check_choice
-from perfnet_tf.models.resnet3d import ResNet3D50
-from perfnet_tf.models.s3d import S3D
 from perfnet_tf.models.video_model import VideoModel
 from perfnet_tf.streams import RGB
-
-#: Backbone -> its class, and what its name says of its options.
-ARCHITECTURES: dict[str, tuple[type[VideoModel], dict[str, Any]]] = {
-    "r3d50_g": (ResNet3D50, {}),
-    "r3d50": (ResNet3D50, {"gating": "none"}),
-    "s3d_g": (S3D, {}),
-    "s3d": (S3D, {"gating": "none"}),
-}
 
 
 def build_model(backbone: str, num_classes: int, stream: str = RGB, **options: Any) -> VideoModel:
     """Makes a network with fresh weights, created under the current strategy and Keras policy.
 
     Args:
-        backbone: `r3d50_g` (PERF-Net Table 1), `s3d_g`, or `r3d50`, `s3d` without gating.
+        backbone: `r3d50_g` (PERF-Net Table 1), `s3d_g`, `r3d50` or `s3d` (without gating), or a
+            registered one (`register_backbone`).
         num_classes: number of logits.
         stream: `rgb`, `flow` or `pose`.
-        **options: constructor arguments of the backbone's class, `ResNet3D50` or `S3D`.
+        **options: constructor arguments of the backbone's class, such as `ResNet3D50` or `S3D`.
 
     Raises:
         InputError: an unknown backbone or option, or a value that breaks a rule.
     """
-    check_choice("backbone", backbone, BACKBONES)
-    architecture, implied = ARCHITECTURES[backbone]
+    architecture, fixed = _architecture(backbone)
     known = list_options(backbone)
     for option, value in options.items():
         check_choice(f"An option of {backbone}", option, known)
-        if implied.get(option, value) != value:
+        if fixed.get(option, value) != value:
             raise InputError(
-                f"{backbone} is {option}={implied[option]!r}. Received: {option}={value!r}. "
-                f"Take {backbone}_g."
+                f"{backbone} is {option}={fixed[option]!r}. Received: {option}={value!r}. "
+                f"Take {_name_of_others(backbone, option)}."
             )
-    if backbone.endswith("_g") and options.get("gating") == "none":
-        raise InputError(
-            f"{backbone} has feature gating. Received: gating='none'. "
-            f"Take {backbone.removesuffix('_g')}."
-        )
-    model = architecture(num_classes, stream=stream, **{**implied, **options})
+        named = _name_of(backbone, option, value)
+        if named is not None:
+            raise InputError(
+                f"{backbone} is not {option}={value!r}. Received: {option}={value!r}. Take {named}."
+            )
+    model = architecture(num_classes, stream=stream, **{**fixed, **options})
     return model.build_for_stream()
 
 
@@ -66,15 +58,61 @@ def build_from_config(config: ModelConfig, num_classes: int, stream: str = RGB) 
 
 
 def list_options(backbone: str) -> dict[str, Any]:
-    """Option -> default of a backbone: what `build_model` takes besides stream and classes."""
-    check_choice("backbone", backbone, BACKBONES)
-    architecture, implied = ARCHITECTURES[backbone]
+    """Option -> default of a backbone: what `build_model` takes besides stream and classes.
+
+    An option without a default is listed with None.
+
+    Raises:
+        InputError: an unknown backbone.
+    """
+    architecture, fixed = _architecture(backbone)
     parameters: dict[str, inspect.Parameter] = {}
-    for cls in (VideoModel, architecture):
-        parameters.update(inspect.signature(cls.__init__).parameters)
+    for cls in reversed(architecture.__mro__):
+        if not issubclass(cls, VideoModel) or "__init__" not in vars(cls):
+            continue
+        own = inspect.signature(cls.__init__).parameters
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in own.values()):
+            parameters = {}
+        parameters.update(own)
     defaults = {
-        name: parameter.default
+        name: None if parameter.default is parameter.empty else parameter.default
         for name, parameter in parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in ("stream", "name")
+        if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and name not in ("self", "num_classes", "stream", "name")
     }
-    return {**defaults, **implied}
+    return {**defaults, **fixed}
+
+
+def _architecture(backbone: str) -> tuple[type[VideoModel], Mapping[str, Any]]:
+    """The class of a backbone, and its fixed arguments."""
+    entry = BACKBONES.choose(backbone)
+    architecture = entry.load_class()
+    if not (isinstance(architecture, type) and issubclass(architecture, VideoModel)):
+        raise InputError(
+            f"A backbone's class must be a subclass of VideoModel. Received: {architecture!r} for "
+            f"{backbone}. Derive it from perfnet_tf.VideoModel."
+        )
+    return architecture, entry.fixed
+
+
+def _siblings(backbone: str) -> dict[str, Mapping[str, Any]]:
+    """Name -> fixed arguments of the other backbones of the same class."""
+    network = BACKBONES[backbone].network
+    return {
+        name: entry.fixed
+        for name, entry in BACKBONES.items()
+        if entry.network == network and name != backbone
+    }
+
+
+def _name_of(backbone: str, option: str, value: Any) -> str | None:
+    """The other backbone that this value makes of `backbone`: one network has one name."""
+    mine = BACKBONES[backbone].fixed
+    siblings = _siblings(backbone).items()
+    return next((name for name, fixed in siblings if fixed == {**mine, option: value}), None)
+
+
+def _name_of_others(backbone: str, option: str) -> str:
+    """The backbone of the same class that leaves `option` open."""
+    siblings = _siblings(backbone).items()
+    return next((name for name, fixed in siblings if option not in fixed), "another backbone")

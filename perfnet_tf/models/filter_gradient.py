@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from perfnet_tf.models.hardware import trains_on_cpu
+from perfnet_tf.models.modes import trains_on_cpu
 from perfnet_tf.models.video_shapes import sizes_of
 
 #: From so many input channels on, laying the taps of larger kernels side by side pays, too.

@@ -13,16 +13,14 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from perfnet_tf.config import INFERENCE_PRECISIONS
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.models.input_normalization import INPUT_SCALINGS, InputNormalization
 from perfnet_tf.models.layers import ConvUnit, FactorizedConv3D
+from perfnet_tf.models.precision import precision_policy
 from perfnet_tf.models.video_model import VideoModel
 from perfnet_tf.models.video_shapes import pad_symmetrically
 from perfnet_tf.streams import STREAMS
-
-#: What a folded network computes in. bfloat16 is twice as fast as float32 on CPUs with
-#: AVX512-BF16, more with AMX, and slower on CPUs with neither.
-PRECISIONS = ("float32", "bfloat16")
 
 
 def fold_batch_norm(model: VideoModel, *, precision: str = "float32") -> VideoModel:
@@ -39,12 +37,10 @@ def fold_batch_norm(model: VideoModel, *, precision: str = "float32") -> VideoMo
     Raises:
         InputError: another precision, or a network that is not built.
     """
-    check_choice("precision", precision, PRECISIONS)
+    check_choice("precision", precision, INFERENCE_PRECISIONS)
     if not model.built:
         raise InputError("Only a built network has weights to fold. Call it, or build_for_stream.")
-    before = tf_keras.mixed_precision.global_policy()
-    tf_keras.mixed_precision.set_global_policy(precision)
-    try:
+    with precision_policy(precision):
         folded = type(model).from_config({**model.get_config(), "name": f"{model.name}_folded"})
         folded.build_for_stream()
         pairs = list(zip(_leaves(model), _leaves(folded), strict=True))
@@ -60,8 +56,6 @@ def fold_batch_norm(model: VideoModel, *, precision: str = "float32") -> VideoMo
                 _fold_unit(source, target, folded.normalization.scale())
             else:
                 _fold_unit(source, target)
-    finally:
-        tf_keras.mixed_precision.set_global_policy(before)
     return folded
 
 

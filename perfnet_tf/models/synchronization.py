@@ -2,34 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Iterator
-
 import tensorflow as tf
-
-
-class _State(threading.local):  # replicas of a strategy are traced by a thread each
-    synchronized = False
-
-
-_state = _State()
-
-
-@contextlib.contextmanager
-def synchronized_batch_norm(enabled: bool = True) -> Iterator[None]:
-    """Inside the block, batch norm in training takes the moments of all replicas' clips."""
-    before, _state.synchronized = _state.synchronized, enabled
-    try:
-        yield
-    finally:
-        _state.synchronized = before
-
-
-def is_synchronized() -> bool:
-    """Whether batch norm must ask the other replicas."""
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    return _state.synchronized and replicas > 1
 
 
 def global_moments(inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
+from perfnet_tf.backbones import BACKBONES
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.models.input_normalization import InputNormalization
 from perfnet_tf.models.layers import kernel_decay
@@ -93,9 +94,11 @@ class VideoModel(tf_keras.Model):
         )
 
     @property
-    @abc.abstractmethod
     def backbone(self) -> str:
-        """The architecture's name in `perfnet_tf.models.factory.build_model`."""
+        """The first name that the class is registered by; the class's own if there is none."""
+        cls = type(self)
+        names = (name for name, entry in BACKBONES.items() if entry.network is cls)
+        return next(names, cls.__name__)
 
     @abc.abstractmethod
     def feature_maps(self, inputs: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from perfnet_tf.backbones import BACKBONES
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.pose.variants import BEST_VARIANT, POSE_VARIANTS
 from perfnet_tf.streams import FLOW, POSE, RGB
@@ -20,7 +21,7 @@ KINDS = (RGB, FLOW, POSE, "student")
 
 S3D_G, R3D50_G = "s3d_g", "r3d50_g"
 #: Backbone -> how the paper writes it.
-BACKBONE_TITLES = {S3D_G: "S3D-G", R3D50_G: "R3D50-G", "s3d": "S3D", "r3d50": "R3D50"}
+BACKBONE_TITLES = {name: backbone.title for name, backbone in BACKBONES.items()}
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.classes import check_class_names
-from perfnet_tf.config import ExperimentConfig, PoseRenderConfig
+from perfnet_tf.config import INFERENCE_PRECISIONS, ExperimentConfig, PoseRenderConfig
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.files import check_new_or_empty
-from perfnet_tf.models.folding import PRECISIONS, fold_batch_norm
+from perfnet_tf.models.folding import fold_batch_norm
 from perfnet_tf.models.video_model import VideoModel
 from perfnet_tf.recognizers.frozen import InferenceModule, as_float, freeze, input_specs
 from perfnet_tf.recognizers.info import GOLDEN_FILE, INFO_FILE, LABELS_FILE, ModelInfo
@@ -105,7 +105,7 @@ def export_saved_model(
             "config must be that of the model. "
             f"Received: stream {config.stream!r}, model's {model.stream!r}."
         )
-    check_choice("precision", precision, PRECISIONS)
+    check_choice("precision", precision, INFERENCE_PRECISIONS)
     if precision != "float32" and not inference_only:
         raise InputError(
             "Only networks frozen for inference are exported in another precision than float32. "

@@ -11,7 +11,7 @@ from tensorflow.python.framework import kernels
 from perfnet_tf.config import ClipConfig, ExperimentConfig
 from perfnet_tf.distill.distiller import Distiller
 from perfnet_tf.models.factory import build_from_config
-from perfnet_tf.models.hardware import traced_for_accelerator
+from perfnet_tf.models.modes import traced_for_accelerator
 from perfnet_tf.models.precision import precision_policy
 from perfnet_tf.preparation.config import PrepareConfig
 from perfnet_tf.streams import LABEL, SOURCES, STREAMS

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -15,8 +14,13 @@ from perfnet_tf.distill.distiller import Distiller
 from perfnet_tf.input_pipeline.dataset import build_dataset, explaining_damaged_records
 from perfnet_tf.models.precision import precision_policy
 from perfnet_tf.records.folder import read_dataset_info
+from perfnet_tf.training.callbacks import (
+    KeepCheckpoints,
+    KeepHistory,
+    ShowProgress,
+    StopOnBadStep,
+)
 from perfnet_tf.training.checkpoints import Checkpoints
-from perfnet_tf.training.failure import stop_for_bad_step
 from perfnet_tf.training.history import History
 from perfnet_tf.training.input_wait import InputWait
 from perfnet_tf.training.interruption import Interruption
@@ -26,9 +30,6 @@ from perfnet_tf.training.strategy import describe_batch
 from perfnet_tf.training.workers import Workers
 
 TRAIN_SPLIT = "train"
-#: Our choice: what a machine that vanishes may cost, and what saving may cost a short epoch.
-LONGEST_SECONDS_UNSAVED = 600.0
-SHORTEST_SECONDS_UNSAVED = 30.0
 
 
 def fit(
@@ -40,6 +41,7 @@ def fit(
     strategy: tf.distribute.Strategy,
     workers: Workers,
     *,
+    callbacks: Sequence[tf_keras.callbacks.Callback] = (),
     deterministic: bool = False,
     show_progress: bool,
 ) -> None:
@@ -53,6 +55,8 @@ def fit(
         checkpoints: of the run.
         strategy: the devices.
         workers: of the strategy; the chief writes the run's files.
+        callbacks: called after those that stop on a bad step, report progress and write the
+            history, and before the one that saves.
         deterministic: TensorFlow's operations are, and nothing may look at the clock.
         show_progress: report on standard error.
 
@@ -77,21 +81,27 @@ def fit(
     if step:
         progress.say(f"{folder}: going on after step {step} of {train.epochs * epoch_steps}")
     with Interruption() as interruption, progress:
-        keeper = RunKeeper(
-            config,
-            checkpoints,
-            History(folder, epochs_done=step // epoch_steps) if workers.is_chief else None,
-            progress,
-            interruption,
-            workers,
-            wait,
-            data=data,
-            folder=folder,
-            epoch_steps=epoch_steps,
-            restore_metrics=restore_metrics,
-            validate=_validation(config, data, distiller.student, workers),
-        )
-        while step < train.epochs * epoch_steps:
+        total = train.epochs * epoch_steps
+        history = History(folder, epochs_done=step // epoch_steps) if workers.is_chief else None
+        validate = _validation(config, data, distiller.student, workers)
+        run_callbacks = [
+            StopOnBadStep(train, data, folder, checkpoints, workers, total),
+            ShowProgress(progress, checkpoints),
+            KeepHistory(train, checkpoints, history, progress, wait, validate),
+            *callbacks,
+            # Last: what the others do after a step belongs to the step that is saved.
+            KeepCheckpoints(
+                train,
+                folder,
+                checkpoints,
+                interruption,
+                workers,
+                progress,
+                epoch_steps=epoch_steps,
+                restore_metrics=restore_metrics,
+            ),
+        ]
+        while step < total:
             epoch, done = divmod(step, epoch_steps)
             # An epoch that was broken off is ended by itself, being shorter.
             last = epoch + 1 if done else train.epochs
@@ -100,116 +110,12 @@ def fit(
                 initial_epoch=epoch,
                 epochs=last,
                 steps_per_epoch=epoch_steps - done,
-                callbacks=[keeper],
+                callbacks=run_callbacks,
                 verbose=0,
             )
+            if distiller.stop_training:  # a custom callback's wish
+                break
             step = last * epoch_steps
-
-
-class RunKeeper(tf_keras.callbacks.Callback):
-    """Keeps what a run needs to be watched and to go on: history, progress, checkpoints."""
-
-    def __init__(
-        self,
-        config: ExperimentConfig,
-        checkpoints: Checkpoints,
-        history: History | None,
-        progress: Progress,
-        interruption: Interruption,
-        workers: Workers,
-        wait: InputWait,
-        *,
-        data: str | pathlib.Path,
-        folder: pathlib.Path,
-        epoch_steps: int,
-        restore_metrics: Callable[[], None],
-        validate: Callable[[], dict[str, float]],
-    ) -> None:
-        super().__init__()
-        self._train, self._data = config.train, data
-        self._workers, self._wait = workers, wait
-        self._checkpoints, self._history = checkpoints, history
-        self._progress, self._interruption = progress, interruption
-        self._folder, self._epoch_steps = folder, epoch_steps
-        self._restore_metrics = restore_metrics
-        self._validate = validate
-        self._step = checkpoints.step
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Goes on with the metrics of an epoch that was broken off."""
-        if self._step % self._epoch_steps:
-            self._restore_metrics()
-        self._began, self._first = time.monotonic(), self._step
-        self._wait.restart()
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Checks the loss, and saves if it is time."""
-        before, self._step = self._step, self._checkpoints.step
-        self._check_finite()
-        self._progress.advance(self._step - before, float(logs["loss"]))
-        if self._step % self._epoch_steps == 0:  # first the epoch's row, then the checkpoint
-            return
-        self._save_or_stop(before, LONGEST_SECONDS_UNSAVED)
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Writes the epoch's row, and saves if it is time."""
-        seconds = time.monotonic() - self._began
-        every = self._train.validate_every_epochs
-        values = {name: float(value) for name, value in logs.items()}
-        values["learning_rate"] = float(self.model.optimizer.learning_rate.numpy())
-        clips = (self._step - self._first) * self._train.batch_size
-        values["clips_per_second"] = clips / seconds
-        if self._wait.enabled:
-            values["input_wait"] = self._wait.seconds / seconds
-        if every and ((epoch + 1) % every == 0 or epoch + 1 == self._train.epochs):
-            values.update(self._validate())
-        if self._history is not None:
-            self._history.add(epoch + 1, self._step, values)
-        self._progress.epoch(epoch + 1, self._train.epochs, values)
-        hint = self._wait.hint(values.get("input_wait", 0.0))
-        if hint:
-            self._progress.say(hint)
-        self._save_or_stop(self._step - 1, SHORTEST_SECONDS_UNSAVED)
-
-    @property
-    def _total(self) -> int:
-        return self._train.epochs * self._epoch_steps
-
-    def _check_finite(self) -> None:
-        own = self.model.first_bad_step()
-        first = self._workers.gather(-1 if own is None else own)[:, 0]
-        if (first < 0).all():
-            return
-        stop_for_bad_step(
-            int(first[first >= 0].min()),
-            config=self._train,
-            learning_rate=self.model.optimizer.learning_rate,
-            total=self._total,
-            data=self._data,
-            folder=self._folder if self._workers.is_chief else None,
-            checkpoint=self._checkpoints.latest,
-        )
-
-    def _save_or_stop(self, before: int, seconds: float) -> None:
-        """Saves and leaves after a signal; else saves where it is due.
-
-        It is where a multiple of `checkpoint_every_steps` was passed, or `seconds` have.
-        """
-        every = self._train.checkpoint_every_steps
-        passed = every is not None and self._step // every > before // every
-        passed = passed or time.monotonic() - self._checkpoints.saved_at >= seconds
-        # One worker's signal, and one worker's clock, are for all.
-        signalled = self._interruption.received is not None
-        votes = self._workers.gather(signalled, passed)  # [workers, 2]
-        asked, due = bool(votes[:, 0].any()), bool(votes[:, 1].any())
-        if asked or due:
-            self._checkpoints.save()
-        if asked:
-            self._progress.say(
-                f"{self._folder}: stopped after step {self._step} of {self._total}. "
-                "The same command goes on from here."
-            )
-            self._interruption.leave()
 
 
 def _training_data(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -27,7 +27,12 @@ from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.training.checkpoints import Checkpoints, resumable_dropout
 from perfnet_tf.training.failure import explaining_full_disk
 from perfnet_tf.training.fitting import TRAIN_SPLIT, fit
-from perfnet_tf.training.schedules import build_optimizer, steps_per_epoch
+from perfnet_tf.training.schedules import (
+    OptimizerSource,
+    describe_optimizer,
+    make_optimizer,
+    steps_per_epoch,
+)
 from perfnet_tf.training.sources import copy_weights, describe
 from perfnet_tf.training.strategy import describe_batch, make_strategy
 from perfnet_tf.training.workers import Workers
@@ -49,6 +54,8 @@ def train(
     teachers: Mapping[str, Network] | None = None,
     initial: Network | None = None,
     strategy: tf.distribute.Strategy | None = None,
+    optimizer: OptimizerSource | None = None,
+    callbacks: Sequence[tf_keras.callbacks.Callback] = (),
     jit_compile: bool = False,
     deterministic: bool = False,
     progress: bool = True,
@@ -70,6 +77,18 @@ def train(
             classifier is taken over if the classes are the same.
         strategy: the devices; None is `make_strategy()`'s choice. With several workers all call
             this with the same arguments, and `output` is a folder that all of them share.
+        optimizer: None is SGD on the schedule of `config.train`. Else a new `tf_keras` optimizer,
+            with a learning rate or schedule of its own, or a function
+            `(train_config, total_steps) -> optimizer`, which is called inside of the strategy's
+            scope; several devices need the function. A resumed run restores the optimizer's state;
+            `run.json` has its name, and a run is resumed only under the same.
+        callbacks: custom `tf_keras` callbacks. `self.model` is the `Distiller`, and
+            `self.model.student` the network. An epoch's `logs` have the values of `history.csv`,
+            those of the validation included. They are called on every worker, after each call of
+            the graph: under `train.steps_per_execution=n` after every n steps, with the values of
+            the last. `self.model.stop_training = True` finishes the run early. Their own state is
+            not saved: a resumed run calls `on_train_begin` again, and so does the epoch after the
+            one that was interrupted.
         jit_compile: compile the step by XLA. On CPUs that makes 3-D convolutions slower.
         deterministic: use those of TensorFlow's operations only that give the same bits each time:
             two runs of one configuration on one kind of device then end with the same weights. It
@@ -81,7 +100,8 @@ def train(
 
     Raises:
         InputError: data, teachers or initial weights that do not fit; an `output` of another run;
-            a damaged record; devices that cannot share a batch evenly.
+            a damaged record; devices that cannot share a batch evenly; an optimizer that has
+            been used.
         FailureError: a loss that is no longer finite, or a full disk.
     """
     if deterministic:
@@ -103,6 +123,8 @@ def train(
         "initial": None if initial is None else describe(initial),
         "steps": config.train.epochs * steps_per_epoch(num_clips, config.train.batch_size),
     }
+    if optimizer is not None:
+        record["optimizer"] = describe_optimizer(optimizer)
     precision = config.train.precision
     folder = pathlib.Path(output)
     strategy = strategy or make_strategy()
@@ -130,7 +152,7 @@ def train(
         if initial is not None:
             copy_weights(load(initial, trainable=True).run(), student, info.classes)
         distiller.compile(
-            build_optimizer(config.train, num_clips),
+            make_optimizer(optimizer, config.train, num_clips),
             steps_per_execution=config.train.steps_per_execution,
             jit_compile=jit_compile,
         )
@@ -152,10 +174,11 @@ def train(
             checkpoints,
             strategy,
             workers,
+            callbacks=callbacks,
             deterministic=deterministic,
             show_progress=progress,
         )
-        _save_weights(folder, student, workers)
+        _save_weights(folder, student, workers, steps=checkpoints.step)
     checkpoints.delete()
     return Run(folder, config, info.classes, student, run_directory.read_run(folder)[2])
 
@@ -170,9 +193,11 @@ def _check_devices(config: ExperimentConfig, strategy: tf.distribute.Strategy) -
         )
 
 
-def _save_weights(folder: pathlib.Path, student: tf_keras.Model, workers: Workers) -> None:
+def _save_weights(
+    folder: pathlib.Path, student: tf_keras.Model, workers: Workers, **changes: Any
+) -> None:
     if workers.is_chief:
-        run_directory.save_weights(folder, student)
+        run_directory.save_weights(folder, student, **changes)
     else:
         own = workers.own_folder(folder)
         tf.train.Checkpoint(model=student).write(str(own / run_directory.WEIGHTS_PREFIX))
@@ -194,8 +219,8 @@ def _is_finished(
     old_config, old_classes, old_record = run_directory.read_run(folder)
     old = {**_flat(json.loads(old_config.to_json())), "classes": list(old_classes)}
     new = {**_flat(json.loads(config.to_json())), "classes": list(info.classes)}
-    for key in ("dataset", "teachers", "initial"):
-        old[key], new[key] = old_record.get(key), record[key]
+    for key in ("dataset", "teachers", "initial", "optimizer"):
+        old[key], new[key] = old_record.get(key), record.get(key)
     changed = [key for key in new if old.get(key) != new[key] and key not in _FREE]
     if changed:
         key = changed[0]

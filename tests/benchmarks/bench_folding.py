@@ -19,8 +19,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
+from perfnet_tf.config import INFERENCE_PRECISIONS
 from perfnet_tf.evaluation.protocol import evaluate_runs
-from perfnet_tf.models.folding import PRECISIONS
 from perfnet_tf.recognizers.frozen import InferenceModule
 from perfnet_tf.recognizers.run_directory import load_run
 
@@ -38,7 +38,7 @@ def main() -> None:
             path=pathlib.Path(f"folded_{precision}"),
             model=InferenceModule(run.model, precision=precision),  # type: ignore[arg-type]
         )
-        for precision in PRECISIONS
+        for precision in INFERENCE_PRECISIONS
     ]
     with tempfile.TemporaryDirectory(prefix="perfnet-bench-") as name:
         evaluate_runs([run, *folded], arguments.data, name, split=arguments.split, progress=False)
@@ -53,7 +53,7 @@ def main() -> None:
             "num_clips": len(labels),
             "right": int((logits.argmax(1) == labels).sum()),
         }
-        for precision, other in zip(PRECISIONS, others, strict=True):
+        for precision, other in zip(INFERENCE_PRECISIONS, others, strict=True):
             report[f"folded, {precision}"] = {
                 "right": int((other["logits"].argmax(1) == labels).sum()),
                 "other_answers": int((other["logits"].argmax(1) != logits.argmax(1)).sum()),

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 from prepared_clips import make_clip, write_dataset, write_tiny_dataset
 
+import perfnet_tf
 from perfnet_tf.config import ClipConfig, PoseRenderConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.input_pipeline.dataset import (
@@ -221,3 +223,48 @@ def test_an_empty_split_is_refused(tmp_path):
     folder = write_dataset(tmp_path / "empty", {"train": [clip(0)], "test": []}, num_classes=3)
     with pytest.raises(InputError, match="'test'.*has no clips"):
         batches(folder, "test", training=False)
+
+
+@pytest.mark.parametrize(("stream", "channels"), [("rgb", 3), ("flow", 2), ("pose", 3)])
+def test_any_keras_model_fits_on_a_supervised_dataset(data, stream, channels):
+    model = tf_keras.Sequential(
+        [
+            tf_keras.layers.Rescaling(1 / 255.0),
+            tf_keras.layers.Conv3D(2, 3, strides=4),
+            tf_keras.layers.GlobalAveragePooling3D(),
+            tf_keras.layers.Dense(3),
+        ]
+    )
+    loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, metrics=["accuracy"])
+    options = {"clip": CLIP, "supervised": stream, "batch_size": 4}
+    training = build_dataset(data, "train", training=True, **options)
+    num_clips = perfnet_tf.read_dataset_info(data).split("train")["num_clips"]
+    steps = perfnet_tf.steps_per_epoch(num_clips, 4)
+    history = model.fit(training, epochs=2, steps_per_epoch=steps, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+
+    evaluation = build_dataset(data, "train", training=False, **options)
+    assert int(evaluation.cardinality()) == -(-num_clips // 4)
+    inputs, labels = next(iter(evaluation))
+    assert inputs.shape == (4, CLIP.num_frames, CLIP.height, CLIP.width, channels)
+    assert labels.shape == (4,)
+    plain = build_dataset(data, "train", training=False, clip=CLIP, streams=[stream], batch_size=4)
+    batch = next(iter(plain))
+    expected = streams_of(batch, [stream], PoseRenderConfig())[stream]
+    np.testing.assert_array_equal(inputs, expected)
+    np.testing.assert_array_equal(labels, batch["label"])
+    assert np.isfinite(model.evaluate(evaluation, verbose=0)).all()
+
+
+def test_a_supervised_dataset_takes_no_other_streams(data):
+    with pytest.raises(InputError, match="one stream"):
+        build_dataset(
+            data,
+            "train",
+            clip=CLIP,
+            streams=["flow"],
+            supervised="rgb",
+            batch_size=4,
+            training=True,
+        )

@@ -213,4 +213,4 @@ def test_xla_gives_the_logits_of_the_plain_graph(name, settled):
 
 
 def test_the_set_covers_every_backbone():
-    assert {backbone for backbone, _ in MODELS.values()} == set(BACKBONES)
+    assert {backbone for backbone, _ in MODELS.values()} == set(BACKBONES) - {"tiny"}

@@ -4,8 +4,8 @@ import tensorflow as tf
 
 from perfnet_tf.models import filter_gradient
 from perfnet_tf.models.filter_gradient import conv2d
-from perfnet_tf.models.hardware import traced_for_accelerator, trains_on_cpu
 from perfnet_tf.models.layers import FactorizedConv3D
+from perfnet_tf.models.modes import traced_for_accelerator, trains_on_cpu
 
 #: Where the gradient is a product: images' shape, kernel's rows and columns, filters, strides.
 CASES = [

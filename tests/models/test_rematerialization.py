@@ -7,7 +7,7 @@ from tiny_network import fixed_weights
 
 from perfnet_tf.models.factory import build_model
 from perfnet_tf.models.layers import VideoBatchNormalization
-from perfnet_tf.models.rematerialization import rematerialization
+from perfnet_tf.models.modes import rematerialization
 
 CLASSES = 3
 OPTIONS = {"width_multiplier": 0.01, "dropout_rate": 0.0}

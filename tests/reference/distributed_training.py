@@ -85,15 +85,15 @@ def main(folder: pathlib.Path, name: str, devices: str, *options: str) -> None:
 
     from perfnet_tf.recognizers import run_directory
     from perfnet_tf.training import trainer
-    from perfnet_tf.training.fitting import RunKeeper
+    from perfnet_tf.training.callbacks import KeepCheckpoints
 
     trainer.build_from_config = run_directory.build_from_config = build_tiny
     values = dict(option.removeprefix("--").split("=") for option in options)
     for option, number in (("kill_at", signal.SIGKILL), ("term_at", signal.SIGTERM)):
         if option in values:
-            RunKeeper.on_train_batch_begin = _sender(number, int(values[option]))
+            KeepCheckpoints.on_train_batch_begin = _sender(number, int(values[option]))
     if "pause" in values:
-        RunKeeper.on_train_batch_begin = _pauser(float(values["pause"]))
+        KeepCheckpoints.on_train_batch_begin = _pauser(float(values["pause"]))
     trainer.train(
         config(
             synchronize=values.get("sync", "1") == "1",

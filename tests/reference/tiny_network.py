@@ -1,4 +1,4 @@
-"""A network small enough that a test's time goes into what it tests."""
+"""The backbone `tiny`, so small that a test's time goes into what it tests; also a plugin."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from perfnet_tf.backbones import register_backbone
 from perfnet_tf.config import ModelConfig
 from perfnet_tf.models.batch_norm import BatchNormOptions
 from perfnet_tf.models.layers import ConvUnit
@@ -27,12 +28,16 @@ class TinyNetwork(VideoModel):
             weight_decay=self.weight_decay,
         )
 
-    @property
-    def backbone(self) -> str:
-        return "s3d_g"
-
     def feature_maps(self, inputs: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
         return {"unit": call_block(self.unit, inputs, training=training)}
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "batch_norm": self.unit.norm is not None}
+
+
+register_backbone("tiny", TinyNetwork)
+#: For configurations of tests: `ExperimentConfig(model=TINY)`.
+TINY = ModelConfig("tiny")
 
 
 def build_tiny(config: ModelConfig, num_classes: int, stream: str = "rgb") -> VideoModel:

@@ -112,7 +112,7 @@ from perfnet_tf.cli.main import main
 from perfnet_tf.recognizers import run_directory
 from perfnet_tf.training import trainer
 trainer.build_from_config = run_directory.build_from_config = build_tiny
-from perfnet_tf.training.fitting import RunKeeper
+from perfnet_tf.training.callbacks import KeepCheckpoints
 full = pathlib.Path({disk!r}) / "filler"
 filled = []
 def fill(self, batch, logs=None):
@@ -124,7 +124,7 @@ def fill(self, batch, logs=None):
                     file.write(bytes(512))
             except OSError:
                 pass
-RunKeeper.on_train_batch_begin = fill
+KeepCheckpoints.on_train_batch_begin = fill
 train = ["train", "--data={data}", "--stream=rgb", "--output={disk}/run", "--clip=6x24x32",
          "--short_side=28", "--epochs=3", "--batch=4", "--checkpoint_every_steps=1"]
 print("first", main(train))
@@ -161,10 +161,10 @@ def stopped(data, tmp_path, tiny_networks, monkeypatch):
         if self._step == 6:
             raise KeyError
 
-    from perfnet_tf.training.fitting import RunKeeper
+    from perfnet_tf.training.callbacks import KeepCheckpoints
 
     with monkeypatch.context() as patch, pytest.raises(KeyError):
-        patch.setattr(RunKeeper, "on_train_batch_begin", die, raising=False)
+        patch.setattr(KeepCheckpoints, "on_train_batch_begin", die, raising=False)
         train(config(checkpoint_every_steps=3), data, tmp_path / "run", progress=False)
     return tmp_path / "run"
 

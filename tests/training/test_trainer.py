@@ -16,7 +16,7 @@ from perfnet_tf.config import (
 from perfnet_tf.errors import FailureError, InputError
 from perfnet_tf.recognizers.recognizer import Teacher
 from perfnet_tf.recognizers.run_directory import load_run
-from perfnet_tf.training.fitting import RunKeeper
+from perfnet_tf.training.callbacks import KeepCheckpoints
 from perfnet_tf.training.trainer import train
 
 #: 15 clips in batches of 4: epochs end after 4, 8 and 12 steps.
@@ -68,7 +68,7 @@ def kill_after(monkeypatch, step, action=None):
         if done == step:
             action()
 
-    monkeypatch.setattr(RunKeeper, "on_train_batch_begin", kill)
+    monkeypatch.setattr(KeepCheckpoints, "on_train_batch_begin", kill)
 
 
 @pytest.fixture(scope="module")

@@ -67,18 +67,18 @@ def test_memory_is_flat_over_two_thousand_steps(tmp_path, monkeypatch):
 
     from perfnet_tf.config import ClipConfig, ExperimentConfig, TrainConfig
     from perfnet_tf.recognizers import run_directory
-    from perfnet_tf.training import fitting, trainer
+    from perfnet_tf.training import callbacks, trainer
 
     monkeypatch.setattr(trainer, "build_from_config", build_tiny)
     monkeypatch.setattr(run_directory, "build_from_config", build_tiny)
     memory = []
-    advance = fitting.RunKeeper.on_train_batch_end
+    advance = callbacks.KeepCheckpoints.on_train_batch_end
 
     def measured(self, batch, logs=None):
         advance(self, batch, logs)
         memory.append(resident(os.getpid()))
 
-    monkeypatch.setattr(fitting.RunKeeper, "on_train_batch_end", measured)
+    monkeypatch.setattr(callbacks.KeepCheckpoints, "on_train_batch_end", measured)
     data = write_tiny_dataset(tmp_path / "data")
     config = ExperimentConfig(
         clip=ClipConfig(6, 24, 32, short_side=28),

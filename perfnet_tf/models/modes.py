@@ -1,0 +1,79 @@
+"""Modes that layers read while a network is traced: each holds inside of a `with` block.
+
+They are per thread, since a strategy traces each of its replicas in a thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+
+class _Modes(threading.local):
+    rematerializes = False
+    recomputing = False
+    synchronizes = False
+    for_accelerator = False
+
+
+_modes = _Modes()
+
+
+@contextlib.contextmanager
+def _set(**values: bool) -> Iterator[None]:
+    before = {name: getattr(_modes, name) for name in values}
+    for name, value in values.items():
+        setattr(_modes, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(_modes, name, value)
+
+
+def rematerialization(enabled: bool = True) -> contextlib.AbstractContextManager[None]:
+    """Inside the block, what `call_block` calls in training keeps its inputs only."""
+    return _set(rematerializes=enabled)
+
+
+def is_rematerializing() -> bool:
+    """Whether `call_block` computes activations again for the gradient."""
+    return _modes.rematerializes
+
+
+def recomputation() -> contextlib.AbstractContextManager[None]:
+    """Inside the block, layers are called for the second time in a step."""
+    return _set(rematerializes=False, recomputing=True)
+
+
+def is_recomputing() -> bool:
+    """Whether layers are called for the second time in a step: they must not change variables."""
+    return _modes.recomputing
+
+
+def synchronized_batch_norm(enabled: bool = True) -> contextlib.AbstractContextManager[None]:
+    """Inside the block, batch norm in training takes the moments of all replicas' clips."""
+    return _set(synchronizes=enabled)
+
+
+def is_synchronized() -> bool:
+    """Whether batch norm must ask the other replicas."""
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    return _modes.synchronizes and replicas > 1
+
+
+def traced_for_accelerator() -> contextlib.AbstractContextManager[None]:
+    """Inside the block, networks are traced as if an accelerator were there, to be compiled for."""
+    return _set(for_accelerator=True)
+
+
+def trains_on_cpu() -> bool:
+    """Whether training is this machine's CPU's: there is no GPU, and the strategy has no TPU."""
+    return not (
+        _modes.for_accelerator
+        or isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
+        or tf.config.list_logical_devices("GPU")
+    )
