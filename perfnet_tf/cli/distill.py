@@ -15,6 +15,7 @@ from perfnet_tf.cli.experiment_flags import (
     preset_of,
     run_training,
 )
+from perfnet_tf.cli.named_values import parse_named_values
 from perfnet_tf.config import DistillConfig, ExperimentConfig
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.streams import STREAMS
@@ -28,8 +29,8 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     --teacher_labels. Loading a SavedModel runs code from it: name only those you trust. Run the
     command again to resume an interrupted run.
     """
-    sources = _pairs("teachers", arguments.teachers)
-    maps = _pairs("teacher_labels", arguments.teacher_labels)
+    sources = parse_named_values("teachers", arguments.teachers)
+    maps = parse_named_values("teacher_labels", arguments.teacher_labels)
     for name in maps:
         check_choice("A teacher of --teacher_labels", name, sources)
     labels = {name: read_class_names(path) for name, path in maps.items()}
@@ -55,22 +56,10 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     return run_training(arguments, config, teachers=teachers, initial=initial, strategy=strategy)
 
 
-def _pairs(flag: str, words: list[str]) -> dict[str, str]:
-    """`NAME=VALUE,...` as a dict."""
-    pairs = [word.partition("=") for word in words]
-    bad = [word for word, pair in zip(words, pairs, strict=True) if not (pair[0] and pair[2])]
-    if bad:
-        raise InputError(f"--{flag} is written NAME=VALUE,NAME=VALUE. Received: {bad[0]!r}.")
-    result = {name: value for name, _, value in pairs}
-    if len(result) < len(pairs):
-        raise InputError(f"--{flag} names something twice. Received: {','.join(words)}.")
-    return result
-
-
 def experiment_of(arguments: flags.FlagValues) -> ExperimentConfig:
     """What the flags ask for; teachers weigh what is given, or else what the preset says."""
     preset = preset_of(arguments) or ExperimentConfig()
-    teachers = _pairs("teachers", arguments.teachers)
+    teachers = parse_named_values("teachers", arguments.teachers)
     if arguments.teacher_weight:
         distill = DistillConfig(arguments.loss, _weights(arguments, teachers))
     else:
@@ -85,7 +74,7 @@ def _weights(arguments: flags.FlagValues, teachers: dict[str, str]) -> dict[str,
         terms = ["unified"] if arguments.loss == "unified" else list(teachers)
         weights = dict.fromkeys(terms, words[0])
     else:
-        weights = _pairs("teacher_weight", words)
+        weights = parse_named_values("teacher_weight", words)
     try:
         return {name: float(weight) for name, weight in weights.items()}
     except ValueError as error:
