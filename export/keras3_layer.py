@@ -36,7 +36,7 @@ class RecognizerLayer(keras.layers.Layer):
 
     Call:
         inputs: `[batch, frames, height, width, channels]`, any batch, frames and size; RGB and
-            pose: uint8, or float in [0, 1]; flow: float (dx, dy) in pixels a frame.
+            pose: uint8, or float in [0, 1]; flow: float (dx, dy) in pixels per frame.
         training: whether it trains.
 
     Returns:

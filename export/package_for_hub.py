@@ -181,7 +181,7 @@ def write_card(info: ModelInfo, labels: Sequence[str], *, handle: str, title: st
         labels=", ".join(map(escape, labels)),
         clip=f"{clip.num_frames} frames (every {_ordinal(clip.frame_stride)}) of "
         f"{clip.height}x{clip.width}",
-        rate=f"{info.dataset['fps']:g} frames a second"
+        rate=f"{info.dataset['fps']:g} frames per second"
         if info.dataset.get("fps")
         else "each video's own frame rate",
         training_data=_training_data(info),

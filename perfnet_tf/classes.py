@@ -67,7 +67,7 @@ def classes_digest(classes: Sequence[str]) -> str:
 
 
 def check_class_names(classes: Iterable[str]) -> None:
-    """Raises `InputError` unless every class can stand in a text file, one a line."""
+    """Raises `InputError` unless every class can stand in a text file, one per line."""
     for name in classes:
         if not name or name != name.strip() or len(name.splitlines()) != 1 or not is_utf8(name):
             raise InputError(

@@ -1,7 +1,7 @@
 """What a run is made of: frozen dataclasses that check themselves and travel as JSON.
 
 An `ExperimentConfig` is everything that decides a training run except the data; a run writes the
-one it used as `config.json` beside its results. Presets (`perfnet_tf.presets`) are instances of it.
+one it used as `config.json` next to its results. Presets (`perfnet_tf.presets`) are instances.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TRAINING_PRECISIONS = ("float32", "mixed_bfloat16")
 #: as fast as float32 on CPUs with AVX512-BF16, more with AMX, and slower on CPUs with neither.
 INFERENCE_PRECISIONS = ("float32", "bfloat16")
 
-#: A network of a stranger's configuration should not fill the memory.
+#: Bounds the memory that an untrusted configuration can ask for.
 MAX_WIDTH = 16
 
 

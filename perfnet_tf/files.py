@@ -37,7 +37,7 @@ def atomic_path(path: pathlib.Path, *, per_process: bool = False) -> Iterator[pa
 
     Args:
         path: the file, replaced if it exists.
-        per_process: several processes may write this file at once, each under a name of its own.
+        per_process: several processes may write this file at once, each under its own name.
             Otherwise the name is fixed, and a new try overwrites what a killed process left.
     """
     owner = f".{os.getpid()}" if per_process else ""

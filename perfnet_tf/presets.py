@@ -81,7 +81,7 @@ PRESETS: dict[str, ExperimentConfig] = {
     # for ten points less.
     "small": _FEW_CLIPS.replace(clip=ClipConfig(16, 112, 112, frame_stride=2)),
     "mini": _FEW_CLIPS.replace(clip=ClipConfig(16, 64, 64, frame_stride=2)),
-    # Ours: of `perfnet demo`, one or two minutes a network. Its classes tell left from right.
+    # Ours: of `perfnet demo`, one or two minutes per network. Classes name left and right.
     "demo": ExperimentConfig(
         clip=ClipConfig(16, 64, 72),
         model=QUARTER_S3D_G,
@@ -92,7 +92,7 @@ PRESETS: dict[str, ExperimentConfig] = {
 
 
 def load_preset(name_or_path: str | os.PathLike[str]) -> ExperimentConfig:
-    """The settings that a preset's name or the path of a run's `config.json` stands for.
+    """The settings of a preset's name, or of the path of a run's `config.json`.
 
     Raises:
         InputError: there is no such preset or file, or the file holds no configuration.

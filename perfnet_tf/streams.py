@@ -69,7 +69,7 @@ class Storage(Protocol):
 
     @property
     def flow_bound(self) -> float:
-        """Pixels per frame that the largest quantised flow stands for."""
+        """Pixels per frame of the largest quantised flow."""
 
 
 class StorageOptions(NamedTuple):

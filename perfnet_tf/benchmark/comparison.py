@@ -31,10 +31,10 @@ class BenchmarkConfig:
         backbone: `r3d50_g`, next to Model Garden's `ResNet3D`, `s3d_g`, next to torchvision's, or
             any other, alone.
         clip: frames, height and width.
-        batch: clips a run.
+        batch: clips per run.
         rounds: runs of each contender that count.
         precisions: of both sides; `bfloat16` is mixed precision or autocast where users have that.
-        training: measure a training step rather than inference; beside Model Garden only.
+        training: measure a training step rather than inference; against Model Garden only.
         peers: whether to run others' networks at all.
         torch_python: interpreter of an environment with torch and torchvision; None leaves
             torchvision out.
@@ -64,7 +64,7 @@ class BenchmarkConfig:
             raise InputError("At least one precision must be measured. Received: none.")
         if self.training and self.torch_python and self.backbone == "s3d_g":
             raise InputError(
-                "Training steps are measured beside Model Garden only. Received: s3d_g with a "
+                "Training steps are measured against Model Garden only. Received: s3d_g with a "
                 "torch_python. Take r3d50_g."
             )
 
@@ -132,7 +132,7 @@ def run_benchmark(
 
     Args:
         config: what to measure.
-        progress: told what happens.
+        progress: called with status messages.
 
     Returns:
         A row each, in the order of the table.

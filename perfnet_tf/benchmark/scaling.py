@@ -40,7 +40,7 @@ def measure_scaling(
         config: its clip gives height and width, its batch the one for every length.
         frames: lengths, at `config.batch`.
         batches: at the clip's own length.
-        progress: told what happens.
+        progress: called with status messages.
     """
     with tempfile.TemporaryDirectory(prefix="perfnet-bench-") as folder:
         _, num_frames, height, width = config.shape

@@ -32,7 +32,7 @@ class Turn:
 
 
 class Contender:
-    """A process that runs a network when it is told to."""
+    """A process that runs a network on request."""
 
     def __init__(self, name: str, command: Sequence[str]) -> None:
         """Starts the process and waits until it is ready.
@@ -66,13 +66,13 @@ class Contender:
         """One run on a clip of `shape`, [batch, frames, height, width].
 
         Raises:
-            InputError: the process ended, for want of memory or by an error of its own.
+            InputError: the process ended, for lack of memory or by its own error.
         """
         try:
             self._input.write(json.dumps({"shape": list(shape)}) + "\n")
             self._input.flush()
         except BrokenPipeError:
-            pass  # `_answer` tells why
+            pass  # `_answer` reports why
         return Turn(**self._answer())
 
     def _answer(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`perfnet bench`: how fast networks run here, beside others'."""
+"""`perfnet bench`: how fast networks run here, next to other libraries'."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     """Measures latency, throughput, memory and agreement of networks that take turns.
 
-    R3D50-G runs beside Model Garden's ResNet3D, with its weights; S3D-G beside torchvision's S3D if
-    --torch_python names an interpreter that has torch and torchvision (python -m venv torch;
+    R3D50-G runs against Model Garden's ResNet3D, with its weights; S3D-G against torchvision's S3D
+    if --torch_python names an interpreter that has torch and torchvision (python -m venv torch;
     torch/bin/pip install torch torchvision). Ratios are medians over rounds in which every network
     runs once, so that other work on the machine falls on all of them.
 

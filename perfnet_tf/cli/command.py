@@ -99,7 +99,7 @@ class FlagSet:
         self._aliases[old] = (new, when)
 
     def parse(self, arguments: Sequence[str]) -> _Words:
-        """Sets the flags anew from command line words; returns the positional ones.
+        """Sets the flags from command line words; returns the positional ones.
 
         Raises:
             InputError: an unknown flag, or a value of the wrong type.

@@ -95,7 +95,7 @@ COMMAND.list(
 COMMAND.list(
     "teacher_labels",
     [],
-    "NAME=FILE: names of a teacher's classes in the order of its logits, one a line or JSON; for a "
+    "NAME=FILE: names of a teacher's classes in logit order, one per line or JSON; for a "
     "SavedModel that does not say them, or a run whose classes have no names.",
 )
 COMMAND.string(

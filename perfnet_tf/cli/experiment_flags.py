@@ -60,7 +60,7 @@ def define_experiment_flags(command: Command, *, network: bool) -> None:
     """
     command.string("data", None, "Prepared dataset.")
     command.string(
-        "output", None, "Folder of the run: new, empty, or of this very run, to go on with it."
+        "output", None, "Folder of the run: new, empty, or of this very run, to resume it."
     )
     define_preset_flag(command, None)
     command.integer("seed", None, "Random seed of initialisation, order and augmentation.")
@@ -112,7 +112,7 @@ def define_setting_flags(command: FlagSet, *, network: bool) -> None:
     number("learning_rate", "Peak rate; without it, 1.6 for each 2048 clips of the batch.")
     number("warmup_epochs", "Length of the linear warm-up; without it, an eleventh of the epochs.")
     number("momentum", "Momentum of the SGD.")
-    switch("mirror", "Mirror half of the clips; turn off if classes tell left from right.")
+    switch("mirror", "Mirror half of the clips; turn off if classes distinguish left from right.")
     text("precision", f"{' or '.join(TRAINING_PRECISIONS)}.")
     whole("checkpoint_every_steps", "Save at least this often.")
     whole("steps_per_execution", "Steps run as one call of the graph.")
@@ -202,7 +202,7 @@ def run_training(
     initial: Recognizer | None = None,
     strategy: tf.distribute.Strategy | None = None,
 ) -> int:
-    """Trains as the flags say and tells where the run is; returns the exit status.
+    """Trains as the flags say and prints where the run is; returns the exit status.
 
     `strategy` is what `devices` gave, where something was loaded before this.
     """

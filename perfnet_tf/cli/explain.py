@@ -114,7 +114,7 @@ COMMAND.integer("frames", 6, "Frames of each clip in a picture.")
 COMMAND.string(
     "pose",
     "posenet",
-    f"For a pose network and videos: {', '.join(POSE_ESTIMATORS)}, or keypoints for files beside "
+    f"For a pose network and videos: {', '.join(POSE_ESTIMATORS)}, or keypoints for files next to "
     "the videos.",
 )
 COMMAND.string("pose_weights", None, "Folder of --pose's weights.")

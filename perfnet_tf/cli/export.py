@@ -25,7 +25,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
     --inference_only freezes the network with batch norm folded: faster, and never to be trained.
     --tflite and --onnx write model_float32.tflite, model_float16.tflite, model_int8.tflite (for one
-    clip of the run's evaluation size) and model.onnx (any size) beside it. How far the logits of
+    clip of the run's evaluation size) and model.onnx (any size) next to it. How far the logits of
     each are from the run's is printed, and written to model.json.
     """
     from perfnet_tf.recognizers.info import read_info, read_metrics

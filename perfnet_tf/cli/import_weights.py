@@ -14,7 +14,7 @@ from perfnet_tf.config import ClipConfig
 #: Source -> what --weights names. Kept here for --help, which does not import TensorFlow.
 _WEIGHTS = {
     "model_garden_r3d50": "TF2 checkpoint of tf-models-official's ResNet3D-50 (its trainer's "
-    "params.yaml beside it is read, too)",
+    "params.yaml next to it is read as well)",
     "torchvision_s3d": ".pth (needs torch) or .safetensors of torchvision's s3d",
     "slim_s3dg": "TF1 checkpoint of TF-slim's s3dg: also D3D's, RGB, flow and distilled",
     "imagenet_inception_v1": "TF1 checkpoint of TF-slim's inception_v1, inflated to S3D-G",
@@ -25,7 +25,7 @@ _WEIGHTS = {
 def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     """Makes a run of weights that others published, for evaluate, distill, finetune and export.
 
-    The run's import.json tells what became of every tensor. A file that does not fit is refused
+    The run's import.json lists what became of every tensor. A file that does not fit is refused
     with the first tensor that does not, and the option that would make it fit.
     """
     from perfnet_tf.recognizers.imported_run import REPORT_FILE, import_run
@@ -67,7 +67,7 @@ COMMAND.string("source", None, "; ".join(f"{k}: {v}" for k, v in _WEIGHTS.items(
 COMMAND.string("weights", None, "File, or prefix of a checkpoint, as the source says.")
 COMMAND.string("output", None, "Folder of the run: new or empty.")
 COMMAND.string(
-    "labels", None, "Names of the classes in the order of the logits: text, one a line, or JSON."
+    "labels", None, "Names of the classes in the order of the logits: text, one per line, or JSON."
 )
 COMMAND.string(
     "stream", None, "rgb, flow or pose; without it, what the first convolution's channels say."

@@ -19,15 +19,15 @@ COMMANDS = {
     "inspect": "look at prepared records: streams side by side, statistics",
     "train": "train one stream",
     "distill": "train an RGB-only student from flow and pose teachers",
-    "finetune": "go on from a run or SavedModel on other data, cross-entropy only",
+    "finetune": "train a run or SavedModel further on other data, cross-entropy only",
     "import": "make a run of weights that others published",
     "evaluate": "accuracy of one run, or of several fused by summed logits",
     "export": "write a run as a SavedModel",
     "predict": "classify videos with a SavedModel",
     "explain": "show where networks look: Grad-CAM over RGB, pose and flow",
-    "reproduce": "the paper's tables: train, measure, ours beside the paper's",
+    "reproduce": "the paper's tables: train, measure, compare with the paper's",
     "models": "architectures with parameters and GFLOPs",
-    "bench": "speed, memory and agreement here, beside others' networks",
+    "bench": "speed, memory and agreement here, next to other libraries'",
     "tpu-check": "whether a train step fits a TPU, without one",
 }
 #: Command -> its module, where Python keeps the name to itself.

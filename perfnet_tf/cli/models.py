@@ -57,7 +57,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> None:
     """Lists the architectures with their options, parameters and arithmetic.
 
     Counted from the graph that runs: convolutions and matrix products, a multiply-add (MAC) being
-    two floating-point operations, of one RGB clip. What others published stands beside, marked.
+    two floating-point operations, of one RGB clip. Published figures are next to it, marked.
     --readings counts other readings of the papers, and others' variants, too.
     """
     from tqdm import tqdm

@@ -40,7 +40,7 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
     The network runs with its batch norm folded. --precision=bfloat16 is faster still where the
     processor has it; probabilities change in the third digit.
 
-    A video that cannot be read is told on standard error; the others are answered, and the exit
+    A video that cannot be read is reported on standard error; the others are answered, and the exit
     status is 2. Loading a SavedModel runs code from it: use models that you trust. Of an export of
     this package that can be trained only the numbers are read.
     """
@@ -201,7 +201,7 @@ def _outputs(output: str, files: Sequence[pathlib.Path]) -> list[pathlib.Path]:
     twice = sorted({path.name for path in paths if paths.count(path) > 1})
     if twice:
         raise InputError(
-            "Videos written into one folder need names of their own. "
+            "Videos written into one folder need different names. "
             f"Received several for {', '.join(twice[:3])}. Give them one by one."
         )
     return paths

@@ -22,7 +22,7 @@ from perfnet_tf.streams import STREAMS
 if TYPE_CHECKING:
     from perfnet_tf.tpu_check.check import StepReport
 
-#: What `--teachers=N` stands for.
+#: What `--teachers=N` means.
 _TEACHERS = ("flow", "pose")
 
 
@@ -96,14 +96,14 @@ def _text(step: dict[str, Any], found: dict[str, StepReport | None]) -> str:
     ]
     for name, report in found.items():
         if report is None:
-            lines.append(f"{name}: not even 1 clip a core fits.")
+            lines.append(f"{name}: not even 1 clip per core fits.")
         else:
             lines += [_verdict(report, largest=step["search"]), *_details(report)]
     return "\n".join(lines)
 
 
 def _verdict(report: StepReport, *, largest: bool) -> str:
-    clips = f"{report.batch_per_core} clips a core"
+    clips = f"{report.batch_per_core} clips per core"
     if report.fits:
         words = f"at most {clips} fit" if largest else f"{clips}: fits"
         return (
@@ -142,7 +142,7 @@ COMMAND.integer("batch_per_core", 8, "Clips on a core.")
 COMMAND.boolean(
     "largest_batch",
     False,
-    "Search for the most clips a core that fit, beginning with --batch_per_core.",
+    "Search for the most clips per core that fit, beginning with --batch_per_core.",
 )
 define_preset_flag(COMMAND, "paper_r3d50_g_kinetics")
 define_setting_flags(COMMAND, network=True)

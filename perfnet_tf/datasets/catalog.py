@@ -161,7 +161,7 @@ class VideoIndex:
         Args:
             name: file name. Another extension will do where the exact file is not there: people
                 re-encode datasets.
-            parents: names of folders to prefer; with any given, only a file that lies directly in
+            parents: names of folders to prefer; with any given, only a file directly in
                 one of them or directly in the top folder counts.
         """
         wanted = pathlib.PurePath(name)
@@ -272,7 +272,7 @@ def _refuse_repeats(clip_ids: Sequence[str]) -> None:
     if repeated:
         raise InputError(
             "A clip must be listed once, in one split, and clips of a class must differ in more "
-            f"than the extension. Received: {len(repeated)} ids that stand for several, the first "
+            f"than the extension. Received: {len(repeated)} ids that name several, the first "
             f"being {repeated[0]}."
         )
 

@@ -6,7 +6,7 @@
 `splits.csv` (or any CSV given as `splits`) has a line for each video that is to be used:
 
     path,split,label,group             `label` may be left out: it is then the first folder of path
-    wave/anna_01.mp4,train,wave,anna   `group`, too: it is then the name without its last number
+    wave/anna_01.mp4,train,wave,anna   `group` as well: it is then the name without its last number
 
 Clips of one group come from one recording, and may not be in two splits. With `group` and without
 `split` the split is drawn, by these groups.
@@ -66,7 +66,7 @@ def read_catalog(
         The clips, sorted by id: the path without its extension. Classes are in alphabetical order.
 
     Raises:
-        InputError: the folder is missing or empty, a video lies in no class folder, two have the
+        InputError: the folder is missing or empty, a video is in no class folder, two have the
             same id, or the CSV is malformed or names a video that is not there.
     """
     videos = pathlib.Path(videos)

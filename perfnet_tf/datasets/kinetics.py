@@ -98,7 +98,7 @@ def read_catalog(
         parts = [f"{name} {gone[name]} of {listed[name]}" for name in SPLITS if listed[name]]
         notes.append(
             f"{len(missing)} of {len(rows)} listed clips are not there ({', '.join(parts)}): "
-            "name this number beside any accuracy."
+            "state this number next to any accuracy."
         )
     return Catalog(name, classes, tuple(clips), missing, tuple(notes))
 

@@ -134,7 +134,7 @@ def _prediction(folder: DemoFolder) -> ShownPrediction:
         picture=stack_frames(
             {STREAM_TITLES[RGB]: frames},
             caption="A test video, chosen before training. The SavedModel classified it in a "
-            "process of its own, from the MP4 file.",
+            "separate process, from the MP4 file.",
         ),
     )
 

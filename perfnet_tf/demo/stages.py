@@ -281,7 +281,7 @@ def _export(folder: DemoFolder, config: DemoConfig) -> None:
 
 
 def _predict(folder: DemoFolder) -> None:
-    """Has a process that knows only the SavedModel classify a test video."""
+    """Classifies a test video in a process that has only the SavedModel."""
     if folder.prediction.exists():
         return
     command = [sys.executable, "-m", "perfnet_tf", "predict", str(folder.predicted_video)]

@@ -42,7 +42,7 @@ class ClipScores:
             twice = next(name for name in self.clip_ids if self.clip_ids.count(name) > 1)
             raise InputError(
                 f"Every clip must be scored once. Received: {twice!r} more than once. "
-                "Prepare the records anew without listing it twice."
+                "Prepare the records again without listing it twice."
             )
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -2,7 +2,7 @@
 
 PERF-Net Sec. 4: one central crop a video. Every network sees its own stream, cut to its own
 evaluation clip, of the same stored videos; several are fused by the sum of their logits. Other
-papers' protocol, several windows and crops a video, is there beside it.
+papers' protocol, several windows and crops per video, is available as well.
 
 What `evaluate_runs` writes:
 
@@ -65,7 +65,7 @@ def evaluate_runs(
         output: folder for the files of the module's table, made if missing; None writes nothing.
         split: of the dataset.
         batch_size: clips at once.
-        clip: what every network sees; None takes each one's own evaluation clip.
+        clip: the clip for every network; None takes each network's evaluation clip.
         windows, crops: clips that a network sees of each video: so many windows, evenly from the
             first to the last place, each with so many crops along the frame. Their logits are
             averaged. 1 and 1 is the paper's protocol, the central window and crop.

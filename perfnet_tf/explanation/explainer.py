@@ -55,8 +55,8 @@ class StreamExplanation:
     """One network's view of a clip.
 
     Attributes:
-        title: what tells it from the networks beside it: its stream, or `student`; with the name
-            of its folder where several have one.
+        title: what distinguishes it from the other networks: its stream, or `student`; with its
+            folder's name where several have one.
         stream: what it sees.
         pictures: uint8 RGB `[frames, height, width, 3]`: its stream, as people look at it.
         backdrop: uint8 RGB, the same shape: what the heat map is laid over. Flow's own picture is
@@ -84,7 +84,7 @@ class ClipExplanation:
     Attributes:
         name: of the clip or video.
         label: the right class, where it is known.
-        seconds: float64 `[frames]`: when each frame stands in the video.
+        seconds: float64 `[frames]`: the time of each frame in the video.
         streams: one entry a network, in the order they were given.
     """
 
@@ -112,7 +112,7 @@ class Explainer:
                 of `build_model`.
             endpoint: see `GradCam`.
             label: the class to explain; None takes each network's own answer.
-            clip: what every network sees; None takes each one's own evaluation clip.
+            clip: the clip for every network; None takes each network's evaluation clip.
 
         Raises:
             InputError: no network, one without layers, clips of different lengths, or a network
@@ -242,7 +242,7 @@ class VideoFootage:
             path: the file.
             fps, short_side: of the records that the networks know; `fps` None keeps the
                 video's own rate.
-            pose: `posenet`, `movenet`, or `keypoints` for a file beside the video.
+            pose: `posenet`, `movenet`, or `keypoints` for a file next to the video.
             pose_weights: see `make_estimator`.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Grad-CAM for video networks: where, and when, the evidence for a class lies.
+"""Grad-CAM for video networks: where, and when, the evidence for a class is.
 
 Source: Selvaraju et al. 2017 (arXiv:1610.02391), on maps of frames x height x width; PERF-Net
 Figures 1 and 5 show it for a layer of R3D50-G's last block.

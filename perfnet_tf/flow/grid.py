@@ -75,7 +75,7 @@ def warp_bicubic(images: Sequence[tf.Tensor], flow: tf.Tensor) -> tuple[list[tf.
         flow: `[2, batch, height, width]`, dx and dy in pixels; finite.
 
     Returns:
-        The sampled images, and float `[batch, height, width]`: 1 where the sample lies inside of
+        The sampled images, and float `[batch, height, width]`: 1 where the sample is inside of
         the frame, 0 where it was moved to the frame's edge.
     """
     _, batch, height, width = flow.shape

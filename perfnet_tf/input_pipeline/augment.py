@@ -1,6 +1,6 @@
 """Where a training clip is cut from its video and how it is changed, the same for every stream.
 
-A `ClipView` is one draw: when the clip begins, where the crop lies, whether it is mirrored, and its
+A `ClipView` is one draw: when the clip begins, where the crop is, whether it is mirrored, and its
 brightness and contrast. All streams of a clip are cut by one view, so that a flow or pose teacher
 sees exactly what its student sees. Everything here is a graph function for `tf.data`, stateless:
 the same view gives the same clip.

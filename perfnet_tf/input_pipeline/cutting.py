@@ -38,7 +38,7 @@ class Placement(NamedTuple):
 
         p is a fraction of the frame, the result of the crop.
         """
-        # A point at x of the frame lies at x * resized - corner pixels of the crop.
+        # A point at x of the frame is at x * resized - corner pixels of the crop.
         ratio, shift = (
             tf.cast(v / self.crop_size, tf.float32)[::-1] for v in (self.resized, self.corner)
         )

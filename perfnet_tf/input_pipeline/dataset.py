@@ -1,7 +1,7 @@
 """Prepared records to batches: which clip comes when, and how it is cut.
 
 Element k of the training order is clip `order(k)` cut by `view(k)`, and both depend only on the
-seed and k. So a run that was stopped goes on with exactly the clips it would have seen, without
+seed and k. So a run that was stopped resumes with exactly the clips it would have had, without
 reading those it has seen; several workers take their shares of one and the same order.
 """
 
@@ -69,11 +69,11 @@ def build_dataset(
         supervised: name of one stream: elements are `(inputs, label)` rather than dicts, `pose`
             being drawn.
         render: how people are drawn for `supervised="pose"`; None is the default drawing.
-        batch_size: clips a batch; over all workers and replicas if `input_context` is given.
+        batch_size: clips per batch; over all workers and replicas if `input_context` is given.
         training: see above.
         seed: of the order and the augmentation.
         start_step: begin with this batch of the training order.
-        mirror: mirror half of the training clips. Turn it off where classes tell left from right.
+        mirror: mirror half of the training clips. Turn it off where classes name left or right.
         view: of evaluation; None takes the central window and crop, and changes nothing.
         drop_remainder: of evaluation; None keeps a last batch that is smaller.
         with_clip_ids: add `clip_id`.
@@ -158,7 +158,7 @@ def shuffled_position(element: tf.Tensor, num_clips: int, seed: int) -> tf.Tenso
 
     Returns:
         int64 scalar in [0, `num_clips`). Each run of `num_clips` elements from a multiple of it is
-        a permutation of its own.
+        its own permutation.
     """
     epoch = element // num_clips
     # A bijection computed place by place: no permutation of the whole split is ever stored.

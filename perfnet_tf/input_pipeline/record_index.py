@@ -18,7 +18,7 @@ _HEADER_BYTES, _FOOTER_BYTES = 12, 4
 
 @dataclass(frozen=True, eq=False)
 class RecordIndex:
-    """Where every record of a split lies.
+    """Where every record of a split is.
 
     Training picks clips at random from the whole split: a shuffle buffer would hold thousands of
     clips of several megabytes each, and could not be resumed without reading all of it again.

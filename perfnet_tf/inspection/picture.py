@@ -94,7 +94,7 @@ def draw_streams(
     Args:
         clip: the clip.
         indices: which of its frames.
-        max_speed: pixels a frame that have the full colour.
+        max_speed: pixels per frame that have the full colour.
         render: how people are drawn; None takes the defaults.
         streams: which; None takes all that the records hold.
     """

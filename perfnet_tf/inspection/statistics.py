@@ -118,10 +118,10 @@ def format_statistics(stats: DatasetStatistics) -> str:
         f"short side {info.short_side}",
         *(
             f"  {name}: {split['num_clips']} clips, {split['num_frames']} frames, "
-            f"{_spread(split['clips_per_class'].values())} clips a class"
+            f"{_spread(split['clips_per_class'].values())} clips per class"
             for name, split in info.splits.items()
         ),
-        f"  frames a clip: {fewest} to {most}, median {median}",
+        f"  frames per clip: {fewest} to {most}, median {median}",
     ]
     if stats.empty_classes:
         lines.append(f"  classes without a clip: {', '.join(stats.empty_classes)}")
@@ -132,8 +132,8 @@ def format_statistics(stats: DatasetStatistics) -> str:
     else:
         speeds = ", ".join(f"{share} % {v:.2f}" for share, v in stats.flow.percentiles.items())
         lines.append(
-            f"  flow {info.flow}, pixels a frame: {speeds}; {stats.flow.clipped:.2%} of pixels at "
-            f"the bound of {info.flow_bound:g} ({stats.flow.num_frames} frames of "
+            f"  flow {info.flow}, pixels per frame: {speeds}; {stats.flow.clipped:.2%} of pixels "
+            f"at the bound of {info.flow_bound:g} ({stats.flow.num_frames} frames of "
             f"{stats.flow.num_clips} clips)"
         )
     if info.sources:

@@ -23,10 +23,10 @@ class StoredClip:
     """A clip of a prepared dataset, still encoded.
 
     Attributes:
-        entry: where it lies.
+        entry: where it is.
         split: its split.
         label_name: its class.
-        fps: stored frames a second.
+        fps: stored frames per second.
         timestamps: float64 `[frames]`, seconds from the start of the video.
         serialized: the SequenceExample.
         info: of the dataset.
@@ -67,7 +67,7 @@ class StoredClip:
         except tf.errors.OpError as error:
             raise InputError(
                 f"The record of {self.entry.clip_id} is damaged: {first_line(error)} "
-                "perfnet inspect --verify tells what else is."
+                "perfnet inspect --verify lists what else is."
             ) from error
         return {name: value.numpy() for name, value in parsed.items()}
 

@@ -1,4 +1,4 @@
-"""From an image network to a video network that sees the same in a clip that stands still.
+"""From an image network to a video network that computes the same for a still clip.
 
 Source: Carreira & Zisserman 2017 (I3D, arXiv:1705.07750), Sec. 2.4: a 2-D kernel is repeated over
 its frames and divided by their number. On a still clip every activation then equals the image

@@ -12,7 +12,7 @@ from perfnet_tf.models import PACKAGE
 from perfnet_tf.streams import STREAMS
 
 #: Scaling -> (mean, standard deviation) of red, green and blue in 0..1: networks see
-#: `(pixel - mean) / deviation`. What a network saw in training it has to see for ever.
+#: `(pixel - mean) / deviation`. A network must be fed the scaling it was trained with.
 INPUT_SCALINGS = {
     # [-1, 1]: TF-slim, I3D; Model Garden with `zero_centering_image`.
     "signed": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 
 def computed_after(value: tf.Tensor, earlier: Iterable[tf.Tensor]) -> tf.Tensor:
-    """`value`, in a way that no compiler can tell before `earlier` is known.
+    """`value`, in a way that no compiler can compute before `earlier`.
 
     XLA ignores control dependencies, merges two computations of the same thing, and computes what
     is needed late whenever it likes, so that the memory of both is taken at once. (It also sees

@@ -54,7 +54,7 @@ STRIDE_ON = ("spatial", "temporal")
 
 
 class Bottleneck(tf_keras.layers.Layer):
-    """A cell: t x 1 x 1, 1 x 3 x 3 and 1 x 1 x 1 convolutions beside a shortcut, added.
+    """A cell: t x 1 x 1, 1 x 3 x 3 and 1 x 1 x 1 convolutions and a shortcut, added.
 
     Call and result as `ConvUnit`.
     """
@@ -184,7 +184,7 @@ class ResNet3D50(VideoModel):
                 that the paper starts from does (Wang et al. 2018, arXiv:1711.07971, Table 1); the
                 paper finds that this costs accuracy.
             stem_temporal_strides: of conv1 and pool1 over frames, without `temporal_downsampling`.
-                Model Garden's `ResNet3D` has (2, 2) unless told otherwise. A pooling with a stride
+                Model Garden's `ResNet3D` has (2, 2) by default. A pooling with a stride
                 sees 3 frames.
             stride_on: the convolution of a block's first cell that halves height and width:
                 `spatial`, the 1x3x3 (Model Garden), or `temporal`, the first (He et al. 2015,

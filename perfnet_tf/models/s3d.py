@@ -111,7 +111,7 @@ class UnitOptions:
 
 
 class Chain(tf_keras.layers.Layer):
-    """Layers one after the other, each told whether it trains if it asks. Call as `ConvUnit`."""
+    """Sequential that forwards `training` where a layer accepts it. Call as `ConvUnit`."""
 
     def __init__(self, layers: Sequence[tf_keras.layers.Layer], *, name: str) -> None:
         super().__init__(name=name)

@@ -1,12 +1,12 @@
-"""Keypoints read from a file beside the video.
+"""Keypoints read from a file next to the video.
 
-Keypoint files let people bring poses of their own (`clip.mp4` -> `clip.keypoints.json`):
+Keypoint files hold custom poses (`clip.mp4` -> `clip.keypoints.json`):
 
     {"fps": 25.0, "width": 320, "height": 240,
      "frames": [[[[x, y, score], ... 17 keypoints], ... people], ... frames]}
 
 x and y are pixels of a `width` x `height` frame, (0, 0) its upper left corner; score is in [0, 1];
-frame i stands at i / fps seconds; a frame without people is an empty list. Keypoints are COCO's
+frame i is at i / fps seconds; a frame without people is an empty list. Keypoints are COCO's
 (`perfnet_tf.pose.skeleton.KEYPOINT_NAMES`).
 """
 
@@ -24,7 +24,7 @@ from perfnet_tf.pose.skeleton import NUM_KEYPOINTS
 
 
 def keypoints_path(video: str | os.PathLike[str]) -> Path:
-    """Where a video's keypoint file lies: `clip.mp4` -> `clip.keypoints.json`."""
+    """Path of a video's keypoint file: `clip.mp4` -> `clip.keypoints.json`."""
     return Path(video).with_suffix(".keypoints.json")
 
 
@@ -34,7 +34,7 @@ def read_keypoints(
     """Reads a keypoint file; each timestamp gets the file's nearest frame.
 
     Args:
-        path: the keypoint file, or the video that it lies beside.
+        path: the keypoint file, or the video that it is next to.
         timestamps: seconds, `[frames]`; those past the file's end get its last frame.
         max_people: people kept in each frame; None keeps as many as the fullest frame has.
 

@@ -8,12 +8,12 @@ What is drawn:
   - A keypoint is visible when its score is above 0 and reaches `min_score`, and its place is a
     finite number. A limb needs both of its ends, a dot its keypoint; neck and head
     (`pose.skeleton`) are the mean of their visible keypoints.
-  - A bar covers the pixels whose centre lies within half a thickness of the segment, that is, a
+  - A bar covers the pixels whose centre is within half a thickness of the segment, that is, a
     segment with round ends; a dot those within half a thickness of the keypoint. Colours are exact:
     there is no anti-aliasing.
   - Order: people from last to first, so that the best (first) is on top; limbs in `LIMBS` order,
     dots in `KEYPOINT_NAMES` order, later over earlier.
-  - Point x, in [0, 1] of the frame, lies at pixel coordinate `x * width - 0.5`, where whole numbers
+  - Point x, in [0, 1] of the frame, is at pixel coordinate `x * width - 0.5`, where whole numbers
     are pixel centres. Points outside the frame are welcome.
 
 Source: PERF-Net Sec. 3.1; geometry and colours are our choice.

@@ -1,6 +1,6 @@
 """The 17 COCO keypoints, the 13 limbs and the colours that the pose stream is drawn from.
 
-Thirteen limbs reach out from the neck, and each ends at a joint of its own: two shoulders, elbows,
+Thirteen limbs reach out from the neck, and each ends at its own joint: two shoulders, elbows,
 wrists, hips, knees and ankles, and the head. One table of 13 colours therefore serves limbs (bars)
 and joints (dots) alike. Left and right are the person's own.
 

@@ -71,7 +71,7 @@ def watch_camera(
     """Classifies the last window of a camera's frames again and again, until it or you stop.
 
     Frames are taken at the rate that the model was trained with, by the clock and not by what the
-    camera promises. The network runs beside the filming: where it is slower than `hop`, windows
+    camera promises. The network runs while filming: where it is slower than `hop`, windows
     are left out and the picture stays live.
 
     Args:
@@ -81,7 +81,7 @@ def watch_camera(
         hop: seconds from window to window; None takes half a window.
         output: a `.mp4` for the frames with the running answer on them.
         show: open a window with them, too, in which q or Escape quits.
-        max_seconds: stop after this long; None goes on.
+        max_seconds: stop after this long; None does not stop.
         top: classes on the frames.
         clock: seconds, rising.
 
@@ -90,7 +90,7 @@ def watch_camera(
 
     Raises:
         InputError: a flow or pose model, a number that is not above 0, an output that cannot be
-            written, no frame from the camera, or no window where `show` wants one.
+            written, no frame from the camera, or no window where `show` needs one.
     """
     try:
         for name, value in (("hop", hop), ("max_seconds", max_seconds)):

@@ -87,7 +87,7 @@ def predict_videos(
 def list_videos(paths: Iterable[str | os.PathLike[str]]) -> list[pathlib.Path]:
     """The files among `paths`, and the videos in the folders among them, sorted by name.
 
-    A path that does not exist stays in the list: reading it tells what is wrong.
+    A path that does not exist stays in the list: reading it reports what is wrong.
 
     Raises:
         InputError: a folder without a video.

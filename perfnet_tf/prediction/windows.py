@@ -88,7 +88,7 @@ def predict_windows(
     classifier = ClipClassifier(model, clip, people)
     with VideoStream(path, fps=classifier.fps, short_side=classifier.short_side) as stream:
         frames = stream.frames()
-        head = list(itertools.islice(frames, 1))  # by then a file without frames has been told
+        head = list(itertools.islice(frames, 1))  # by then a file without frames has been reported
         fps = classifier.fps or stream.source_fps
         frames = itertools.chain(head, frames)
         if max_seconds is not None:

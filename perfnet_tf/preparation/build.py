@@ -91,7 +91,7 @@ def build_records(
 ) -> Preparation:
     """Makes a prepared dataset of videos (`records.schema` says what is in it).
 
-    Killed at any point and called again with the same arguments, it goes on: finished clips are
+    Killed at any point and called again with the same arguments, it resumes: finished clips are
     not made again, clips that failed get another try. Once the dataset is complete a call returns
     at once; to try failed clips again then, prepare into another folder.
 
@@ -112,7 +112,7 @@ def build_records(
     Raises:
         InputError: arguments that break a rule, an output that holds something else or is in use.
         PreparationError: no clip gave a record, the workers failed, or the output cannot be written
-            to any more, such as a full disk: called again, it goes on.
+            to any more, such as a full disk: called again, it resumes.
     """
     started = time.monotonic()
     output = pathlib.Path(output)
@@ -217,7 +217,7 @@ def _check_finished(clips: Sequence[SourceClip], outcomes: Mapping[str, ClipOutc
     if lost:
         raise PreparationError(
             f"{len(lost)} clips were not made, {lost[0]} among them. Run the command again: it "
-            "goes on where it stopped."
+            "resumes where it stopped."
         )
 
 

@@ -24,7 +24,7 @@ class PrepareConfig:
 
     Attributes:
         name: of the dataset.
-        fps: stored frames a second (PERF-Net Sec. 4: 25); None keeps each video's own.
+        fps: stored frames per second (PERF-Net Sec. 4: 25); None keeps each video's own.
         short_side: shorter side of the stored frames, pixels (PERF-Net Sec. 4: 256).
         pose: `posenet` (PERF-Net Sec. 3.1), `movenet` or an estimator that a plugin registers;
             `keypoints` reads the file next to each video (`pose.keypoint_file`); `none`.
@@ -33,9 +33,9 @@ class PrepareConfig:
         max_people: people stored a frame. Paper silent; our choice.
         flow: `tvl1` (PERF-Net Sec. 3.2, OpenCV's parameters), `tvl1_fast` (`TVL1Params.fast`),
             `dis` (another method: much faster, coarser), one that a plugin registers, `none`.
-        flow_bound: pixels a frame that the largest stored flow stands for (I3D's 20).
+        flow_bound: pixels per frame of the largest stored flow (I3D's 20).
         max_seconds: only this much of the beginning of each video; a clip is held in memory as a
-            whole, at 25 frames a second and 256 x 341 pixels some 6.5 MB for each second. What is
+            whole, at 25 frames per second and 256 x 341 pixels some 6.5 MB for each second. What is
             over `MAX_CLIP_BYTES`, or `MAX_RECORD_BYTES` (`records.schema`), is left out, too.
         clips_per_shard: the most clips in one TFRecord file.
         sources: names of registered sources (`streams.register_source`) to compute and store.

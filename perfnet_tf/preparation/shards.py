@@ -1,7 +1,7 @@
 """Joins the parts of finished clips into shards, with their index and `dataset.json`.
 
 TFRecord files concatenate: a shard is its parts' bytes one after the other, so nothing is decoded
-here. Each part goes once its shard stands: at no time is the whole dataset on the disk twice.
+here. Each part is removed once its shard is complete: the dataset is never on the disk twice.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def _write_split(
 
 
 def _write_shard(path: pathlib.Path, made: Sequence[Made], staging: Staging) -> str:
-    """Joins parts, removes them, and returns the shard's SHA-256; a shard that stands is kept."""
+    """Joins parts, removes them, and returns the shard's SHA-256; a complete shard is kept."""
     if path.exists():
         return _check_shard(path, made)
     digest = hashlib.sha256()

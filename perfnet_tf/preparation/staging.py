@@ -1,15 +1,15 @@
-"""Where finished clips wait until all are done, so that a killed preparation goes on.
+"""Where finished clips wait until all are done, so that a killed preparation resumes.
 
-`parts/` in the output holds, until `dataset.json` stands:
+`parts/` in the output holds, until `dataset.json` is written:
 
     preparation.json           the settings and classes; another preparation is refused
-    clips/3f/3f...tfrecord     one TFRecord file a clip, put there in one step
-    journal-*.jsonl            one `ClipOutcome` a line, appended by one worker each
+    clips/3f/3f...tfrecord     one TFRecord file per clip, put there in one step
+    journal-*.jsonl            one `ClipOutcome` per line, appended by one worker each
     worker-*.log               what the libraries printed
     finished                   all clips are done, shards are being written
 
 A clip is done when a journal says so and its part has the size that the journal names: a process
-killed at any point leaves at most a part that no journal knows, which is then made again.
+killed at any point leaves at most a part that no journal lists, which is then made again.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ClipOutcome:
         size, sha256: bytes of its part and their SHA-256; 0 and empty for a failure.
         num_frames, person_frames, keypoint_frames: as in `preparation.extract.Extraction`.
         cause: why there is no record, or why a part of the video is missing; None: all well.
-        time: seconds since 1970, to tell a failure from a later one.
+        time: seconds since 1970, to order failures.
     """
 
     key: str
@@ -111,7 +111,7 @@ class Staging:
         write_atomically(path, json.dumps(identity, indent=2) + "\n")
 
     def part(self, key: str) -> pathlib.Path:
-        """Where a clip's TFRecord file lies."""
+        """Path of a clip's TFRecord file."""
         return self.folder / "clips" / key[:2] / f"{key}.tfrecord"
 
     def outcomes(self) -> dict[str, ClipOutcome]:
@@ -154,7 +154,7 @@ class Staging:
 
 
 class Journal:
-    """Appends outcomes to a file of its own."""
+    """Appends outcomes to its own file."""
 
     def __init__(self, staging: Staging) -> None:
         self._path = staging.folder / f"journal-{uuid.uuid4().hex}.jsonl"
@@ -173,13 +173,13 @@ class Journal:
 
 
 def unwritable(output: pathlib.Path, error: OSError) -> str:
-    """What to tell of an output that an error of the system ended the writing to."""
+    """Error text for an output that cannot be written."""
     reason = error.strerror or str(error)
     if error.errno == errno.ENOSPC or "No space left" in reason:
         reason = "no space is left on its disk"
     return (
-        f"{output} cannot be written to: {reason}. What is finished is kept: mend that, and run "
-        "the command again to go on."
+        f"{output} cannot be written to: {reason}. Finished clips are kept. Fix this and rerun "
+        "the command to resume."
     )
 
 

@@ -1,4 +1,4 @@
-"""Workers in processes of their own: a decoder that crashes or hangs costs one clip, not the run.
+"""Workers in separate processes: a decoder that crashes or hangs costs one clip, not the run.
 
 `WorkerProcess` starts `preparation.worker.serve` in another process and talks to it in
 lines of JSON: the settings once, then a clip a line, an outcome a line. That process ends with the
@@ -32,7 +32,7 @@ from perfnet_tf.records.schema import SourceClip
 _TRIES = 2
 
 
-#: Not `python -m`, which looks for modules in the current folder first: it may hold a stranger's
+#: Not `python -m`, which looks for modules in the current folder first: it may hold somebody else's
 #: videos, and a cv2.py among them.
 _START = (
     "import sys; sys.path[:] = [path for path in sys.path if path]; "
@@ -140,7 +140,7 @@ class WorkerProcess:
                 raise InputError(answer["error"])
             raise WorkerError(
                 f"A worker did not start: {_describe_death(status)} {self._log_end()} "
-                "Run the command again to go on."
+                "Rerun the command to resume."
             )
 
     def _make(self, clip: SourceClip) -> dict[str, Any] | None:

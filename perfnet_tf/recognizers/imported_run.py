@@ -29,7 +29,7 @@ def import_run(
     scope: str | None = None,
     average: bool = False,
 ) -> tuple[Run, ImportReport]:
-    """Writes others' weights as a finished run, with `import.json` beside it.
+    """Writes published weights as a finished run, with `import.json` in it.
 
     Args:
         output: folder of the run, new or empty.

@@ -1,4 +1,4 @@
-"""What travels with an exported model: where it comes from and what it wants to see."""
+"""What travels with an exported model: its origin and the input it expects."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PAPER = {
 
 @dataclasses.dataclass(frozen=True)
 class ModelInfo:
-    """Where an exported model comes from and what it wants to see: `model.json`.
+    """The origin of an exported model and the input it expects: `model.json`.
 
     Attributes:
         experiment: the run's configuration: stream, network, clips, optimisation.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from perfnet_tf.recognizers.info import ModelInfo
     from perfnet_tf.recognizers.run_directory import Run
 
-#: The rate and size of records where a network does not know those of its own: PERF-Net Sec. 4.
+#: The rate and size of records where a network does not state them: PERF-Net Sec. 4.
 DEFAULT_FPS, DEFAULT_SHORT_SIDE = 25.0, 256
 
 
@@ -158,7 +158,7 @@ class Recognizer:
             classes: the student's class names in label order.
 
         Raises:
-            InputError: the network knows other classes.
+            InputError: the network has other classes.
         """
         classes = tuple(classes)
         if self.classes is None or self.classes == classes:

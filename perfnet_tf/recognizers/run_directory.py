@@ -3,11 +3,11 @@
 | in the folder    | holds                                                                  |
 |------------------|------------------------------------------------------------------------|
 | `config.json`    | the `ExperimentConfig`                                                 |
-| `classes.txt`    | class names, one a line, in label order                                |
+| `classes.txt`    | class names, one per line, in label order                                |
 | `run.json`       | status, data, teachers, initial weights, steps, versions, digest of    |
 |                  | the classes                                                            |
-| `history.csv`    | one row an epoch: losses, accuracy, learning rate, clips a second      |
-| `checkpoints/`   | what an interrupted run goes on from (`tf.train.CheckpointManager`)    |
+| `history.csv`    | one row per epoch: losses, accuracy, learning rate, clips per second      |
+| `checkpoints/`   | what an interrupted run resumes from (`tf.train.CheckpointManager`)    |
 | `weights.index`, `weights.data-*` | the final weights, `tf.train.Checkpoint(model=...)`   |
 | `tensorboard/`   | the history as TensorBoard scalars                                     |
 
@@ -79,7 +79,7 @@ def load_run(path: str | pathlib.Path, *, precision: str = "float32") -> Run:
     if not (folder / f"{WEIGHTS_PREFIX}.index").exists():
         raise InputError(
             f"{folder} has no weights: its training has not finished. "
-            "Run the same command again: it goes on where it stopped."
+            "Rerun the same command to resume it."
         )
     if not classes:
         raise InputError(f"{folder / CLASSES_FILE} names no class: the run is damaged.")

@@ -30,7 +30,7 @@ def encode_clip(
         record: the clip.
         max_people: people stored a frame: fewer are padded with zeros, more are cut off (the
             estimators sort by score).
-        flow_bound: pixels a frame that the largest quantised flow stands for.
+        flow_bound: pixels per frame of the largest quantised flow.
         frame_images: `record.frames` as `encode_rgb` gives them, where they are known.
         flow_images: the flow as `encode_flow` gives it, in place of `record.flow`: float flow of a
             long clip is large.

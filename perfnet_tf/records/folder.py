@@ -43,7 +43,7 @@ def read_dataset_info(data_dir: str | pathlib.Path) -> DatasetInfo:
         if pathlib.Path(data_dir, PARTS_FOLDER).is_dir():
             raise InputError(
                 f"The preparation of {data_dir} is not finished. Run the same perfnet prepare "
-                "command again: it goes on where it stopped."
+                "command again to resume it."
             ) from None
         raise InputError(
             f"A prepared dataset is a folder with a {DATASET_FILE}. Received: {data_dir}. "

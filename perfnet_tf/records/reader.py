@@ -94,7 +94,7 @@ def parse_clip(
         serialized: scalar string.
         indices: int `[num_sampled]`, the frames to decode, in any order, repeats allowed, at least
             one; or a function from the number of stored frames (scalar int32) to them.
-        streams: names of streams (`pose` stands for frames, keypoints and boxes), or of what they
+        streams: names of streams (`pose` means frames, keypoints and boxes), or of what they
             are fed from: `rgb`, `flow`, `keypoints`, `boxes`.
         info: of the dataset that the record is from.
         window: a function from the size of the stored frames, int32 `[2]`, height and width, to

@@ -5,9 +5,9 @@ A prepared dataset is a folder:
 | file                          | holds                                                          |
 |-------------------------------|----------------------------------------------------------------|
 | `dataset.json`                | a `DatasetInfo`; written last, so a folder with it is complete |
-| `train-00000-of-00004.tfrecord` | one `tf.train.SequenceExample` a clip, classes mixed         |
-| `train.index.jsonl`           | one `IndexEntry` a clip, in the order of the shards            |
-| `failures.jsonl`              | one `ClipFailure` a line: what did not decode wholly, and why  |
+| `train-00000-of-00004.tfrecord` | one `tf.train.SequenceExample` per clip, classes mixed         |
+| `train.index.jsonl`           | one `IndexEntry` per clip, in the order of the shards            |
+| `failures.jsonl`              | one `ClipFailure` per line: what did not decode wholly, and why  |
 
 A record follows MediaSequence (`mediapipe/util/sequence/media_sequence.h`) where it has a key for
 a thing, so that other readers of it, Model Garden's among them, find the frames and the label:
@@ -20,7 +20,7 @@ a thing, so that other readers of it, Model Garden's among them, find the frames
 | `image/format`               | context | bytes  | `JPEG`                                         |
 | `image/height`, `image/width`| context | int64  | pixels                                         |
 | `image/channels`             | context | int64  | 3                                              |
-| `image/frame_rate`           | context | float  | stored frames a second                         |
+| `image/frame_rate`           | context | float  | stored frames per second                       |
 | `image/encoded`              | frames  | bytes  | RGB as JPEG, quality `JPEG_QUALITY`            |
 | `image/timestamp`            | frames  | int64  | microseconds from the start of the video       |
 | `FORWARD_FLOW/image/format`  | context | bytes  | `PNG`                                          |
@@ -33,7 +33,7 @@ a thing, so that other readers of it, Model Garden's among them, find the frames
 | `pose/boxes`                 | frames  | float  | ours: max_people x (x_min, y_min, x_max, y_max)|
 | `source/NAME`                | frames  | any    | ours: a registered source (`streams.Source`)   |
 
-"frames" are feature lists with one entry a frame. Keypoints and boxes are fractions of the frame
+"frames" are feature lists with one entry per frame. Keypoints and boxes are fractions of the frame
 in [0, 1]; absent people are zeros and come last. Flow is quantised by `flow.encoding`.
 
 Importing this module does not import TensorFlow. `records.folder` reads and writes the folder.
@@ -76,7 +76,7 @@ BOXES_KEY = SOURCES[BOXES].key
 JPEG_QUALITY = 95
 
 #: The most bytes that the frames of a clip take, decoded: a wide panorama resized to a short side
-#: of 256 would otherwise fill any memory. 300 s of 25 frames a second at 256x455 are 2.6 GB.
+#: of 256 would otherwise fill any memory. 300 s of 25 frames per second at 256x455 are 2.6 GB.
 MAX_CLIP_BYTES = 2**32
 
 #: The most bytes that the frames and the flow of a clip take in its record: a protocol buffer holds
@@ -133,10 +133,10 @@ class ClipRecord:
         clip_id, label, label_name, group: as in `SourceClip`.
         frames: uint8 `[frames, height, width, 3]`, RGB.
         timestamps: float64 `[frames]`, seconds from the start of the video.
-        fps: stored frames a second.
+        fps: stored frames per second.
         keypoints: float32 `[frames, people, 17, 3]`, (x, y) in [0, 1] and score; None without pose.
         boxes: float32 `[frames, people, 4]` in [0, 1]; None without pose.
-        flow: float32 `[frames, height, width, 2]`, (dx, dy) in pixels a frame; None without flow.
+        flow: float32 `[frames, height, width, 2]`, (dx, dy) in pixels per frame; None without flow.
         truncated: whether the video broke off before its end.
         extra: name of a registered source -> its values, `[frames, *Source.shape]`.
     """
@@ -178,7 +178,7 @@ GOOD_SCORE = 0.2
 
 
 class SplitInfo(TypedDict):
-    """One split of a prepared dataset, as it stands in `dataset.json`."""
+    """One split of a prepared dataset, as `dataset.json` has it."""
 
     num_clips: int
     num_frames: int
@@ -202,12 +202,12 @@ class DatasetInfo:
         name: such as `ucf101`.
         classes: class names in label order.
         splits: split name -> `SplitInfo`.
-        fps: stored frames a second; None keeps each video's own.
+        fps: stored frames per second; None keeps each video's own.
         short_side: shorter side of the stored frames, pixels.
         pose: name of the pose estimator, or None.
         max_people: people stored a frame (`pose/keypoints` is padded to it).
         flow: `tvl1`, `dis`, or None.
-        flow_bound: pixels a frame that the largest quantised flow stands for.
+        flow_bound: pixels per frame of the largest quantised flow.
         num_failed: clips that gave no record (`failures.jsonl` says why).
         num_truncated: clips of which a part decoded, and was kept.
         parameters: everything else that decided the records, for the reader's eye.
@@ -246,7 +246,7 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class IndexEntry:
-    """Where a clip's record lies.
+    """Where a clip's record is.
 
     Attributes:
         clip_id, label: as in `SourceClip`.

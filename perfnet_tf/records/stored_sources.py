@@ -11,7 +11,7 @@ from perfnet_tf.flow.encoding import decode_flow, encode_flow
 from perfnet_tf.records import schema
 from perfnet_tf.streams import Source, Storage
 
-#: Pixels beside a part of a JPEG that take part in the colours of its edge.
+#: Pixels around a part of a JPEG that affect the colours at its edge.
 _COLOR_MARGIN = 2
 
 
@@ -111,9 +111,9 @@ def _decode_image(image: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_parts(images: list[tf.Tensor], window: tf.Tensor, sides: tf.Tensor) -> list[tf.Tensor]:
-    """The window of each image; what lies outside is decoded as far only as it must be."""
+    """The window of each image; pixels outside are decoded only as far as necessary."""
     first, size = window[:2], window[2:]
-    # Colour is stored at half the resolution: the pixels at the edge are made with those beside.
+    # Colour is stored at half the resolution: the pixels at the edge depend on their neighbours.
     begin = tf.maximum(first - _COLOR_MARGIN, 0)
     end = tf.minimum(first + size + _COLOR_MARGIN, sides)
     wide = tf.concat([begin, end - begin], 0)

@@ -1,4 +1,4 @@
-"""Prepared datasets without records of their own: other splits of the clips of a prepared one.
+"""Prepared datasets that share another's records: other splits of the clips of a prepared one.
 
 A subset is a folder with `dataset.json` and the index files of its splits, whose shards are those
 of the dataset that it was made of, by relative path. Every index-based reader accepts it; it takes
@@ -35,15 +35,15 @@ def write_subset(
     name: str,
     parameters: Mapping[str, Any],
 ) -> DatasetInfo:
-    """Writes other splits of a prepared dataset's clips; what is in `folder` is written anew.
+    """Writes other splits of a prepared dataset's clips; what is in `folder` is overwritten.
 
     Args:
         data_dir: a prepared dataset, or a subset of one.
         folder: made if missing; usually inside of `data_dir`, so that they move together.
         splits: split name -> ids of its clips. Ids that have no record, because their video could
             not be read, are left out.
-        name: of the subset as a dataset; runs tell their data apart by it.
-        parameters: what decided the subset; stored beside the dataset's own parameters.
+        name: of the subset as a dataset; runs identify their data by it.
+        parameters: what decided the subset; stored with the dataset's own parameters.
 
     Returns:
         What its `dataset.json` says.

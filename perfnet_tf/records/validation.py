@@ -1,4 +1,4 @@
-"""Whether the JSON of a prepared dataset says what it must: it may be damaged, or a stranger's.
+"""Whether the JSON of a prepared dataset is valid: it may be damaged, or another program's.
 
 Everything here takes plain JSON values and raises `ValueError` with what is wrong, in a few words;
 `KeyError` of what is missing.

@@ -3,7 +3,7 @@
 | checked                | against                                                            |
 |------------------------|--------------------------------------------------------------------|
 | `dataset.json`         | itself: counts, names, the digest of its classes                   |
-| the index of a split   | the counts in `dataset.json`; ids stand once in the whole dataset  |
+| the index of a split   | the counts in `dataset.json`; ids are unique in the whole dataset  |
 | `failures.jsonl`       | the counts in `dataset.json`                                       |
 | a shard                | its place, its length and its SHA-256                              |
 | a record               | its checksums, its line of the index, the dataset's classes        |

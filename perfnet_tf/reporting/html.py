@@ -1,4 +1,4 @@
-"""One HTML file that tells what was trained, how well it does, and how to do it again.
+"""One HTML file: what was trained, how well it does, and how to do it again.
 
 `write_report` puts everything into the file itself: pictures are embedded, nothing is fetched, and
 every name is escaped. The content comes as plain data (`Report`), so that any set of runs can be
@@ -34,7 +34,7 @@ class Result:
 
     Attributes:
         name: of the network or the fusion.
-        group: results of one group stand together under its name.
+        group: results of one group are together under its name.
         streams: what has to be computed from a video to use it, such as `RGB` or `RGB, flow`.
         top1, top5: shares of the test clips, in [0, 1].
         num_clips: how many test clips they are shares of.
@@ -97,7 +97,7 @@ class ShownPrediction:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text, in a section of its own.
+    """A table of text, in its own section.
 
     Attributes:
         title: of the section.
@@ -313,7 +313,7 @@ def _chart(chart: Chart) -> str:
 
 def draw_chart(chart: Chart) -> bytes:
     """The chart as a PNG file's content."""
-    # Not pyplot: it keeps state for the whole process and may want a display.
+    # Not pyplot: it keeps state for the whole process and may need a display.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.2, 3.4), dpi=170, layout="constrained")

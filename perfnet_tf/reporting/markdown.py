@@ -1,4 +1,4 @@
-"""A report as Markdown, with its figures in files beside it."""
+"""A report as Markdown, with its figures in separate files."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def summary(reproduction: Reproduction) -> list[str]:
         f"{_views_text(reproduction.views)}. Guessing gives "
         f"{format_percent(1 / classes)} top-1. {len(done)} of {len(reproduction.seeds)} seeds are "
         f"done: {', '.join(map(str, done))}.",
-        f"The paper's figures beside ours are of {reproduction.table.dataset}, with networks and a "
+        f"The paper's figures are of {reproduction.table.dataset}, with networks and a "
         "training that ours have only under the preset paper: they say in which direction and "
         "how far the rows differ there, not what to expect here.",
     ]

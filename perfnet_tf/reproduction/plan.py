@@ -243,7 +243,7 @@ def missing_runs(
 
 
 def run_differences(run: PlannedRun, workspace: Workspace, info: DatasetInfo) -> list[str]:
-    """What tells the run in the workspace from the one that is planned, for people; empty: none."""
+    """How the run in the workspace differs from the planned one, for people; empty: not at all."""
     config, classes, record = run_directory.read_run(workspace.run(run.name))
     old, new = _flat(config), _flat(run.config)
     data = record.get("dataset") or {}

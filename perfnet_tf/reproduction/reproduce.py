@@ -90,7 +90,7 @@ def reproduce_table(
     """Reproduces a table; called again, it resumes where it stopped.
 
     OUTPUT/runs holds the networks, which other tables with the same output use again;
-    OUTPUT/TABLE the report, written again after each seed. A validation has a folder of its own
+    OUTPUT/TABLE the report, written again after each seed. A validation has its own folder
     in the output.
 
     Args:

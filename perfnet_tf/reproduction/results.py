@@ -106,7 +106,7 @@ class RowResult:
 
 @dataclass(frozen=True, eq=False)
 class Reproduction:
-    """What a report tells of.
+    """Contents of a report.
 
     Attributes:
         table: of the paper.

@@ -70,10 +70,10 @@ class PaperRow:
     Attributes:
         name: short, unique in the table; what `rows` of `ReproduceConfig` takes.
         title: as the report shows it.
-        networks: names of networks whose logits are summed. A name that stands twice is two runs
+        networks: names of networks whose logits are summed. A name that is listed twice is two runs
             of different seeds.
         paper: backbone -> the paper's figure.
-        group: heading that the row stands under.
+        group: heading above the row.
     """
 
     name: str

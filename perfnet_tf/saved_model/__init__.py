@@ -11,7 +11,7 @@ it as it is:
 | `features(inputs, training)`    | float32 `[batch, channels]`: pooled, before dropout            |
 | `endpoints(inputs)`             | dict of every named endpoint, inference mode                   |
 | `feature_extractor`             | the same interface over `features`, without the classifier     |
-| `labels_file`, `info_file`      | assets: class names one a line; `ModelInfo` as JSON            |
+| `labels_file`, `info_file`      | assets: class names one per line; `ModelInfo` as JSON          |
 | signature `serving_default`     | `frames` -> `logits`, `probabilities`, `features`              |
 | `from_keypoints(frames, keypoints)` | of a pose model: logits; it draws the people itself        |
 | signature `from_keypoints`      | of a pose model: both -> what `serving_default` gives          |
@@ -21,7 +21,7 @@ An export for inference only has no `variables`, `regularization_losses`, `endpo
 
 `inputs` is `[batch, frames, height, width, 3]`, RGB, with any number of clips and frames and any
 size: float32 in [0, 1] or uint8. A pose model takes RGB with the limbs drawn in; a flow model takes
-float32 `[..., 2]` in pixels a frame. `training` is a Python bool. Beside the graph,
+float32 `[..., 2]` in pixels per frame. `training` is a Python bool. Beside the graph,
 `assets.extra/golden.npz` holds a small clip with the logits that the Keras model gave for it.
 
 **Loading any SavedModel runs code from it: load only files you trust.** `restore_model` does not:

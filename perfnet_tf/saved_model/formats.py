@@ -55,7 +55,7 @@ def convert_to_tflite(network: Any, shape: Sequence[int], weights: str) -> bytes
 def run_tflite(model: bytes, frames: np.ndarray) -> np.ndarray:
     """Logits float32 `[batch, classes]` of a TFLite model for float32 `frames`."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the interpreter has moved to a package of its own
+        warnings.simplefilter("ignore")  # that the interpreter has moved to its own package
         interpreter = tf.lite.Interpreter(model_content=model, num_threads=2)
     return np.asarray(interpreter.get_signature_runner()(frames=frames)[LOGITS])
 

@@ -108,7 +108,7 @@ def _regularization_losses(model: tf_keras.Model, used: set[int]) -> list[Any]:
     if found != len(model.losses):
         raise RuntimeError(
             f"{type(model).__name__} has {len(model.losses)} losses, its layers {found}: a layer "
-            "made of layers adds a loss of its own, which the export would leave out."
+            "made of layers adds its own loss, which the export would leave out."
         )
     decayed = [layer for layer in layers if all(id(v.handle) in used for v in layer.variables)]
     if not decayed:

@@ -71,7 +71,7 @@ class SyntheticConfig:
         if not 0 < self.test_share < 1:
             raise InputError(f"test_share must be between 0 and 1. Received: {self.test_share!r}.")
         for name in ("width", "height", "num_frames"):
-            # The MPEG-4 encoder wants even sizes; a person below 32 pixels is a smudge.
+            # The MPEG-4 encoder needs even sizes; a person below 32 pixels is a smudge.
             value = getattr(self, name)
             if value < 2 or (name != "num_frames" and (value < 32 or value % 2)):
                 rule = "2 or more" if name == "num_frames" else "even and 32 or more"
@@ -87,7 +87,7 @@ class SyntheticConfig:
 
 @dataclass(frozen=True)
 class SyntheticDataset:
-    """Where the dataset lies: what `prepare --dataset=synthetic` takes."""
+    """Folder of the dataset: what `prepare --dataset=synthetic` takes."""
 
     videos: pathlib.Path
     splits: pathlib.Path
@@ -113,7 +113,7 @@ def generate_synthetic_dataset(
     Args:
         output: folder to write to; made if absent.
         config: what to generate.
-        workers: threads; None takes one a core.
+        workers: threads; None takes one per core.
         progress: wraps the list of clips, which is iterated as they get finished, as `tqdm` does.
 
     Raises:

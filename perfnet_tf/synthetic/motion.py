@@ -94,7 +94,7 @@ def _legs() -> dict[str, Limb]:
 
 @dataclass
 class Posture:
-    """A whole body over time; numbers stand for every frame.
+    """A whole body over time; numbers apply to every frame.
 
     Attributes:
         arms, legs: limbs by side.

@@ -87,7 +87,7 @@ class StepReport:
     def roofline_ms(self) -> float:
         """An estimate, not a measurement: a step cannot be faster than the slower of the two.
 
-        It counts traffic that a chip's on-chip memory may spare, and knows of no waiting.
+        It counts traffic that a chip's on-chip memory may spare, and does not include waiting.
         """
         return max(self.arithmetic_ms, self.memory_ms)
 
@@ -127,7 +127,7 @@ class StepChecker:
         Args:
             distiller: compiled, its optimizer built.
             clip: what it trains on.
-            say: told what is being done, a line each.
+            say: called with each status line.
 
         Raises:
             InputError: jax or libtpu are not installed.
@@ -155,7 +155,7 @@ class StepChecker:
 
         Args:
             chip: name of the chip.
-            start: the batch to try first, unless another chip's reports tell a better one.
+            start: the batch to try first, unless another chip's reports suggest a better one.
 
         Raises:
             InputError: as `check`, or a step that fits at no batch because of what it does.
@@ -165,18 +165,18 @@ class StepChecker:
 
     def _compile(self, chip: Chip, batch: int) -> StepReport:
         if batch not in self._lowered:
-            self._say(f"{batch} clips a core: lowering the step")
+            self._say(f"{batch} clips per core: lowering the step")
             specs = batch_specs(self._distiller.streams, self._clip, batch)
             self._lowered[batch] = lower_step(self._distiller, specs)
         step = self._lowered[batch]
         if step.host_ops:
             error = "The step has operations that only a host can run."
             return StepReport(chip, batch, False, error, host_ops=step.host_ops)
-        self._say(f"{batch} clips a core: compiling for {chip.name}, which can take minutes")
+        self._say(f"{batch} clips per core: compiling for {chip.name}, which can take minutes")
         result = _run_compiler(step.hlo, chip.topology)
         report = _report(chip, batch, step, result)
         self._say(
-            f"{batch} clips a core: "
+            f"{batch} clips per core: "
             + (
                 f"{report.total_gib:.2f} GiB on {chip.name}, compiled in "
                 f"{report.compile_seconds:.0f} s"
@@ -229,7 +229,7 @@ def predict_largest(reports: Iterable[StepReport], memory_gib: float) -> int | N
         memory_gib: of a core.
 
     Returns:
-        1 to `MAX_BATCH_PER_CORE`, or None if the reports tell nothing.
+        1 to `MAX_BATCH_PER_CORE`, or None if the reports do not say.
     """
     known = [(report.batch_per_core, report.used_gib) for report in reports if report.used_gib]
     if not known:

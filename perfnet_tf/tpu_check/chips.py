@@ -17,7 +17,7 @@ class Chip:
         cores: cores on a chip.
         memory_gib: memory of a core, GiB.
         peak_tflops: bfloat16 peak of a core, 10^12 operations a second.
-        bandwidth_gb: memory bandwidth of a core, 10^9 bytes a second.
+        bandwidth_gb: memory bandwidth of a core, 10^9 bytes per second.
     """
 
     name: str

@@ -2,7 +2,7 @@
 
     python -m perfnet_tf.tpu_check.compile_worker STEP.hlo v3:2x2x1 RESULT.json
 
-A process of its own, without TensorFlow: libtpu ends the process on some errors, and keeps what
+A separate process, without TensorFlow: libtpu ends the process on some errors, and keeps what
 memory it took. RESULT.json holds `dynamic_shapes` and `host_calls` (texts that name operations),
 `error` (null if it compiled), and if it compiled `seconds`, bytes of `arguments`, `outputs`,
 `aliased` (outputs that overwrite arguments), `temporaries` and `code`, `flops` and `bytes_moved`.
@@ -18,7 +18,7 @@ import sys
 import time
 from typing import Any
 
-#: Custom calls that a TPU's compiler knows by itself.
+#: Custom calls that a TPU's compiler supports.
 _KNOWN_CALLS = {"Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape", "TopK", "ApproxTopK"}
 _TRANSFERS = ("infeed", "outfeed", "send", "recv")
 _MAX_NAMED = 8
@@ -111,7 +111,7 @@ def main(hlo_file: str, topology: str, result_file: str) -> None:
     """Compiles and writes the result; see the module."""
     import libtpu
 
-    # There is no TPU and no server that knows of one: ask neither.
+    # There is no TPU and no server that has one: ask neither.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     os.environ.setdefault("TPU_WORKER_ID", "0")

@@ -182,6 +182,6 @@ class KeepCheckpoints(tf_keras.callbacks.Callback):
         if asked:
             self._progress.say(
                 f"{self._folder}: stopped after step {self._step} of "
-                f"{self._config.epochs * self._epoch_steps}. The same command goes on from here."
+                f"{self._config.epochs * self._epoch_steps}. The same command resumes from here."
             )
             self._interruption.leave()

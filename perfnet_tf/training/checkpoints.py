@@ -1,4 +1,4 @@
-"""What an interrupted run goes on from, to the bit."""
+"""Checkpoints from which a run resumes bit for bit."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Checkpoints:
         except (AssertionError, ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
             raise InputError(
                 f"The checkpoint {latest} cannot be read: {first_line(error)} "
-                f"Delete it, and its line in {self._folder / 'checkpoint'}, to go on from the one "
+                f"Delete it, and its line in {self._folder / 'checkpoint'}, to resume from the one "
                 "before, or train into a new folder."
             ) from error
         values = [metric.get_weights() for metric in self._metrics]

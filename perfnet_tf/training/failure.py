@@ -1,4 +1,4 @@
-"""A loss that is no longer finite: when, on which clips, and what is left to go on from."""
+"""A loss that is no longer finite: when, on which clips, and which checkpoint is left."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def explaining_full_disk(
         kept = f"The checkpoint {checkpoint} is whole" if checkpoint else "No checkpoint was saved"
         raise FailureError(
             f"The disk of {folder} is full ({free:.0f} MiB free). {kept}. "
-            "Free some space and run the same command again: it goes on from there."
+            "Free some space and rerun the same command to resume from there."
         ) from error
 
 

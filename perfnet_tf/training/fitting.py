@@ -79,7 +79,7 @@ def fit(
     progress.say(f"{folder}: {describe_batch(strategy, train.batch_size)}")
     wait = InputWait(enabled=not deterministic)
     if step:
-        progress.say(f"{folder}: going on after step {step} of {train.epochs * epoch_steps}")
+        progress.say(f"{folder}: resuming after step {step} of {train.epochs * epoch_steps}")
     with Interruption() as interruption, progress:
         total = train.epochs * epoch_steps
         history = History(folder, epochs_done=step // epoch_steps) if workers.is_chief else None

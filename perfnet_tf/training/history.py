@@ -1,4 +1,4 @@
-"""The history of a run: one row an epoch, in `history.csv` and for TensorBoard."""
+"""The history of a run: one row per epoch, in `history.csv` and for TensorBoard."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read_history(folder: pathlib.Path) -> list[dict[str, str]]:
             raise ValueError("its epochs do not follow each other")
     except (ValueError, KeyError, csv.Error) as error:
         raise InputError(
-            f"{path} is damaged: {error}. Bring it back, or delete it: the training goes on "
+            f"{path} is damaged: {error}. Bring it back, or delete it: the training resumes "
             "without it, and the history then begins there."
         ) from error
     return rows

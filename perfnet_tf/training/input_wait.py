@@ -44,7 +44,7 @@ class InputWait:
         return tf.data.Dataset.zip((clock, dataset)).map(note).with_options(options)
 
     def restart(self) -> None:
-        """Begins to count anew."""
+        """Restarts the count."""
         self._before = float(self._total.numpy())
 
     @property
@@ -53,7 +53,7 @@ class InputWait:
         return float(self._total.numpy()) - self._before
 
     def hint(self, share: float) -> str:
-        """What to tell once, if `share` of the time went into waiting; else empty."""
+        """A note, once, if `share` of the time went into waiting; else empty."""
         if share < NOTICEABLE or self._hinted:
             return ""
         self._hinted = True

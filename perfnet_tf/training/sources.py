@@ -44,7 +44,7 @@ def copy_weights(source: Run, student: VideoModel, classes: Sequence[str]) -> bo
     )
     if differ:
         raise InputError(
-            "A run starts from weights of its own network. Received: "
+            "A run starts from weights of the same network. Received: "
             f"{source.config.model.backbone} of width {source.config.model.width_multiplier:g} "
             f"for {theirs.stream} in {source.path}, which differs from this run's "
             f"{ours.backbone} of width {ours.width_multiplier:g} for {ours.stream} "

@@ -15,7 +15,7 @@ STRATEGIES = ("auto", "one_device", "mirrored", "multiworker", "tpu")
 
 
 def make_strategy(name: str = "auto", *, tpu: str = "local") -> tf.distribute.Strategy:
-    """A distribution strategy by name. TensorFlow wants several workers or a TPU made first of all.
+    """A distribution strategy by name. TensorFlow must set up several workers or a TPU first.
 
     Args:
         name: `auto`: several workers if `TF_CONFIG` names them, else all GPUs if there are

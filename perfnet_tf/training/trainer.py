@@ -1,4 +1,4 @@
-"""Trains a network on prepared records into a run directory; goes on where it was stopped."""
+"""Trains a network on prepared records into a run directory; resumes an interrupted run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from perfnet_tf.training.sources import copy_weights, describe
 from perfnet_tf.training.strategy import describe_batch, make_strategy
 from perfnet_tf.training.workers import Workers
 
-#: What may differ when a run goes on: it decides nothing of where the run arrives.
+#: Settings that may change on resume; they do not affect the result.
 _FREE = {
     "train.checkpoint_every_steps",
     "train.rematerialize",

@@ -50,7 +50,7 @@ class Video:
     Attributes:
         frames: uint8 `[frames, height, width, 3]`, RGB, 0..255.
         timestamps: float64 `[frames]`, seconds from the first frame, rising from 0.
-        source_fps: frames a second of the file.
+        source_fps: frames per second of the file.
         num_source_frames: frames that decoded (up to where `max_frames` stopped).
         truncated: the header promises clearly more frames than decode: over 8 frames, and over 5 %,
             both in number and in playing time. False where a limit stopped the decoding.
@@ -79,8 +79,8 @@ def read_video(
 
     Args:
         path: a video file.
-        fps: frames a second wanted. At each time k / fps stands the last source frame that is due
-            by then; frames repeat or drop out, none is blended. None keeps the source's frames.
+        fps: frames per second of the result. At each time k / fps is the last source frame due by
+            then; frames repeat or drop out, none is blended. None keeps the source's frames.
         short_side: pixels of the shorter side wanted, keeping the aspect ratio (area interpolation
             down, linear up). None keeps the size.
         max_frames: stop after this many resulting frames.
@@ -147,7 +147,7 @@ class VideoStream:
     ) -> None:
         """Opens a video; arguments and errors as of `read_video`.
 
-        A file without any frame that decodes is told when it is read.
+        A file without any frame that decodes raises only when it is read.
         """
         _check_wanted(fps, short_side)
         self._fps = fps
@@ -163,7 +163,7 @@ class VideoStream:
     def frames(self, first: int = 0) -> Iterator[np.ndarray]:
         """uint8 RGB `[height, width, 3]` of frame `first` and those after it.
 
-        Frame k stands at k / fps seconds. Those before the first are decoded only.
+        Frame k is at k / fps seconds. Those before the first are decoded only.
         """
         position = 0
         for _, repeats, frame in _resampled(self._decoder, self._fps):
@@ -214,7 +214,7 @@ class _Decoder:
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self._stated_fps = fps if _USABLE_FPS[0] <= fps <= _USABLE_FPS[1] else None
         self._promised = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)  # negative: not known
-        #: Seconds that a frame stands if nothing follows it.
+        #: Seconds that a frame is shown if nothing follows it.
         self.interval = 1 / (self._stated_fps or DEFAULT_FPS)
         self.num_decoded = 0
         self._last_time = 0.0
@@ -282,7 +282,7 @@ def _check_wanted(fps: float | None, short_side: int | None) -> None:
 
 
 def _resampled(decoder: _Decoder, fps: float | None) -> Iterator[tuple[float, int, np.ndarray]]:
-    """(time, how often it stands on the grid, frame), for frames that do stand on it."""
+    """(time, repeats on the output grid, frame), for frames that are kept."""
     if fps is None:
         for time, frame in decoder:
             yield time, 1, frame

@@ -1,4 +1,4 @@
-"""Which frames stand where in time: index arithmetic in NumPy, without pixels."""
+"""Which frame is where in time: index arithmetic in NumPy, without pixels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Indices = npt.NDArray[np.int64]
 class FrameClock:
     """Turns the timestamps that a container states into ones that always rise, from 0.
 
-    A stated timestamp is taken, relative to the first, if it lies after the previous frame and not
+    A stated timestamp is taken, relative to the first, if it is after the previous frame and not
     more than `MAX_GAP` (or two intervals, if those are longer) after it. Otherwise the frame comes
     one interval after the previous one. So a file without timestamps (all zero) runs at its frame
     rate, and so does the rest of a file whose clock restarts or leaps.
@@ -74,7 +74,7 @@ class GridResampler:
         """How many grid times lie before `time` that were not counted yet.
 
         Called with the time at which each next frame begins (and at last with the time at which
-        the last one ends), it says how often the frame before it stands on the grid.
+        the last one ends), it says how often the frame before it is on the grid.
         """
         first = self.num_counted
         # A loop of comparisons: rounding a quotient would be off by one at some times.

@@ -38,7 +38,7 @@ class VideoFile:
         Raises:
             InputError: the file cannot be written.
         """
-        # The MPEG-4 encoder wants even sizes.
+        # The MPEG-4 encoder needs even sizes.
         height, width = (max(2, side // 2 * 2) for side in frame.shape[:2])
         if self._writer is None:
             self._writer = self._open((width, height))

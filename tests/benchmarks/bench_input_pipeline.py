@@ -5,7 +5,7 @@
 `--data` is a prepared dataset. Processor time a clip, which other work on the machine disturbs
 least, is the median over rounds that alternate between the two; clips/s are for the cores that
 this process may use, were they all its own. `--needed=RATE` adds how many cores feed that many
-clips a second, such as what `perfnet tpu-check` estimates for a TPU; `--uncompiled` does without
+clips per second, such as what `perfnet tpu-check` estimates for a TPU; `--uncompiled` does without
 XLA, as TensorFlow on the host of a TPU must.
 """
 
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--streams", default="rgb")
     parser.add_argument("--clips", type=int, default=16, help="a round")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--needed", type=float, help="clips a second to feed")
+    parser.add_argument("--needed", type=float, help="clips per second to feed")
     parser.add_argument("--uncompiled", action="store_true")
     arguments = parser.parse_args()
     if arguments.uncompiled:

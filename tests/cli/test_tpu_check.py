@@ -67,7 +67,7 @@ def test_verdicts_say_what_fits_and_what_to_try():
         batch_gib=0.0718, tflop=16.84, gb_moved=229.1,
     )  # fmt: skip
     assert _verdict(fits, largest=False) == (
-        "v3: 8 clips a core: fits, 14.45 of 16 GiB (0.34 arguments + 14.05 temporaries)"
+        "v3: 8 clips per core: fits, 14.45 of 16 GiB (0.34 arguments + 14.05 temporaries)"
     )
     details = "\n".join(_details(fits))
     assert "roofline estimate, not a measurement: 509 ms" in details

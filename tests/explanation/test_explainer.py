@@ -122,7 +122,7 @@ def test_flow_and_people_of_a_video_are_found(runs, tmp_path):
     found = footage.sources(np.array([3, 5, 29]), STREAMS)
     assert found["rgb"].shape == (3, 48, 64, 3)
     assert found["keypoints"].shape == (3, 1, 17, 3)
-    # The block moves by 2 pixels a frame down; the last frame repeats the flow before it.
+    # The block moves by 2 pixels per frame down; the last frame repeats the flow before it.
     block = found["flow"][0, 8:14, 25:35]
     assert np.median(block[..., 1]) == pytest.approx(2, abs=0.5)
     assert np.median(block[..., 0]) == pytest.approx(0, abs=0.3)

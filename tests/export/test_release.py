@@ -123,7 +123,7 @@ def test_package_holds_what_kaggle_wants_and_only_measured_numbers(release, scri
     assert card == model["description"]
     assert "| top-1 | 75.00% |" in card
     assert "8 clips of toy test, one central crop of 8x64x64." in card
-    assert "8 frames (every second frame) of 64x64, at 12.5 frames a second" in card
+    assert "8 frames (every second frame) of 64x64, at 12.5 frames per second" in card
     assert "toy, training split: 40 clips" in card
     assert "separate distillation" in card
     assert "me/perf-net/tensorFlow2/r3d50-g-rgb-toy" in card

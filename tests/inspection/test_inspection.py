@@ -153,9 +153,9 @@ class TestStatistics:
     def test_text(self, data):
         lines = format_statistics(compute_statistics(data)).splitlines()
         assert lines[0] == "tiny: 4 clips, 30 frames, 3 classes; 10 fps, short side 32"
-        assert lines[1] == "  train: 3 clips, 24 frames, 0 to 2 clips a class"
-        assert lines[2] == "  test: 1 clips, 6 frames, 0 to 1 clips a class"
-        assert "  frames a clip: 4 to 12, median 7" in lines
+        assert lines[1] == "  train: 3 clips, 24 frames, 0 to 2 clips per class"
+        assert lines[2] == "  test: 1 clips, 6 frames, 0 to 1 clips per class"
+        assert "  frames per clip: 4 to 12, median 7" in lines
         assert "  classes without a clip: sit" in lines
         assert "  failed: 1 clips; in part: 1" in lines
         assert any("posenet: 66.7% of frames with a person, 33.3% with" in line for line in lines)

@@ -58,7 +58,7 @@ def test_killed_and_given_again_a_table_is_finished(data, tmp_path):
     assert {path.parent.name for path in before} == {"s3d_g-rgb-seed0", "s3d_g-flow-seed0"}
     again = subprocess.run([*command, rows], capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr[-2000:]
-    assert "going on after step" in again.stderr
+    assert "resuming after step" in again.stderr
     assert {path: path.stat().st_mtime_ns for path in before} == before
     results = json.loads((output / "table4/results.json").read_text())
     assert [row["row"] for row in results["rows"]] == rows.removeprefix("--rows=").split(",")

@@ -36,7 +36,7 @@ def brightness_model(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def dark_then_bright(tmp_path_factory):
-    """A video of 4 s at 20 frames a second, 64x48: black for 2 s, then white."""
+    """A video of 4 s at 20 frames per second, 64x48: black for 2 s, then white."""
     path = tmp_path_factory.mktemp("videos") / "a.mp4"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 20, (64, 48))
     for number in range(80):

@@ -40,7 +40,7 @@ def test_a_camera_is_answered_while_it_films(brightness_model, tmp_path):
             brightness_model,
             hop=0.1,
             output=tmp_path / "film.mp4",
-            clock=ticking(0.2),  # half of the model's 10 frames a second: each stands twice
+            clock=ticking(0.2),  # half of the model's 10 frames per second: each stands twice
         )
     )
     assert camera.released

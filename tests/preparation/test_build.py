@@ -79,7 +79,7 @@ def test_every_clip_becomes_one_record_with_all_streams(prepared, videos):
     assert (clip.label, clip.label_name, clip.group) == (1, "Up", "clip2")
     np.testing.assert_allclose(clip.keypoints[:, 0, 5], [[0.5, 0.5, 0.9]] * 9, atol=1e-6)
     assert not clip.keypoints[:, 1].any()
-    # Computed after the resize: the block falls 2 of 48 pixels a frame, 1 of 24.
+    # Computed after the resize: the block falls 2 of 48 pixels per frame, 1 of 24.
     top = (np.arange(9) * 2 + 14) // 2
     inside = [clip.flow[t, top[t] + 2 : top[t] + 4, 12:18, 1].mean() for t in range(8)]
     assert 0.5 < np.median(inside) < 1.5

@@ -52,7 +52,7 @@ def make_info(**changes) -> DatasetInfo:
 
 
 def write_video(path: pathlib.Path, *, frames: int, seed: int = 0, people: int = 1) -> None:
-    """A block that moves by 2 pixels a frame, and its keypoint file."""
+    """A block that moves by 2 pixels per frame, and its keypoint file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 25, (64, 48))
     for time in range(frames):
@@ -67,7 +67,7 @@ def write_video(path: pathlib.Path, *, frames: int, seed: int = 0, people: int =
 
 
 def find_clips(videos: pathlib.Path) -> list[SourceClip]:
-    """Every file in a folder a class; those whose name ends in 0 are the test split."""
+    """Every file in a folder per class; those whose name ends in 0 are the test split."""
     paths = sorted(p for p in videos.rglob("*") if p.suffix in (".mp4", ".avi"))
     return [
         SourceClip(

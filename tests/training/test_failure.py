@@ -149,7 +149,7 @@ def test_a_full_disk_is_told_and_the_last_checkpoint_is_whole(data, tmp_path):
     assert f"The disk of {disk}/run is full (0 MiB free)" in result.stderr
     assert f"The checkpoint {disk}/run/checkpoints/ckpt-5 is whole" in result.stderr
     assert "_temp" not in result.stdout and "ckpt-6" not in result.stdout
-    assert "going on after step 5 of 12" in result.stderr
+    assert "resuming after step 5 of 12" in result.stderr
     assert "second 0" in result.stdout
 
 

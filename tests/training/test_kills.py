@@ -71,7 +71,7 @@ def test_ten_kills_at_random_moments_change_nothing(tmp_path):
         began, last, output = live(tmp_path, "killed", steps, seconds)
         lost.append(died - began)
         if began:
-            assert re.search(rf"going on after step {began} of {2 * EPOCHS}", output)
+            assert re.search(rf"resuming after step {began} of {2 * EPOCHS}", output)
         died = last
     began, last, _ = live(tmp_path, "killed")
     lost.append(died - began)

@@ -120,7 +120,7 @@ def test_a_signal_to_one_worker_saves_and_stops_all_and_they_go_on(folder):
 @pytest.mark.slow
 def test_two_devices_killed_and_resumed_arrive_where_one_arrives(folder):
     finish([start(folder, "killed", "2", "--kill_at=8")], status=-signal.SIGKILL)
-    assert "going on after step 6 of 20" in finish([start(folder, "killed", "2")])[0]
+    assert "resuming after step 6 of 20" in finish([start(folder, "killed", "2")])[0]
     assert_equal_runs(folder, "one", "killed")
 
 

@@ -64,8 +64,8 @@ def import_model(
 ) -> ImportedModel:
     """Reads others' weights into a network.
 
-    What the file tells (classes, width, temporal kernels, whether there are gates) is taken from
-    it; what no tensor tells is the source's habit, and in the report's notes.
+    What the file determines (classes, width, temporal kernels, gates) is taken from
+    it; what no tensor determines is the source's usual value, and in the report's notes.
 
     Args:
         source: key of `SOURCES`.
@@ -142,7 +142,7 @@ def _class_names(classes: Sequence[str] | None, num_classes: int) -> tuple[str, 
 
 
 def _hint(reading: Reading, used: Mapping[str, Any], stream: str) -> str:
-    """What the file's shapes tell against the options in use."""
+    """Where the file's shapes contradict the options in use."""
     wrong = {name: value for name, value in reading.inferred.items() if used[name] != value}
     if wrong.get("gating") == "block_residual" and used["gating"] == "block":
         del wrong["gating"]  # the same gates elsewhere
@@ -156,7 +156,7 @@ def _hint(reading: Reading, used: Mapping[str, Any], stream: str) -> str:
 
 def _input_note(model: VideoModel) -> str:
     if model.stream == "flow":
-        return "input: flow in pixels a frame, clipped to +-20 and fed to the network as [-1, 1]"
+        return "input: flow in pixels per frame, clipped to +-20 and fed to the network as [-1, 1]"
     mean, deviation = INPUT_SCALINGS[model.input_scaling]
     low = [-center / scale for center, scale in zip(mean, deviation, strict=True)]
     high = [(1 - center) / scale for center, scale in zip(mean, deviation, strict=True)]

@@ -1,4 +1,4 @@
-"""What Model Garden's trainer writes beside its checkpoints, and no tensor tells."""
+"""What Model Garden's trainer writes next to its checkpoints, and no tensor determines."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def read_training(checkpoint: pathlib.Path) -> Training:
         clip = "x".join(str(int(size)) for size in shape[:3]) if shape else None
     except (OSError, yaml.YAMLError, *_OTHER_CONTENT) as error:
         raise InputError(
-            f"{file} beside the checkpoint is not a configuration of Model Garden's ResNet3D "
+            f"{file} next to the checkpoint is not a configuration of Model Garden's ResNet3D "
             f"({type(error).__name__}: {first_line(error)}). Move it away, and give "
             "what the training had as `options`."
         ) from error

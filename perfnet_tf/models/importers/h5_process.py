@@ -1,4 +1,4 @@
-"""Reads a Keras HDF5 file and writes its tensors as .npz: run as a process of its own.
+"""Reads a Keras HDF5 file and writes its tensors as .npz: run as a separate process.
 
 HDF5's library ends the process on some damaged files. Usage: `h5_process.py FILE.h5 OUTPUT.npz`;
 the names go to standard output as a JSON list, in the order of the arrays; what is wrong with the

@@ -52,7 +52,7 @@ def read_keras_resnet50(
             "Weights of Keras' ResNet50 have conv1_conv/kernel with 4 axes. Received: "
             f"{path} with {len(tensors)} tensors, such as {', '.join(list(tensors)[:2])}."
         )
-    # Keras has called it predictions, probs and fc1000; a top of one's own has any name.
+    # Keras has called it predictions, probs and fc1000; a custom top has any name.
     matrices = [name for name, shape in shapes.items() if len(shape) == 2]
     head = matrices[0].rpartition("/")[0] if len(matrices) == 1 else None
     options = {

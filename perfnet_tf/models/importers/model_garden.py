@@ -71,11 +71,11 @@ def read_model_garden(
     notes = [
         f"batch norm, strides over time and input scaling are as in {training.file}"
         if training.file
-        else "no tensor tells batch_norm_epsilon (1e-05 here, as Model Garden's Kinetics recipe; "
-        "ResNet3D's own default is 0.001), stem_temporal_strides ([1,1] here, as the paper; "
+        else "no tensor determines batch_norm_epsilon (1e-05 here, as Model Garden's Kinetics "
+        "recipe; ResNet3D's own default is 0.001), stem_temporal_strides ([1,1] here, as paper; "
         "ResNet3D's own default, and the recipe's, is [2,2]) and input_scaling (signed here, as "
         "zero_centering_image; without it unit): `options` set what the training had, "
-        "and so does the trainer's params.yaml beside the checkpoint"
+        "and so does the trainer's params.yaml next to the checkpoint"
     ]
     if given.get("gating", "block_residual") not in ("block_residual", "none"):
         notes.append("the gates moved: the network has their weights, not its logits")

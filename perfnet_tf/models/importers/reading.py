@@ -19,10 +19,10 @@ class Reading:
     Attributes:
         tensors: of the file, under the names that `slots` use.
         backbone: architecture without gating, `r3d50` or `s3d`.
-        options: what the source's networks have and no tensor tells -> assumed value.
-        inferred: options that shapes and names of the tensors tell.
-        stream: what the first convolution's channels tell, `flow` or `rgb` (or `pose`); None where
-            the weights are for images.
+        options: what the source's networks have and no tensor determines -> assumed value.
+        inferred: options that the tensors' shapes and names determine.
+        stream: the stream by the first convolution's channels, `flow` or `rgb` (or `pose`); None
+            where the weights are for images.
         num_classes: of the file's classifier; None without one.
         slots: from the network to its slots in the file, in order.
         complete: fills the network's other variables; returns their names -> what they hold.

@@ -22,14 +22,14 @@ HEAD = "Logits/Conv2d_0c_1x1"
 _AVERAGE = "/ExponentialMovingAverage"
 #: Weights whose moving averages were taken in their place.
 _REPLACED = "/replaced"
-#: Full channels of layers that tell the width.
+#: Full channels of layers that determine the width.
 _WIDTHS = {
     "Conv2d_1a_7x7": 64,
     "Conv2d_2c_3x3": 192,
     "Mixed_5b/Branch_1/Conv2d_0b_3x3": 320,
     "Mixed_5c/Branch_1/Conv2d_0b_3x3": 384,
 }
-#: What TF-slim's networks have and no tensor tells.
+#: What TF-slim's networks have and no tensor determines.
 ASSUMED = {"batch_norm_momentum": 0.999, "batch_norm_epsilon": 1e-3, "dropout_rate": 0.2}
 
 
@@ -76,7 +76,7 @@ def read_s3dg(
 
     scaling = " and input_scaling (signed here, as its preprocessing; unit is [0, 1])"
     notes = [
-        "no tensor tells batch_norm_epsilon (0.001 here, as TF-slim's arg_scope)"
+        "no tensor determines batch_norm_epsilon (0.001 here, as TF-slim's arg_scope)"
         f"{scaling if stem[3] == 3 else ''}: `options` set what the training had"
     ]
     return Reading(
@@ -126,7 +126,7 @@ def select_scope(
     chosen: dict[str, str] = {}
     for name, in_file in known.items():
         short = name.removeprefix(prefix)
-        # Without a scope, counters stand among the network's tensors.
+        # Without a scope, counters are among the network's tensors.
         counter = not prefix and not tensors.shapes[in_file] and "/" not in short
         if name.startswith(prefix) and not counter:
             chosen[short] = in_file
@@ -170,8 +170,10 @@ def ignorable_among(tensors: Tensors) -> Callable[[str], str | None]:
             return "moving averages, which `average` takes"
         if name.endswith(_REPLACED):
             return "weights whose moving averages were taken"
-        if variable in tensors:  # a TF1 variable is no scope, but for what training keeps beside it
-            return "beside a variable, for training: of the optimizer or an average"
+        if (
+            variable in tensors
+        ):  # a TF1 variable is no scope, but for what training keeps next to it
+            return "next to a variable, for training: of the optimizer or an average"
         if variable.endswith("/BatchNorm") and kind.startswith("renorm_"):
             return "of batch renormalisation, for training"
         return None

@@ -117,7 +117,7 @@ def read_checkpoint(path: str | pathlib.Path) -> Tensors:
         shapes = reader.get_variable_to_shape_map()
     except (ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
         raise InputError(
-            f"A TensorFlow checkpoint was expected, such as model.ckpt beside model.ckpt.index. "
+            f"A TensorFlow checkpoint was expected, such as model.ckpt next to model.ckpt.index. "
             f"Received: {path} ({first_line(error)})."
         ) from error
     types = reader.get_variable_to_dtype_map()
@@ -182,7 +182,7 @@ def read_torch(path: str | pathlib.Path, *, average: bool = False) -> Tensors:
             f"Received: torch {torch.__version__}. Upgrade it."
         )
     try:
-        # torchvision's training script keeps its command line beside the model; it holds values.
+        # torchvision's training script keeps its command line next to the model; it holds values.
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(str(file), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises what pickle, zipfile and itself can think of
@@ -278,7 +278,7 @@ def read_keras_h5(path: str | pathlib.Path) -> Tensors:
     file = _existing(path)
     with tempfile.TemporaryDirectory() as folder:
         output = pathlib.Path(folder) / "tensors.npz"
-        # In a process of its own: HDF5's library ends it on some damaged files.
+        # In a separate process: HDF5's library ends it on some damaged files.
         process = subprocess.run(
             [sys.executable, str(_H5_PROCESS), str(file.absolute()), str(output)],
             capture_output=True,

@@ -21,7 +21,7 @@ _STEM = "features.0.0.0.weight"
 #: The stages by torchvision's number: `features.N`.
 _STEM_STAGES = ("Conv2d_1a_7x7", "MaxPool_2a_3x3", "Conv2d_2b_1x1", "Conv2d_2c_3x3")
 _STAGE_NUMBERS = {name: i for i, name in enumerate((*_STEM_STAGES, *STAGES))}
-#: Full channels of layers that tell the width.
+#: Full channels of layers that determine the width.
 _WIDTHS = {
     "features.3.0.0": 192,
     "features.14.branch1.1.0.0": 320,

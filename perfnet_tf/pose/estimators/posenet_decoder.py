@@ -149,7 +149,7 @@ def _follow(
     x: float,
     params: DecoderParams,
 ) -> np.ndarray:
-    """The pose whose keypoint `root` lies at (x, y), in cells: `[17, 3]`."""
+    """The pose whose keypoint `root` is at (x, y), in cells: `[17, 3]`."""
     places = {root: _clamp(heatmap, y, x)}
     for edge, source, target, is_forward in _PATHS[root]:
         y, x = places[source]
@@ -191,7 +191,7 @@ def _clamp(field: np.ndarray, y: float, x: float) -> tuple[float, float]:
 
 
 def _sample(field: np.ndarray, y: float, x: float, channel: int) -> float:
-    """`field` between its cells (bilinear); (y, x) lies on the grid."""
+    """`field` between its cells (bilinear); (y, x) is on the grid."""
     top, left = int(y), int(x)
     bottom, right = min(top + 1, field.shape[0] - 1), min(left + 1, field.shape[1] - 1)
     down, across = y - top, x - left

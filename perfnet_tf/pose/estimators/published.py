@@ -44,7 +44,7 @@ class PublishedModel:
     Attributes:
         estimator: which of `pose.estimators.POSE_ESTIMATORS` runs it.
         summary: a line for people.
-        url: its TensorFlow.js graph; the .bin files that it names lie beside it.
+        url: its TensorFlow.js graph; the .bin files that it names are in the same folder.
         npm: a second source; None where there is none.
     """
 

@@ -139,7 +139,7 @@ def test_the_trainers_configuration_tells_what_no_tensor_does(gated_file, tmp_pa
     (tmp_path / "params.yaml").write_text("prepare: {seed: 3}")  # another tool's
     assert read_training(best / "ckpt-1") == Training()
     (tmp_path / "params.yaml").write_text("!!python/object/apply:os.getcwd []")
-    with pytest.raises(InputError, match="params.yaml beside the checkpoint is not a config"):
+    with pytest.raises(InputError, match="params.yaml next to the checkpoint is not a config"):
         import_model("model_garden_r3d50", best)
 
 
