@@ -102,8 +102,9 @@ class Source:
         shape: of one frame: numbers, and the names `height`, `width` and `people`.
         dtype: of its values in a batch: `uint8` or `float32`.
         extract: how `prepare`, `predict` and `explain` compute it: `extract(frames, fps)` gets
-            uint8 RGB `[frames, height, width, 3]` of a whole video and the frames per second, and
-            returns `[frames, *shape]`. None for the package's own, which have their own options.
+            consecutive uint8 RGB frames `[frames, height, width, 3]` and the frames per second,
+            and returns `[frames, *shape]`. `prepare` passes the whole video, `predict` at least
+            the clip. None for the package's own, which have their own options.
         encode: `encode(values, storage)`: `[frames, *shape]` to a list with one entry per frame:
             bytes, or numbers where `floats`. The default is lossless.
         decode: the inverse, a graph function: `decode(stored, storage)`. `stored` has the chosen

@@ -20,16 +20,16 @@ import tensorflow as tf
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.explanation.gradcam import GradCam
-from perfnet_tf.flow.encoding import flow_to_color
 from perfnet_tf.input_pipeline.augment import central_view, frame_indices
-from perfnet_tf.input_pipeline.video_clip import central_streams, sources_of_frames
+from perfnet_tf.input_pipeline.video_clip import central_streams
 from perfnet_tf.inspection.stored_clip import StoredClip
 from perfnet_tf.pose.estimators import make_estimator
 from perfnet_tf.pose.keypoint_file import read_keypoints
 from perfnet_tf.pose.people import People
+from perfnet_tf.preparation.frame_sources import sources_of_frames
 from perfnet_tf.recognizers.load import Network, load
 from perfnet_tf.recognizers.recognizer import DEFAULT_FPS, DEFAULT_SHORT_SIDE, Recognizer
-from perfnet_tf.streams import FLOW, RGB, STREAM_TITLES
+from perfnet_tf.streams import FLOW, RGB, STREAM_TITLES, STREAMS
 from perfnet_tf.video.decode import read_video
 
 #: Of a longer video only this much of the beginning is looked at, as `perfnet prepare` does.
@@ -59,8 +59,8 @@ class StreamExplanation:
             folder's name where several have one.
         stream: what it sees.
         pictures: uint8 RGB `[frames, height, width, 3]`: its stream, as people look at it.
-        backdrop: uint8 RGB, the same shape: what the heat map is laid over. Flow's own picture is
-            all colour already, so it is the RGB frames there.
+        backdrop: uint8 RGB, the same shape: what the heat map is laid over. For streams
+            that are no pictures, such as flow, it is the RGB frames.
         heat: float32 `[frames, height, width]` in [0, 1], of the class `explained`.
         explained: the class that the heat map speaks for.
         probability: of that class, in [0, 1].
@@ -184,15 +184,16 @@ class Explainer:
         # The same piece of the video, as finely as it is stored.
         large = _cut_stream(run, sources, _at_stored_size(cut, sources[RGB].shape[1:3]))
         rgb = large[RGB].numpy()
-        pictures = large[stream].numpy()
+        values, largest = large[stream].numpy(), None
         if stream == FLOW:
-            speed = np.percentile(np.hypot(pictures[..., 0], pictures[..., 1]), 99.5)
-            pictures = flow_to_color(pictures, max(1.0, float(speed)))
+            speed = np.percentile(np.hypot(values[..., 0], values[..., 1]), 99.5)
+            largest = max(1.0, float(speed))
+        pictures = STREAMS[stream].draw(values, largest)
         return StreamExplanation(
             title=title,
             stream=stream,
             pictures=pictures,
-            backdrop=rgb if stream == FLOW else pictures,
+            backdrop=pictures if STREAMS[stream].is_picture else rgb,
             heat=found.maps[0],
             explained=names[found.classes[0]],
             probability=float(probabilities[found.classes[0]]),
@@ -265,7 +266,9 @@ class VideoFootage:
 
     def sources(self, indices: np.ndarray, streams: Collection[str]) -> dict[str, np.ndarray]:
         """See `Footage`."""
-        return sources_of_frames(self._frames, indices, streams, self._find_people)
+        return sources_of_frames(
+            self._frames, self.fps, streams, indices=indices, find_people=self._find_people
+        )
 
     def _find_people(self, indices: np.ndarray) -> People:
         if self._pose == "keypoints":

@@ -20,7 +20,7 @@ import numpy as np
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.pose.people import People, assemble_people
-from perfnet_tf.pose.skeleton import NUM_KEYPOINTS
+from perfnet_tf.streams import NUM_KEYPOINTS
 
 
 def keypoints_path(video: str | os.PathLike[str]) -> Path:

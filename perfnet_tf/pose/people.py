@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from perfnet_tf.pose.skeleton import NUM_KEYPOINTS
+from perfnet_tf.streams import NUM_KEYPOINTS
 
 #: Keypoints below this score do not widen a person's box; `PoseRenderConfig.min_score`'s default.
 MIN_KEYPOINT_SCORE = 0.2

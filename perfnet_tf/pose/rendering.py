@@ -33,9 +33,9 @@ from perfnet_tf.pose.skeleton import (
     KEYPOINT_LIMBS,
     LIMBS,
     NECK_KEYPOINTS,
-    NUM_KEYPOINTS,
     limb_colors,
 )
+from perfnet_tf.streams import NUM_KEYPOINTS
 
 # Keypoints further out than this many pixels are drawn as if they were there: far lines keep their
 # direction well within a pixel, and squares of lengths stay finite.

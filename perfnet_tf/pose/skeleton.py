@@ -11,6 +11,8 @@ those are our choice; limbs from the neck are OpenPose's.
 
 from __future__ import annotations
 
+from perfnet_tf.streams import NUM_KEYPOINTS
+
 KEYPOINT_NAMES = (
     "nose",
     "left_eye",
@@ -30,7 +32,6 @@ KEYPOINT_NAMES = (
     "left_ankle",
     "right_ankle",
 )
-NUM_KEYPOINTS = len(KEYPOINT_NAMES)
 
 
 def mirrored(names: tuple[str, ...]) -> tuple[int, ...]:

@@ -10,11 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from perfnet_tf.config import ClipConfig
-from perfnet_tf.input_pipeline.video_clip import central_streams, sources_of_frames
+from perfnet_tf.input_pipeline.video_clip import central_streams
 from perfnet_tf.pose.estimators import make_estimator
 from perfnet_tf.pose.people import People, PoseEstimator
+from perfnet_tf.preparation.frame_sources import sources_of_frames
 from perfnet_tf.recognizers.load import Network, load
-from perfnet_tf.recognizers.recognizer import DEFAULT_SHORT_SIDE, Recognizer
+from perfnet_tf.recognizers.recognizer import DEFAULT_FPS, DEFAULT_SHORT_SIDE, Recognizer
 
 
 def top_classes(logits: np.ndarray, classes: Sequence[str], count: int) -> list[tuple[str, float]]:
@@ -75,25 +76,31 @@ class ClipClassifier:
         self.short_side = self._recognizer.short_side or DEFAULT_SHORT_SIDE
         self.span = (self.clip.num_frames - 1) * self.clip.frame_stride + 1
 
-    def classify(self, windows: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    def classify(
+        self, windows: Sequence[tuple[np.ndarray, np.ndarray]], *, fps: float | None = None
+    ) -> np.ndarray:
         """Logits of clips that have the network's rate.
 
         Args:
             windows: consecutive frames, uint8 RGB `[frames, height, width, 3]`, and the indices of
                 those that the clip is made of, int `[clip's frames]`; cut centrally here. Flow is
                 computed from each of them to the next frame of the window.
+            fps: frames per second of the windows; None takes those that the network expects.
 
         Returns:
             float32 `[windows, classes]`.
         """
         stream, render = self._recognizer.stream, self._recognizer.render
+        rate = fps or self.fps or DEFAULT_FPS
         clips = []
         for frames, indices in windows:
 
             def find_people(wanted: np.ndarray, frames: np.ndarray = frames) -> People:
                 return self._people.estimator(frames[wanted])
 
-            sources = sources_of_frames(frames, indices, [stream], find_people)
+            sources = sources_of_frames(
+                frames, rate, [stream], indices=indices, find_people=find_people
+            )
             clips.append(central_streams(sources, self.clip, [stream], render)[stream])
         return np.asarray(self._recognizer.predict(tf.stack(clips)).numpy())
 

@@ -125,5 +125,6 @@ def _predict(path: pathlib.Path, classifier: ClipClassifier, max_seconds: float)
         # One frame more where there is one, for the flow that leads to it.
         count = min(last + 2, num_frames) - first
         window = np.stack(list(itertools.islice(stream.frames(first), count)))
-    (logits,) = classifier.classify([(window, indices - first)])
+        fps = classifier.fps or stream.source_fps
+    (logits,) = classifier.classify([(window, indices - first)], fps=fps)
     return Prediction(path, logits, classifier.classes, incomplete)

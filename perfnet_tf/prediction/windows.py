@@ -96,7 +96,7 @@ def predict_windows(
         windows = slide(frames, classifier.span, hop_frames(classifier.span, fps, hop))
         while batch := list(itertools.islice(windows, batch_size)):
             logits = classifier.classify(
-                [(window, classifier.indices(count)) for _, count, window in batch]
+                [(window, classifier.indices(count)) for _, count, window in batch], fps=fps
             )
             for (first, count, _), values in zip(batch, logits, strict=True):
                 yield WindowPrediction(

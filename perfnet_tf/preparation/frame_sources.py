@@ -27,7 +27,7 @@ def sources_of_frames(
     as records clip it. Only what `streams` need is computed.
 
     Args:
-        frames: uint8 RGB `[frames, height, width, 3]` of a video.
+        frames: uint8 RGB `[frames, height, width, 3]`, consecutive frames of a video.
         fps: frames per second.
         streams: names of streams.
         indices: int `[chosen]`, the frames to return; None returns all.
@@ -35,7 +35,8 @@ def sources_of_frames(
             those places (int `[chosen]`), such as `lambda i: estimator(frames[i])`.
 
     Returns:
-        Source name -> `[chosen, *Source.shape]`. `rgb` is always there: it decides the crop.
+        Source name -> `[chosen, *Source.shape]`. `rgb` is always there. Flow is from each frame to
+        the next; the last frame has that of the one before it.
 
     Raises:
         InputError: an unknown stream, pose without `find_people`, flow of a single frame, or an
@@ -86,7 +87,7 @@ def _flow(frames: np.ndarray, indices: np.ndarray) -> np.ndarray:
     from perfnet_tf.flow.tvl1 import compute_tvl1  # brings XLA along
 
     if len(frames) < 2:
-        raise InputError("Flow needs at least 2 frames. Received: a video of 1.")
+        raise InputError("Flow needs a video of at least 2 frames. Received: one of 1 frame.")
     firsts = np.minimum(indices, len(frames) - 2)
     flow = {first: compute_tvl1(frames[first : first + 2])[0] for first in np.unique(firsts)}
     return np.asarray(np.clip(np.stack([flow[first] for first in firsts]), -FLOW_BOUND, FLOW_BOUND))

@@ -11,8 +11,7 @@ import tensorflow as tf
 from perfnet_tf.config import PoseRenderConfig
 from perfnet_tf.pose.people import MIN_KEYPOINT_SCORE
 from perfnet_tf.pose.rendering import render_pose
-from perfnet_tf.pose.skeleton import NUM_KEYPOINTS
-from perfnet_tf.streams import FEATURES, LOGITS
+from perfnet_tf.streams import FEATURES, LOGITS, NUM_KEYPOINTS
 
 #: Name of the signature that `add_pose_input` makes.
 POSE_SIGNATURE = "from_keypoints"

@@ -187,7 +187,7 @@ def test_records_without_a_stream_are_refused_before_training(tmp_path):
         tmp_path / "rgb_only", {"train": [clip(0)]}, num_classes=3, pose=False, flow=False
     )
     for stream in ("flow", "pose"):
-        with pytest.raises(InputError, match="Prepare the videos again"):
+        with pytest.raises(InputError, match="Run `perfnet prepare --"):
             batches(folder, streams=[stream])
     with pytest.raises(InputError, match="must name at least one"):
         batches(folder, streams=[])

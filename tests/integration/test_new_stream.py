@@ -1,4 +1,4 @@
-"""A stream that one plugin file adds goes through every stage, from videos to an export."""
+"""A stream that one plugin file adds goes through every stage, from videos to predictions."""
 
 import json
 import os
@@ -18,6 +18,7 @@ from perfnet_tf.inspection.stored_clip import open_clip
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.models.folding import fold_batch_norm
 from perfnet_tf.models.input_normalization import InputNormalization
+from perfnet_tf.prediction.videos import predict_videos
 from perfnet_tf.preparation.frame_sources import sources_of_frames
 from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.registry import PLUGINS_VARIABLE, load_plugin
@@ -111,12 +112,12 @@ def test_networks_normalize_as_the_stream_says():
     np.testing.assert_allclose(fold_batch_norm(network)(clip), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_stream_is_trained_evaluated_fused_inspected_and_exported(data, folder):
+def test_every_command_takes_the_stream(data, folder):
     runs = {stream: folder / stream for stream in ("rgb", "depth")}
     for stream, run in runs.items():
-        options = ["--batch_size=2", "--eval_split=test", f"--stream={stream}", *NETWORK]
+        options = ["--batch=2", f"--stream={stream}", *NETWORK]
         perfnet("train", f"--data={data}", f"--output={run}", *options)
-    both = f"--runs={runs['rgb']},{runs['depth']}"
+    both = f"--models={runs['rgb']},{runs['depth']}"
     perfnet("evaluate", both, f"--data={data}", "--split=test", f"--output={folder / 'results'}")
     metrics = json.loads((folder / "results" / "metrics.json").read_text())
     assert metrics["num_clips"] == 4
@@ -130,13 +131,25 @@ def test_a_stream_is_trained_evaluated_fused_inspected_and_exported(data, folder
     assert drawn["depth"].dtype == np.uint8 and drawn["depth"].shape == drawn["rgb"].shape
 
     export = folder / "export"
-    printed = perfnet("export", f"--run={runs['depth']}", f"--output={export}")
+    printed = perfnet("export", f"--model={runs['depth']}", f"--output={export}")
     assert "[batch, frames, height, width, 1] float32" in printed
     loaded = perfnet_tf.load_saved_model(export)
     frames = np.random.default_rng(1).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8)
     depth = sources_of_frames(frames, 25.0, ["depth"])["depth"]
     expected = perfnet_tf.load_run(runs["depth"]).model(depth[None], training=False)
     np.testing.assert_allclose(loaded(depth[None]), expected, rtol=1e-4, atol=1e-5)
+
+    video = folder / "videos" / "test" / "Up" / "test0.mp4"
+    (predicted,) = predict_videos([video], export)
+    assert predicted.classes == ("Down", "Up")
+    # What `evaluate` says of the same clip, but for JPEG in the records.
+    scores = np.load(folder / "results" / "logits_depth.npz")
+    (place,) = [i for i, name in enumerate(scores["clip_ids"]) if name.endswith("Up/test0")]
+    np.testing.assert_allclose(predicted.logits, scores["logits"][place], atol=0.02)
+    assert "Up" in perfnet("predict", video, f"--model={export}")
+    seen = folder / "seen.png"
+    perfnet("explain", video, f"--model={runs['depth']}", f"--output={seen}")
+    assert seen.is_file()
 
 
 def test_preparing_an_unknown_source_names_those_that_exist():

@@ -15,6 +15,7 @@ from perfnet_tf.pose.skeleton import (
     limb_colors,
     mirrored,
 )
+from perfnet_tf.streams import NUM_KEYPOINTS, PERSON_SHAPE
 
 MIRRORED_LIMBS = mirrored(LIMB_NAMES)
 
@@ -52,3 +53,7 @@ def test_coarse_colours_follow_the_parts_of_the_body():
     assert len(set(limb_colors(6))) == 6 and len(set(limb_colors(13))) == 13
     with pytest.raises(ValueError, match="6 or 13"):
         limb_colors(7)
+
+
+def test_every_keypoint_of_a_stored_person_has_a_name():
+    assert len(KEYPOINT_NAMES) == NUM_KEYPOINTS == PERSON_SHAPE[0]

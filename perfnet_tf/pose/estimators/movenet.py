@@ -23,7 +23,7 @@ from perfnet_tf.pose.estimators.graph_model import (
 )
 from perfnet_tf.pose.estimators.published import weights_help
 from perfnet_tf.pose.people import People, assemble_people
-from perfnet_tf.pose.skeleton import NUM_KEYPOINTS
+from perfnet_tf.streams import NUM_KEYPOINTS
 
 _JSON_NAMES = ("movenet-multipose.json", "model.json")
 #: Numbers per person: y, x, score of 17 keypoints; y_min, x_min, y_max, x_max and score of the box.

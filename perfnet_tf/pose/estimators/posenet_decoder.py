@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perfnet_tf.pose.skeleton import NUM_KEYPOINTS
+from perfnet_tf.streams import NUM_KEYPOINTS
 
 #: (parent, child) keypoints, in the order of the channels of PoseNet's displacement fields.
 EDGES = (

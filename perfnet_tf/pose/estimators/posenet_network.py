@@ -14,7 +14,7 @@ import tensorflow as tf
 from perfnet_tf.errors import InputError
 from perfnet_tf.pose.estimators.graph_function import graph_function
 from perfnet_tf.pose.estimators.graph_model import GraphModel
-from perfnet_tf.pose.skeleton import NUM_KEYPOINTS
+from perfnet_tf.streams import NUM_KEYPOINTS
 
 #: Mean colour of ImageNet that the ResNet graph leaves to its caller, RGB in 0..255.
 _RESNET_MEAN = (123.15, 115.90, 103.06)
