@@ -42,7 +42,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 docs: $(STAMP)
-	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/pdoc --docformat google --output-directory docs/api perfnet_tf
+	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python docs/build_api.py
 
 check: lint types test
 
