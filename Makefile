@@ -4,15 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_OUTPUT ?= demo_output
-# Processes that share the tests, a file each at a time: up to 8 GB of memory each.
+# Processes that share the tests, a file each at a time.
 TEST_WORKERS ?= 2
 
-.PHONY: help demo test test-slow check format lint types clean
+.PHONY: help demo test test-slow check format lint types docs clean
 
 help:
 	@echo "make demo    the whole job on generated videos; report in $(DEMO_OUTPUT)/report.html"
-	@echo "make test    the tests          make test-slow   those that take minutes, too"
-	@echo "make check   format, lint, types and tests       make format   mend the format"
+	@echo "make test    the tests                           make test-slow   also those that take minutes"
+	@echo "make check   format, lint, types and tests       make format      fix the format"
+	@echo "make docs    the API reference, in docs/api"
 
 $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -40,7 +41,10 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
+docs: $(STAMP)
+	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python docs/build_api.py
+
 check: lint types test
 
 clean:
-	rm -rf $(VENV) $(DEMO_OUTPUT) build *.egg-info
+	rm -rf $(VENV) $(DEMO_OUTPUT) build docs/api *.egg-info
