@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import pathlib
@@ -13,17 +14,16 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-#: Where the data tests look unless PERFNET_TEST_DATA names a folder: beside the checkout.
-DEFAULT_DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _free_networks():
-    """Lets the networks of one file go before the next one's come."""
+    """Frees the networks of one file before the next one begins."""
     yield
     if "tf_keras" in sys.modules:
         sys.modules["tf_keras"].backend.clear_session()
     gc.collect()
+    if sys.platform == "linux":
+        # glibc keeps what TensorFlow freed: a worker would hold the most that any file ever needed.
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(scope="session")
@@ -31,11 +31,10 @@ def real_data() -> pathlib.Path:
     """A folder of real clips, split lists and pose weights; tests skip where there is none."""
     named = os.environ.get("PERFNET_TEST_DATA")
     if named and not pathlib.Path(named).is_dir():
-        pytest.fail(f"PERFNET_TEST_DATA is not a folder: {named}")
-    path = pathlib.Path(named) if named else DEFAULT_DATA
-    if not path.is_dir():
+        pytest.fail(f"PERFNET_TEST_DATA must be a folder. Received: {named}.")
+    if not named:
         pytest.skip("no real clips: PERFNET_TEST_DATA names no folder of them")
-    return path
+    return pathlib.Path(named)
 
 
 @pytest.fixture
