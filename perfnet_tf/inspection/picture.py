@@ -210,7 +210,7 @@ def _write_picture(
             if stream == FLOW:
                 left, size = lefts[-1] + 0.1, min(_LEGEND - 0.3, height * 0.75)
                 sheet.show(flow_legend(200), left, top, size, size, outlined=False)
-                text = f"rim: {max_speed:.1f} px\na frame; centre: rest"
+                text = f"rim: {max_speed:.1f} px\nper frame; centre: rest"
                 style: dict[str, Any] = {"fontsize": 7, "ha": "center", "va": "top"}
                 sheet.write(text, left + size / 2, top + size + 0.02, **style)
             top += height + _GAP
