@@ -234,8 +234,9 @@ def test_the_variants_of_table_2_are_all_there_and_differ():
     for (one, first), (other, second) in itertools.combinations(drawings.items(), 2):
         assert (first != second).any(), (one, other)
     for name, config in POSE_VARIANTS.items():
-        words = [config.background, config.marker, str(config.num_colors)]
-        assert name == "_".join(words + ["ratio"] * config.ratio_aware)
+        thickness = "ratio" if config.ratio_aware else "uniform"
+        words = [config.background, config.marker, str(config.num_colors), thickness]
+        assert name == "_".join(words)
 
 
 def test_batches_graphs_and_xla_draw_what_eager_draws():

@@ -347,9 +347,9 @@ def test_class_and_file_names_are_escaped_in_every_part_of_a_report(tmp_path):
     from perfnet_tf.reporting.html import (
         Chart,
         Picture,
-        Prediction,
         Report,
         Result,
+        ShownPrediction,
         Table,
         write_report,
     )
@@ -365,7 +365,7 @@ def test_class_and_file_names_are_escaped_in_every_part_of_a_report(tmp_path):
         charts=[Chart("chart", "x", "y", {"line": ([0, 1], [1, 2])})],
         pictures=[picture],
         pictures_title=EVIL,
-        predictions=[Prediction(EVIL, EVIL, [(EVIL, 0.9), ("b", 0.1)], picture)],
+        predictions=[ShownPrediction(EVIL, EVIL, [(EVIL, 0.9), ("b", 0.1)], picture)],
         settings={EVIL: EVIL},
         timings={EVIL: 1.0},
         commands=[(EVIL, EVIL)],
