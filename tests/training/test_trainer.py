@@ -1,5 +1,7 @@
 import csv
+import json
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -137,6 +139,22 @@ def test_another_configuration_or_a_foreign_folder_is_refused(data, unstopped, t
     (tmp_path / "photo.jpg").write_text("")
     with pytest.raises(InputError, match="a new or an empty folder"):
         train(CONFIG, data, tmp_path)
+
+
+def test_evaluation_clips_may_change_and_removed_weights_of_teachers_may_not(
+    data, tmp_path, unstopped
+):
+    output = shutil.copytree(unstopped.path, tmp_path / "run")
+    changed = CONFIG.replace(eval_clip=ClipConfig(5, 24, 32, short_side=28))
+    again = train(changed, data, output, progress=False)
+    assert_close(weights(again), weights(unstopped), 0)
+    assert load_run(output).config == again.config == changed
+
+    config = json.loads((output / "config.json").read_text())
+    config["distill"] = {"loss": "separate", "teacher_weights": {"flow": 0.5}}
+    (output / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="holds another run: distill"):
+        train(changed, data, output, progress=False)
 
 
 def test_steps_per_execution_changes_nothing_but_the_calls(data, tmp_path, unstopped):
