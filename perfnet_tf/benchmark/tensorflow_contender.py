@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from perfnet_tf.benchmark import protocol
+from perfnet_tf.registry import load_plugins
 
 
 def main(spec: dict[str, Any]) -> None:
@@ -52,6 +53,7 @@ def _own(spec: dict[str, Any]) -> tuple[Any, Callable[[np.ndarray], np.ndarray]]
     from perfnet_tf.models.importers import import_model
     from perfnet_tf.recognizers.frozen import InferenceModule
 
+    load_plugins()  # they may have registered the backbone
     if spec["weights"] is not None:
         model = import_model(spec["source"], spec["weights"]).model
     else:

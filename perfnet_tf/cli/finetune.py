@@ -14,16 +14,12 @@ from perfnet_tf.cli.experiment_flags import (
     preset_of,
     run_training,
 )
-from perfnet_tf.config import ExperimentConfig, TrainConfig
+from perfnet_tf.config import ExperimentConfig
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
     from perfnet_tf.recognizers.run_directory import Run
-
-#: PERF-Net Sec. 4.4: 30 epochs. The paper gives neither rate nor batch; mmaction2's UCF-101 recipe
-#: has 0.005.
-DEFAULT_TRAIN = TrainConfig(epochs=30, batch_size=32, learning_rate=0.005)
 
 
 def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
@@ -37,14 +33,11 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     networks, OUTPUT/metrics.json has the mean over the splits.
     """
     from perfnet_tf.recognizers.load import load
+    from perfnet_tf.training.finetuning import finetuning_config
 
     strategy = devices(arguments)
     initial = load(arguments["from"].value, trainable=True)
-    theirs = initial.run().config
-    base = preset_of(arguments) or theirs.replace(train=DEFAULT_TRAIN)
-    base = base.replace(
-        stream=theirs.stream, model=theirs.model, pose_render=theirs.pose_render, distill=None
-    )
+    base = finetuning_config(initial.run().config, preset_of(arguments))
     config = apply_flags(arguments, base)
     if arguments.official_splits is not None:
         return _finetune_splits(arguments, config, initial.run(), strategy)

@@ -180,6 +180,11 @@ def create_run(
     return folder
 
 
+def update_config(path: str | pathlib.Path, config: ExperimentConfig) -> None:
+    """Replaces `config.json`, in one step."""
+    write_atomically(pathlib.Path(path) / CONFIG_FILE, config.to_json())
+
+
 def update_record(path: str | pathlib.Path, **changes: Any) -> None:
     """Changes entries of `run.json`, in one step."""
     folder = pathlib.Path(path)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from perfnet_tf.config import ExperimentConfig
 from perfnet_tf.errors import InputError, check_choice
@@ -17,15 +15,8 @@ from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.reproduction.settings import Settings, network_config
 from perfnet_tf.reproduction.tables import EARLIER_NETWORKS, Network, PaperRow, networks_of
 from perfnet_tf.streams import POSE
+from perfnet_tf.training.run_identity import describe_run, differences
 from perfnet_tf.training.sources import describe
-
-#: What may differ when a run is used again: it decides nothing of the weights.
-_FREE = (
-    "checkpoint_every_steps",
-    "rematerialize",
-    "steps_per_execution",
-    "validate_every_epochs",
-)
 
 
 @dataclass(frozen=True)
@@ -228,10 +219,10 @@ def missing_runs(
         if not run_directory.is_run(folder):
             missing.append(run)
             continue
-        differences = run_differences(run, workspace, info)
-        if differences:
-            shown = "; ".join(differences[:3])
-            more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
+        changed = run_differences(run, workspace, info)
+        if changed:
+            shown = "; ".join(changed[:3])
+            more = f"; and {len(changed) - 3} more" if len(changed) > 3 else ""
             raise InputError(
                 f"{folder} holds another run than is wanted now: {shown}{more}. "
                 "Choose another `output`, delete that folder, or give the settings that made it."
@@ -245,11 +236,10 @@ def missing_runs(
 def run_differences(run: PlannedRun, workspace: Workspace, info: DatasetInfo) -> list[str]:
     """How the run in the workspace differs from the planned one, for people; empty: not at all."""
     config, classes, record = run_directory.read_run(workspace.run(run.name))
-    old, new = _flat(config), _flat(run.config)
+    old, new = describe_run(config, classes), describe_run(run.config, info.classes)
     data = record.get("dataset") or {}
-    old |= {"classes": classes, **{f"data.{key}": data.get(key) for key in ("name", "num_clips")}}
+    old |= {f"data.{key}": data.get(key) for key in ("name", "num_clips")}
     new |= {
-        "classes": info.classes,
         "data.name": info.name,
         "data.num_clips": info.split("train")["num_clips"],
     }
@@ -267,11 +257,7 @@ def run_differences(run: PlannedRun, workspace: Workspace, info: DatasetInfo) ->
         if stream in taught and digest is not None:
             old[f"weights of the teacher {stream}"] = taught[stream]
             new[f"weights of the teacher {stream}"] = digest
-    return [
-        f"{key} was {_short(old.get(key))}, is {_short(new.get(key))}"
-        for key in {**old, **new}
-        if old.get(key) != new.get(key)
-    ]
+    return differences(old, new)
 
 
 def weights_digest(folder: pathlib.Path) -> str | None:
@@ -285,24 +271,3 @@ def weights_digest(folder: pathlib.Path) -> str | None:
             while block := content.read(1 << 22):
                 digest.update(block)
     return digest.hexdigest()
-
-
-def _flat(config: ExperimentConfig) -> dict[str, Any]:
-    """Dotted name -> value of everything that decides the weights."""
-    result: dict[str, Any] = {}
-
-    def add(values: Mapping[str, Any], prefix: str) -> None:
-        for key, value in values.items():
-            if isinstance(value, Mapping):
-                add(value, f"{prefix}{key}.")
-            elif prefix + key not in {f"train.{name}" for name in _FREE}:
-                result[prefix + key] = value
-
-    # A clip of evaluation is none of training.
-    add(json.loads(config.replace(eval_clip=None).to_json()), "")
-    return result
-
-
-def _short(value: Any, limit: int = 60) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import shutil
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.training.checkpoints import Checkpoints, resumable_dropout
 from perfnet_tf.training.failure import explaining_full_disk
 from perfnet_tf.training.fitting import TRAIN_SPLIT, fit
+from perfnet_tf.training.run_identity import describe_run, differences
 from perfnet_tf.training.schedules import (
     OptimizerSource,
     describe_optimizer,
@@ -36,14 +36,6 @@ from perfnet_tf.training.schedules import (
 from perfnet_tf.training.sources import copy_weights, describe
 from perfnet_tf.training.strategy import describe_batch, make_strategy
 from perfnet_tf.training.workers import Workers
-
-#: Settings that may change on resume; they do not affect the result.
-_FREE = {
-    "train.checkpoint_every_steps",
-    "train.rematerialize",
-    "train.steps_per_execution",
-    "train.validate_every_epochs",
-}
 
 
 def train(
@@ -208,7 +200,7 @@ def _save_weights(
 def _is_finished(
     folder: pathlib.Path, config: ExperimentConfig, info: DatasetInfo, record: Mapping[str, Any]
 ) -> bool:
-    """Whether `folder` holds this very run, finished.
+    """Whether `folder` holds this very run, finished; its evaluation clips become `config`'s.
 
     Raises:
         InputError: it holds another run, or something else.
@@ -217,31 +209,17 @@ def _is_finished(
         check_new_or_empty(folder, alternative="a run to resume")
         return False
     old_config, old_classes, old_record = run_directory.read_run(folder)
-    old = {**_flat(json.loads(old_config.to_json())), "classes": list(old_classes)}
-    new = {**_flat(json.loads(config.to_json())), "classes": list(info.classes)}
-    for key in ("dataset", "teachers", "initial", "optimizer"):
-        old[key], new[key] = old_record.get(key), record.get(key)
-    changed = [key for key in new if old.get(key) != new[key] and key not in _FREE]
+    entries = ("dataset", "teachers", "initial", "optimizer")
+    changed = differences(
+        describe_run(old_config, old_classes, **{key: old_record.get(key) for key in entries}),
+        describe_run(config, info.classes, **{key: record.get(key) for key in entries}),
+    )
     if changed:
-        key = changed[0]
         more = f" ({len(changed)} differences)" if len(changed) > 1 else ""
         raise InputError(
-            f"{folder} holds another run: {key} was {_short(old.get(key))}, is {_short(new[key])}"
-            f"{more}. Choose another `output`, or delete that folder."
+            f"{folder} holds another run: {changed[0]}{more}. Choose another `output`, or delete "
+            "that folder."
         )
+    if old_config.eval_clip != config.eval_clip:
+        run_directory.update_config(folder, old_config.replace(eval_clip=config.eval_clip))
     return bool(old_record["status"] == run_directory.FINISHED)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            result.update(_flat(value, f"{prefix}{key}."))
-        else:
-            result[prefix + key] = value
-    return result
-
-
-def _short(value: Any, limit: int = 80) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else text[: limit - 3] + "..."

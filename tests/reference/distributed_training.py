@@ -64,7 +64,7 @@ def config(*, synchronize: bool = True, rematerialize: bool = False, epochs: int
 
     return ExperimentConfig(
         clip=ClipConfig(6, 24, 32, short_side=28),
-        model=ModelConfig(dropout_rate=0.0, weight_decay=0.01),
+        model=ModelConfig("tiny", dropout_rate=0.0, weight_decay=0.01),
         distill=DistillConfig("separate", {"flow": 0.5, "pose": 2.0}),
         train=TrainConfig(
             epochs=epochs,
@@ -81,13 +81,11 @@ def config(*, synchronize: bool = True, rematerialize: bool = False, epochs: int
 def main(folder: pathlib.Path, name: str, devices: str, *options: str) -> None:
     """Trains."""
     strategy = make_strategy(devices)
-    from tiny_network import build_tiny
+    import tiny_network  # noqa: F401  (registers the backbone `tiny`)
 
-    from perfnet_tf.recognizers import run_directory
     from perfnet_tf.training import trainer
     from perfnet_tf.training.callbacks import KeepCheckpoints
 
-    trainer.build_from_config = run_directory.build_from_config = build_tiny
     values = dict(option.removeprefix("--").split("=") for option in options)
     for option, number in (("kill_at", signal.SIGKILL), ("term_at", signal.SIGTERM)):
         if option in values:

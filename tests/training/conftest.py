@@ -1,4 +1,5 @@
 import pytest
+import tiny_network  # noqa: F401  (registers the backbone `tiny`)
 
 
 @pytest.fixture(scope="session")
@@ -7,15 +8,3 @@ def data(tmp_path_factory):
     from prepared_clips import write_tiny_dataset
 
     return write_tiny_dataset(tmp_path_factory.mktemp("data") / "tiny")
-
-
-@pytest.fixture
-def tiny_networks(monkeypatch):
-    """Runs train and load a network of one convolution."""
-    from tiny_network import build_tiny
-
-    from perfnet_tf.recognizers import run_directory
-    from perfnet_tf.training import trainer
-
-    monkeypatch.setattr(trainer, "build_from_config", build_tiny)
-    monkeypatch.setattr(run_directory, "build_from_config", build_tiny)

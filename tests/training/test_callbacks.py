@@ -14,16 +14,11 @@ from perfnet_tf.training.trainer import train
 #: 15 clips in batches of 4: epochs end after 4, 8 and 12 steps.
 CONFIG = ExperimentConfig(
     clip=ClipConfig(6, 24, 32, short_side=28),
-    model=ModelConfig(dropout_rate=0.5),
+    model=ModelConfig("tiny", dropout_rate=0.5),
     train=TrainConfig(
         epochs=3, batch_size=4, learning_rate=0.2, checkpoint_every_steps=3, validate_every_epochs=1
     ),
 )
-
-
-@pytest.fixture(autouse=True)
-def _tiny(tiny_networks):
-    pass
 
 
 def adam(config, total_steps):

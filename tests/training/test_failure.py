@@ -27,7 +27,9 @@ def config(**options):
     """15 clips in batches of 4: epochs end after 4, 8 and 12 steps."""
     values = {"epochs": 3, "batch_size": 4, "learning_rate": 0.1, "seed": 3}
     return ExperimentConfig(
-        clip=CLIP, model=ModelConfig(dropout_rate=0.0), train=TrainConfig(**{**values, **options})
+        clip=CLIP,
+        model=ModelConfig("tiny", dropout_rate=0.0),
+        train=TrainConfig(**{**values, **options}),
     )
 
 
@@ -45,7 +47,7 @@ def teacher_that_breaks_at(step):
 
 @pytest.mark.parametrize("steps_per_execution", [1, 4])
 def test_a_bad_step_is_named_with_its_clips_and_the_last_good_checkpoint(
-    data, tmp_path, tiny_networks, steps_per_execution
+    data, tmp_path, steps_per_execution
 ):
     settings = config(checkpoint_every_steps=1, steps_per_execution=steps_per_execution)
     with pytest.raises(FailureError) as error:
@@ -72,7 +74,7 @@ def test_a_bad_step_is_named_with_its_clips_and_the_last_good_checkpoint(
     assert all(clip in message for clip in expected)
 
 
-def test_a_gradient_that_overflows_is_found_before_it_is_saved(data, tmp_path, tiny_networks):
+def test_a_gradient_that_overflows_is_found_before_it_is_saved(data, tmp_path):
     """The loss is finite at the step whose update ruins the weights."""
 
     def far(frames):  # (2e19)^2 is below float32's largest number; its gradient is not wanted
@@ -107,11 +109,8 @@ def test_clips_of_a_step_run_across_the_end_of_a_pass(data):
 DISK_SCRIPT = """
 import pathlib, sys
 sys.path.insert(0, {reference!r})
-from tiny_network import build_tiny
+import tiny_network
 from perfnet_tf.cli.main import main
-from perfnet_tf.recognizers import run_directory
-from perfnet_tf.training import trainer
-trainer.build_from_config = run_directory.build_from_config = build_tiny
 from perfnet_tf.training.callbacks import KeepCheckpoints
 full = pathlib.Path({disk!r}) / "filler"
 filled = []
@@ -125,8 +124,9 @@ def fill(self, batch, logs=None):
             except OSError:
                 pass
 KeepCheckpoints.on_train_batch_begin = fill
-train = ["train", "--data={data}", "--stream=rgb", "--output={disk}/run", "--clip=6x24x32",
-         "--short_side=28", "--epochs=3", "--batch=4", "--checkpoint_every_steps=1"]
+train = ["train", "--data={data}", "--stream=rgb", "--output={disk}/run", "--backbone=tiny",
+         "--clip=6x24x32", "--short_side=28", "--epochs=3", "--batch=4",
+         "--checkpoint_every_steps=1"]
 print("first", main(train))
 run = pathlib.Path({disk!r}) / "run"
 print("left", sorted(path.name for path in (run / "checkpoints").iterdir()))
@@ -154,7 +154,7 @@ def test_a_full_disk_is_told_and_the_last_checkpoint_is_whole(data, tmp_path):
 
 
 @pytest.fixture
-def stopped(data, tmp_path, tiny_networks, monkeypatch):
+def stopped(data, tmp_path, monkeypatch):
     """A run that was stopped after step 6, where it had saved."""
 
     def die(self, batch, logs=None):

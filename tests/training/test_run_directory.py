@@ -3,26 +3,21 @@ import json
 import numpy as np
 import pytest
 import tf_keras
-from tiny_network import build_tiny
 
 from perfnet_tf.config import ExperimentConfig, ModelConfig
 from perfnet_tf.errors import InputError
+from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.models.precision import precision_policy
 from perfnet_tf.recognizers import run_directory
 from perfnet_tf.recognizers.run_directory import create_run, load_run, save_run
 
-CONFIG = ExperimentConfig(stream="flow", model=ModelConfig(weight_decay=0.01))
+CONFIG = ExperimentConfig(stream="flow", model=ModelConfig("tiny", weight_decay=0.01))
 CLASSES = ("Brushing hair", "Jumping", "Läufer")
-
-
-@pytest.fixture(autouse=True)
-def _tiny(tiny_networks):
-    pass
 
 
 @pytest.fixture
 def run(tmp_path):
-    model = build_tiny(CONFIG.model, len(CLASSES), CONFIG.stream)
+    model = build_from_config(CONFIG.model, len(CLASSES), CONFIG.stream)
     return save_run(tmp_path / "run", CONFIG, CLASSES, model, source="elsewhere")
 
 

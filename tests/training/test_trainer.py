@@ -1,5 +1,7 @@
 import csv
+import json
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -22,14 +24,9 @@ from perfnet_tf.training.trainer import train
 #: 15 clips in batches of 4: epochs end after 4, 8 and 12 steps.
 CONFIG = ExperimentConfig(
     clip=ClipConfig(6, 24, 32, short_side=28),
-    model=ModelConfig(dropout_rate=0.5, weight_decay=0.001),
+    model=ModelConfig("tiny", dropout_rate=0.5, weight_decay=0.001),
     train=TrainConfig(epochs=3, batch_size=4, learning_rate=0.2, checkpoint_every_steps=3),
 )
-
-
-@pytest.fixture(autouse=True)
-def _tiny(tiny_networks):
-    pass
 
 
 def changed(**train_options):
@@ -73,15 +70,7 @@ def kill_after(monkeypatch, step, action=None):
 
 @pytest.fixture(scope="module")
 def unstopped(data, tmp_path_factory):
-    from tiny_network import build_tiny
-
-    from perfnet_tf.recognizers import run_directory
-    from perfnet_tf.training import trainer
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "build_from_config", build_tiny)
-        patch.setattr(run_directory, "build_from_config", build_tiny)
-        return train(CONFIG, data, tmp_path_factory.mktemp("runs") / "unstopped", progress=False)
+    return train(CONFIG, data, tmp_path_factory.mktemp("runs") / "unstopped", progress=False)
 
 
 @pytest.mark.parametrize("step", [2, 7, 9])
@@ -137,6 +126,22 @@ def test_another_configuration_or_a_foreign_folder_is_refused(data, unstopped, t
     (tmp_path / "photo.jpg").write_text("")
     with pytest.raises(InputError, match="a new or an empty folder"):
         train(CONFIG, data, tmp_path)
+
+
+def test_evaluation_clips_may_change_and_removed_weights_of_teachers_may_not(
+    data, tmp_path, unstopped
+):
+    output = shutil.copytree(unstopped.path, tmp_path / "run")
+    changed = CONFIG.replace(eval_clip=ClipConfig(5, 24, 32, short_side=28))
+    again = train(changed, data, output, progress=False)
+    assert_close(weights(again), weights(unstopped), 0)
+    assert load_run(output).config == again.config == changed
+
+    config = json.loads((output / "config.json").read_text())
+    config["distill"] = {"loss": "separate", "teacher_weights": {"flow": 0.5}}
+    (output / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="holds another run: distill"):
+        train(changed, data, output, progress=False)
 
 
 def test_steps_per_execution_changes_nothing_but_the_calls(data, tmp_path, unstopped):
@@ -215,7 +220,7 @@ def test_a_teacher_of_other_classes_is_refused_before_anything_is_written(data, 
 
 def test_fine_tuning_starts_from_the_weights_of_the_run(data, tmp_path, unstopped):
     still = changed(learning_rate=1e-30, epochs=1)
-    still = still.replace(model=ModelConfig(dropout_rate=0.0, weight_decay=0.001))
+    still = still.replace(model=ModelConfig("tiny", dropout_rate=0.0, weight_decay=0.001))
     run = train(still, data, tmp_path / "same", initial=unstopped, progress=False)
     names = [variable.name for variable in run.model.trainable_variables]
     for name, ours, theirs in zip(
@@ -236,7 +241,7 @@ def test_fine_tuning_on_other_classes_keeps_all_but_the_classifier(tmp_path, uns
 
 
 def test_fine_tuning_another_network_is_refused(data, tmp_path, unstopped):
-    other = CONFIG.replace(model=ModelConfig(options={"batch_norm": False}))
+    other = CONFIG.replace(model=ModelConfig("tiny", options={"batch_norm": False}))
     with pytest.raises(InputError, match="weights of its own network"):
         train(other, data, tmp_path / "options", initial=unstopped)
     with pytest.raises(InputError, match="for rgb in .* for flow"):

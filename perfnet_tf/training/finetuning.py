@@ -1,0 +1,74 @@
+"""Fine-tuning: a trained network on other data, by cross-entropy only (PERF-Net Sec. 4.4)."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+from perfnet_tf.config import ExperimentConfig
+from perfnet_tf.presets import FINETUNING, load_preset
+from perfnet_tf.recognizers.load import Network, load
+from perfnet_tf.recognizers.run_directory import Run
+from perfnet_tf.training.trainer import train
+
+
+def finetuning_config(
+    initial: ExperimentConfig, config: ExperimentConfig | str | None = None
+) -> ExperimentConfig:
+    """The configuration that fine-tunes a trained network.
+
+    Args:
+        initial: of the trained network.
+        config: clips and optimisation, or what `load_preset` takes; None keeps the
+            network's clips and trains by `presets.FINETUNING`.
+
+    Returns:
+        `config` with stream, network and drawing of `initial`, and without teachers.
+
+    Raises:
+        InputError: an unknown preset.
+    """
+    if config is None:
+        config = initial.replace(train=FINETUNING)
+    elif isinstance(config, str):
+        config = load_preset(config)
+    return config.replace(
+        stream=initial.stream,
+        model=initial.model,
+        pose_render=initial.pose_render,
+        distill=None,
+    )
+
+
+def finetune(
+    config: ExperimentConfig | str | None,
+    data: str | pathlib.Path,
+    output: str | pathlib.Path,
+    *,
+    initial: Network,
+    **options: Any,
+) -> Run:
+    """Trains a run's network further on other data, by cross-entropy only.
+
+        finetune("paper_s3d_g_ucf101", DATA, OUTPUT, initial="student")
+
+    Where the classes differ the classifier is new. Call it again to resume an interrupted run.
+    `perfnet_tf.reproduction.finetuning.finetune_splits` fine-tunes on every official split.
+
+    Args:
+        config: clips and optimisation, the name of a preset or path of a
+            run's `config.json`, or None: see `finetuning_config`.
+        data: a prepared dataset with a split `train`.
+        output: folder of the new run: new, empty, or of this very run.
+        initial: the run, or the export that can be trained, whose weights are the first.
+        **options: of `train`, such as `strategy`, `callbacks` or `progress`.
+
+    Returns:
+        The new run, finished.
+
+    Raises:
+        InputError, FailureError: as `train`.
+    """
+    network = load(initial, trainable=True)
+    config = finetuning_config(network.run().config, config)
+    return train(config, data, output, initial=network, **options)

@@ -1,0 +1,50 @@
+"""`finetune`: the network of a run, other data and settings, no teachers."""
+
+import numpy as np
+import pytest
+
+import perfnet_tf
+from perfnet_tf.config import (
+    ClipConfig,
+    DistillConfig,
+    ExperimentConfig,
+    ModelConfig,
+    PoseRenderConfig,
+    TrainConfig,
+)
+from perfnet_tf.errors import InputError
+from perfnet_tf.presets import FINETUNING, PRESETS
+from perfnet_tf.training.finetuning import finetuning_config
+
+INITIAL = ExperimentConfig(
+    stream="pose",
+    clip=ClipConfig(6, 24, 32, short_side=28),
+    model=ModelConfig("tiny", dropout_rate=0.1),
+    pose_render=PoseRenderConfig(num_colors=6),
+    distill=DistillConfig("unified"),
+    train=TrainConfig(epochs=1, batch_size=4),
+)
+
+
+def test_the_network_stays_and_the_teachers_go():
+    paper = PRESETS["paper_s3d_g_ucf101"]
+    expected = INITIAL.replace(distill=None, train=FINETUNING)
+    assert finetuning_config(INITIAL) == expected
+    assert (FINETUNING.epochs, FINETUNING.batch_size, FINETUNING.learning_rate) == (30, 32, 0.005)
+    by_preset = finetuning_config(INITIAL, "paper_s3d_g_ucf101")
+    assert by_preset == expected.replace(clip=paper.clip, eval_clip=paper.eval_clip)
+    assert finetuning_config(INITIAL, paper) == by_preset
+    with pytest.raises(InputError, match="'paper_s3d_g_ucf101'"):
+        finetuning_config(INITIAL, "paper_s3d_g_ucf")
+
+
+def test_a_run_is_fine_tuned_from_python(data, tmp_path):
+    first = perfnet_tf.train(INITIAL.replace(stream="rgb"), data, tmp_path / "a", progress=False)
+    still = INITIAL.replace(train=TrainConfig(epochs=1, batch_size=4, learning_rate=1e-30))
+    run = perfnet_tf.finetune(still, data, tmp_path / "b", initial=first.path, progress=False)
+    assert (run.config.stream, run.config.distill) == ("rgb", None)
+    assert run.record["initial"] == str(first.path)
+    for ours, theirs in zip(
+        run.model.trainable_variables, first.model.trainable_variables, strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
