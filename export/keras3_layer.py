@@ -1,7 +1,7 @@
 """A layer for Keras 3 that calls, and trains, a SavedModel of `perfnet export`.
 
-Copy this file beside your program; it needs TensorFlow and Keras 3, and not perfnet_tf. In tf_keras
-(Keras 2) use `hub.KerasLayer(path, trainable=True)` instead.
+Copy this file next to your program; it needs TensorFlow and Keras 3, and not perfnet_tf. In
+tf_keras (Keras 2) use `hub.KerasLayer(path, trainable=True)` instead.
 
     import keras
     from keras3_layer import RecognizerLayer
@@ -16,7 +16,7 @@ Copy this file beside your program; it needs TensorFlow and Keras 3, and not per
 
 Why not what there is: `hub.KerasLayer` is a layer of Keras 2, and its variables are none to a
 model of Keras 3; `keras.layers.TFSMLayer` never calls the graph in training mode (batch norm and
-dropout) unless that is a signature of its own, and has no weight decay.
+dropout) unless that is a separate signature, and has no weight decay.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class RecognizerLayer(keras.layers.Layer):
         float32 `[batch, classes]` logits, or `[batch, channels]` of the feature extractor.
 
     Loading a SavedModel runs code from it: load files that you trust. That holds for a `.keras`
-    file with this layer, too, which names its SavedModel.
+    file with this layer as well, which names its SavedModel.
     """
 
     def __init__(

@@ -54,7 +54,7 @@ features = hub.KerasLayer(model.feature_extractor, trainable=True)
 classifier = tf_keras.Sequential([features, tf_keras.layers.Dropout(0.5), tf_keras.layers.Dense(5)])
 ```
 
-In Keras 3, which cannot train a `hub.KerasLayer`, with the `keras3_layer.py` that lies in the
+In Keras 3, which cannot train a `hub.KerasLayer`, with the `keras3_layer.py` in the
 model's folder:
 
 ```python
@@ -216,12 +216,12 @@ def _evaluation(info: ModelInfo) -> str:
 
 
 def _formats(info: ModelInfo) -> str:
-    """The files of other runtimes beside the SavedModel, and how well they agree with it."""
+    """The files of other runtimes next to the SavedModel, and how well they agree with it."""
     files = {name: share for name, share in info.parity.items() if name != "saved_model"}
     if not files:
         return ""
     rows = [f"| `{name}` | {share:.1e} |" for name, share in files.items()]
-    heading = "| file beside the SavedModel | its logits differ by, of the largest |"
+    heading = "| file next to the SavedModel | its logits differ by, of the largest |"
     return "\n".join(["", heading, "|---|---|", *rows, ""])
 
 

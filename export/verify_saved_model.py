@@ -2,7 +2,7 @@
 
     python export/verify_saved_model.py --model=student
 
-The logits of the golden clip, which the export stored beside the graph, must be those of the
+The logits of the golden clip, which the export stored with the graph, must be those of the
 network that was trained; then everything that the reusable SavedModel interface promises is tried.
 perfnet_tf is made impossible to import.
 """

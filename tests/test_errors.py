@@ -18,7 +18,7 @@ def test_first_line_of_an_error_that_may_say_nothing(error, line):
     assert first_line(error) == line
 
 
-def test_names_of_files_that_are_no_text_are_told():
+def test_names_of_files_that_are_no_text_are_recognised():
     assert is_utf8("grüße/é.mp4")
     assert not is_utf8(os.fsdecode(b"caf\xe9.mp4"))
 

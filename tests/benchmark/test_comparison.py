@@ -31,7 +31,7 @@ def test_peers_come_first_and_share_their_weights(tmp_path):
     assert len({spec["logits"] for spec in specs}) == len(entries)
 
 
-def test_s3d_with_gates_has_weights_of_its_own(tmp_path):
+def test_s3d_with_gates_has_its_own_weights(tmp_path):
     entries = list_entries(BenchmarkConfig("s3d_g", torch_python="/venv/python"), tmp_path)
     torch = [entry for entry in entries if entry.command[0] == "/venv/python"]
     assert len(torch) == 4 and all(entry.peer for entry in torch)
@@ -114,7 +114,7 @@ def test_linear_growth_is_one_and_is_drawn(tmp_path):
         (["--backbones=s3d_g", "--torch_python=/no/python"], "interpreter was expected"),
     ],
 )
-def test_bad_flags_are_told_in_one_line(arguments, message, capsys):
+def test_bad_flags_print_one_error_line(arguments, message, capsys):
     assert main(["bench", *arguments]) == 2
     captured = capsys.readouterr().err.splitlines()[-1]
     assert captured.startswith("perfnet bench: ") and message in captured

@@ -56,7 +56,7 @@ def test_a_failing_contender_is_named_with_its_reason(tmp_path):
         )
 
 
-def test_an_interpreter_that_does_not_exist_is_told(tmp_path):
+def test_an_interpreter_that_does_not_exist_is_reported(tmp_path):
     with pytest.raises(InputError, match="interpreter was expected"):
         Contender("torchvision", [str(tmp_path / "python"), "x.py"])
 

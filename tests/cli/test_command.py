@@ -104,12 +104,12 @@ def test_a_former_name_sets_the_flag_with_a_note(renamed, capsys, words):
     assert capsys.readouterr().err == "note: --runs is now --models.\n"
 
 
-def test_a_former_name_is_not_accepted_beside_the_new_one(renamed):
+def test_a_former_name_is_not_accepted_with_the_new_one(renamed):
     with pytest.raises(InputError, match=r"--runs is the former name of --models\. Received: both"):
         renamed(["--runs=a", "--models=b"])
 
 
-def test_a_former_name_with_another_meaning_now_is_told_by_its_value(renamed, capsys):
+def test_a_former_name_with_another_meaning_now_is_recognised_by_its_value(renamed, capsys):
     renamed(["--models=a", "--clip=some_clip", "--clip=2x2"])
     assert renamed.flags.clip_id == ["some_clip"] and renamed.flags.clip == "2x2"
     assert capsys.readouterr().err == "note: --clip is now --clip_id.\n"
@@ -122,7 +122,7 @@ def test_words_after_two_dashes_are_no_flags(renamed):
     assert renamed.parse(["--models=a", "--", "--runs=b"]) == ["--runs=b"]
 
 
-def test_help_shows_a_former_name_beside_its_flag(renamed):
+def test_help_shows_a_former_name_next_to_its_flag(renamed):
     text = renamed.help()
     assert "--models (required) (was --runs): Models." in text
     assert "--runs:" not in text

@@ -66,7 +66,7 @@ def test_one_run_with_another_clip_and_split(data_and_runs, tmp_path, capsys):
         (["--data=nowhere"], "A prepared dataset is a folder"),
     ],
 )
-def test_bad_input_is_told_in_one_line(data_and_runs, tmp_path, refuses, changes, message):
+def test_bad_input_prints_one_error_line(data_and_runs, tmp_path, refuses, changes, message):
     data, rgb, _ = data_and_runs
     flags = [f"--models={rgb}", f"--data={data}", f"--output={tmp_path / 'r'}"]
     refuses(["evaluate", *flags, *changes], message)

@@ -57,7 +57,7 @@ def test_a_run_and_its_saved_model_are_explained_alike(folder, tmp_path, capsys)
         (["missing.mp4", "--output=a.png"], "does not exist"),
     ],
 )
-def test_bad_input_is_told_in_one_line(folder, refuses, arguments, message):
+def test_bad_input_prints_one_error_line(folder, refuses, arguments, message):
     arguments = [f"--model={folder / 'run'}", *arguments]
     refuses(["explain", *arguments], message)
 

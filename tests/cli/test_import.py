@@ -78,7 +78,7 @@ def test_an_imported_run_teaches_exports_and_knows_where_it_is_from(
         (["--source=slim_s3d"], "Did you mean 'slim_s3dg'?"),
     ],
 )
-def test_bad_input_is_told_in_one_line_and_leaves_nothing(
+def test_bad_input_prints_one_error_line_and_leaves_nothing(
     checkpoint, tmp_path, refuses, flags, message
 ):
     output = tmp_path / "run"

@@ -65,7 +65,7 @@ def test_json_has_a_line_for_each_video_of_a_folder(folder, capsys):
         assert answer["incomplete"] is None
 
 
-def test_bad_videos_are_told_and_the_others_answered(folder, tmp_path, capsys):
+def test_bad_videos_are_reported_and_the_others_answered(folder, tmp_path, capsys):
     damaged = tmp_path / "damaged.mp4"
     damaged.write_bytes(b"\x00\x00\x00\x18ftypmp42" + bytes(2000))
     videos = [str(damaged), str(folder / "videos" / "a.mp4"), str(tmp_path / "missing.mp4")]
@@ -95,7 +95,7 @@ def test_a_part_of_a_long_video_is_said_to_be_one(folder, capsys):
         (["--model=MODEL", "EMPTY"], "A folder must hold videos"),
     ],
 )
-def test_bad_input_is_told_in_one_line(folder, tmp_path, capsys, arguments, message):
+def test_bad_input_prints_one_error_line(folder, tmp_path, capsys, arguments, message):
     names = {"MODEL": folder / "model", "EMPTY": tmp_path}
     for name, path in names.items():
         arguments = [argument.replace(name, str(path)) for argument in arguments]
@@ -113,7 +113,7 @@ def test_bars_have_eighths_of_a_cell(share, cells):
     assert bar(share) == cells.ljust(20)
 
 
-def test_sliding_tells_what_follows_on_what(folder, tmp_path, capsys):
+def test_sliding_prints_the_segments_in_order(folder, tmp_path, capsys):
     video = str(folder / "videos" / "a.mp4")
     output = tmp_path / "out.mp4"
     arguments = [video, f"--model={folder / 'model'}", "--top=2", f"--output={output}"]
@@ -145,11 +145,11 @@ def test_sliding_in_json_has_every_window(folder, tmp_path, capsys):
         (["--sliding", "--hop=0", "VIDEO"], "hop must be"),
         (["--output=x.mp4", "VIDEO", "VIDEO"], "must be a folder for 2 videos"),
         (["--output=x.avi", "VIDEO"], "FILE.mp4"),
-        (["--output=new", "VIDEO", "VIDEO"], "names of their own"),
+        (["--output=new", "VIDEO", "VIDEO"], "different names"),
         (["--camera=9876"], "No camera answers"),
     ],
 )
-def test_bad_sliding_is_told(folder, capsys, arguments, message):
+def test_bad_sliding_is_refused(folder, capsys, arguments, message):
     names = {"VIDEO": str(folder / "videos" / "a.mp4")}
     arguments = [names.get(argument, argument) for argument in arguments]
     assert main(["predict", f"--model={folder / 'model'}", *arguments]) == 2

@@ -103,7 +103,7 @@ def test_no_usable_clip_is_a_failure(tmp_path, capsys):
     assert len((tmp_path / "out" / "failures.jsonl").read_text().splitlines()) == 4
 
 
-def test_bad_input_is_told_in_one_line_before_anything_is_made(
+def test_bad_input_prints_one_error_line_before_anything_is_made(
     synthetic, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setenv("PERFNET_CACHE", str(tmp_path / "cache"))  # without pose weights

@@ -23,7 +23,7 @@ def test_bad_flags_are_refused(refuses, flags, message):
     refuses(["tpu-check", *flags], message)
 
 
-def test_a_compiler_that_is_missing_is_told_before_a_network_is_built(monkeypatch, refuses):
+def test_a_compiler_that_is_missing_is_reported_before_a_network_is_built(monkeypatch, refuses):
     def build(*arguments):
         raise AssertionError("built a network")
 

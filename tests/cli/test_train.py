@@ -64,7 +64,7 @@ def test_a_preset_sets_everything_and_flags_override_it(called):
     assert (config.pose_render.num_colors, config.pose_render.ratio_aware) == (6, False)
 
 
-def test_another_clip_is_evaluated_as_it_was_trained_unless_told_otherwise(called):
+def test_another_clip_is_evaluated_as_it_was_trained_by_default(called):
     paper = "--preset=paper_s3d_g_ucf101"
     config = config_of(called, paper, "--clip=16x96x128", "--frame_stride=2")
     assert config.clip == ClipConfig(16, 96, 128, frame_stride=2)
@@ -98,7 +98,7 @@ def test_teachers_are_named_sources_and_one_weight_is_for_all(called):
     assert config.distill == DistillConfig("unified", {"unified": 2.0})
 
 
-def test_teachers_weigh_what_the_preset_says_unless_told_otherwise(called):
+def test_teachers_weigh_what_the_preset_says_by_default(called):
     teachers = "--teachers=flow=runs/f,pose=runs/p"
     config, _ = distill_of(called, teachers, "--preset=mini")
     assert config.distill == DistillConfig("separate", {"flow": 0.2, "pose": 0.2})

@@ -198,7 +198,7 @@ def test_a_run_without_weights_is_refused(data, tmp_path):
         evaluate_runs([tmp_path / "run"], data)
 
 
-def test_a_network_that_diverged_is_told(data):
+def test_a_network_that_diverged_is_refused(data):
     def diverged(inputs, training):
         return constant_model(inputs, training) * float("nan")
 
@@ -206,7 +206,7 @@ def test_a_network_that_diverged_is_told(data):
         evaluate_runs([make_run(diverged)], data, progress=False)
 
 
-def test_damaged_shards_are_told(tmp_path):
+def test_damaged_shards_are_reported(tmp_path):
     data = write_tiny_dataset(tmp_path / "data")
     shard = data / "test-00001-of-00002.tfrecord"
     content = shard.read_bytes()

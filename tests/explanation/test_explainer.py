@@ -49,7 +49,7 @@ def explained(runs, data):
     return Explainer(runs)(footage)
 
 
-def test_every_network_sees_the_central_clip_of_its_own_stream(explained, runs, data):
+def test_every_network_gets_the_central_clip_of_its_own_stream(explained, runs, data):
     assert (explained.name, explained.label) == ("class1/clip1", "class1")
     # Every second of 7 frames in the middle of 20, at 25 a second.
     np.testing.assert_allclose(explained.seconds, np.array([6, 8, 10, 12]) / 25)
@@ -72,7 +72,7 @@ def test_every_network_sees_the_central_clip_of_its_own_stream(explained, runs, 
     assert np.ptp(flow.pictures.reshape(-1, 3), axis=0).max() <= 2
 
 
-def test_networks_of_one_stream_are_told_apart(runs, data):
+def test_networks_of_one_stream_are_distinguished(runs, data):
     rgb, pose, flow = runs
     taught = dataclasses.replace(rgb.config, distill=DistillConfig())
     student = dataclasses.replace(rgb, config=taught, path=rgb.path.with_name("taught"))

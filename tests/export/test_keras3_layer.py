@@ -66,7 +66,7 @@ def test_trained_weights_survive_a_keras_file(exported, keras3_layer, tmp_path):
     np.testing.assert_array_equal(again.predict(CLIPS, verbose=0), model.predict(CLIPS, verbose=0))
 
 
-def test_it_stands_in_a_functional_model_of_half_precision(exported, keras3_layer):
+def test_it_works_in_a_functional_model_of_half_precision(exported, keras3_layer):
     keras.config.set_dtype_policy("mixed_float16")
     try:
         layer = keras3_layer(exported[1])

@@ -213,7 +213,7 @@ def test_scripts_tell_their_flags(name, flag):
     assert flag in run_script(name, "--help").stdout
 
 
-def test_a_run_that_is_none_is_told_in_one_line(tmp_path):
+def test_a_run_that_is_none_prints_one_error_line(tmp_path):
     done = run_script("make_saved_model.py", "--model=nowhere", f"--output={tmp_path / 'm'}")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and "No run and no SavedModel" in done.stderr

@@ -246,7 +246,7 @@ class TestPictures:
         assert red > 200
         assert max(green, blue) < 60
 
-    def test_full_colour_stands_for_the_fast_pixels_and_not_for_noise(self, data):
+    def test_full_colour_shows_the_fast_pixels_and_not_for_noise(self, data):
         assert choose_max_speed(open_clip(data, "jump/v_jump_g03_c01")) == pytest.approx(4, abs=0.1)
         assert choose_max_speed(open_clip(data, "wave/v_wave_g02_c01")) == pytest.approx(1, abs=0.1)
 

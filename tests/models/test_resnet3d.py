@@ -58,7 +58,7 @@ def test_stride_is_on_the_spatial_convolution_and_the_shortcut():
 @pytest.mark.parametrize(
     ("gating", "count"), [("block", 4), ("block_residual", 4), ("cell", 16), ("none", 0)]
 )
-def test_gates_stand_where_told(gating, count):
+def test_gates_are_where_asked(gating, count):
     model = ResNet3D50(5, gating=gating)
     assert sum(isinstance(layer, FeatureGating) for layer in model.submodules) == count
 

@@ -93,7 +93,7 @@ def test_temporal_convolutions_start_as_the_identity_with_bias_and_without_batch
 
 
 @pytest.mark.parametrize(("gating", "count"), [("branch", 37), ("cell", 10), ("none", 0)])
-def test_gates_stand_where_told(gating, count):
+def test_gates_are_where_asked(gating, count):
     # After the third convolution, then on 4 branches of 9 cells, or on 9 cells.
     gates = [g for g in S3D(5, gating=gating).submodules if isinstance(g, FeatureGating)]
     assert len(gates) == count

@@ -41,7 +41,7 @@ def test_keypoint_file_is_scaled_sorted_and_resampled_by_time(tmp_path):
     np.testing.assert_array_equal(fewer.keypoints[0, 0], people.keypoints[0, 0])
 
 
-def test_keypoint_files_lie_beside_their_videos():
+def test_keypoint_files_are_next_to_their_videos():
     assert str(keypoints_path("a/clip.mp4")) == "a/clip.keypoints.json"
 
 

@@ -40,7 +40,7 @@ def test_every_joint_and_the_head_ends_one_limb():
 
 
 @pytest.mark.parametrize("colors", [LIMB_COLORS, tuple(PART_COLORS.values())])
-def test_colours_are_told_apart(colors):
+def test_colours_are_distinguishable(colors):
     for one, other in itertools.combinations(colors, 2):
         assert np.abs(np.subtract(one, other)).max() >= 80
 

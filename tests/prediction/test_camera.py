@@ -73,7 +73,7 @@ def test_closing_keeps_the_film_and_frees_the_camera(brightness_model, tmp_path)
     assert len(read_video(tmp_path / "film.mp4").frames) >= 15
 
 
-def test_a_camera_without_frames_is_told(brightness_model):
+def test_a_camera_without_frames_is_refused(brightness_model):
     camera = FakeCamera(num_frames=0)
     with pytest.raises(InputError, match="gave no frame"):
         list(watch_camera(camera, brightness_model))
@@ -82,6 +82,6 @@ def test_a_camera_without_frames_is_told(brightness_model):
         list(watch_camera(FakeCamera(), brightness_model, hop=-1))
 
 
-def test_a_number_without_a_camera_is_told():
+def test_a_number_without_a_camera_is_refused():
     with pytest.raises(InputError, match="`camera` 9876"):
         open_camera(9876)

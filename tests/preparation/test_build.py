@@ -251,7 +251,7 @@ def test_parts_of_an_earlier_run_are_used_and_damaged_ones_made_again(
 
 
 @pytest.mark.parametrize("shards_written", [1, 3])
-def test_run_killed_while_shards_are_written_goes_on(
+def test_run_killed_while_shards_are_written_resumes(
     videos, prepared, tmp_path, monkeypatch, shards_written
 ):
     from perfnet_tf.preparation import shards
@@ -324,7 +324,7 @@ def test_worker_that_dies_over_a_clip_is_replaced_and_the_clip_counted(videos, t
     assert worker(clips[2]) is None
 
 
-def test_killed_run_goes_on_without_a_clip_lost_or_doubled(videos, prepared, tmp_path):
+def test_killed_run_resumes_without_a_clip_lost_or_doubled(videos, prepared, tmp_path):
     output = tmp_path / "records"
     script = tmp_path / "run.py"
     reference = pathlib.Path(__file__).parents[1] / "reference"
@@ -390,7 +390,7 @@ def test_worker_that_cannot_start_says_why(videos, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=str(weights)):
         prepare(videos, tmp_path / "records", config, workers=1)
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(PreparationError, match="did not start.*again"):
+    with pytest.raises(PreparationError, match="did not start.*Rerun"):
         prepare(videos, tmp_path / "other", workers=1)
 
 

@@ -49,12 +49,12 @@ def test_a_module_is_called_in_inference_mode():
     assert load_named("any", Module()).predict(tf.constant(3.0)).numpy() == 3.0
 
 
-def test_a_folder_without_a_saved_model_is_told_in_one_line(tmp_path):
+def test_a_folder_without_a_saved_model_prints_one_error_line(tmp_path):
     with pytest.raises(InputError, match="No run and no SavedModel at"):
         load(tmp_path)
 
 
-def test_a_foreign_saved_model_is_told_apart(tmp_path):
+def test_a_foreign_saved_model_is_recognised(tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path / "foreign"))
     with pytest.raises(InputError, match="not one of perfnet export"):
         load(tmp_path / "foreign")

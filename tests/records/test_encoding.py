@@ -37,7 +37,7 @@ def test_the_same_clip_gives_the_same_bytes():
     assert encode(make_record()) == encode(make_record())
 
 
-def test_encoded_flow_stands_in_for_flow():
+def test_encoded_flow_replaces_flow():
     record = make_record()
     images = encode_flow(record.flow, 20.0)
     without_flow = dataclasses.replace(record, flow=None)

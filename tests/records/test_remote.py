@@ -95,7 +95,7 @@ def test_a_network_is_trained_evaluated_and_explained_on_remote_records(
     np.testing.assert_array_equal(*pictures)
 
 
-def test_a_missing_bucket_is_told_as_a_missing_folder():
+def test_a_missing_bucket_is_reported_as_a_missing_folder():
     with pytest.raises(InputError, match="ram://bucket/none. Make one with perfnet prepare"):
         read_dataset_info("ram://bucket/none")
     with pytest.raises(InputError, match="gs5://bucket/none"):

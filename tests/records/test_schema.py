@@ -42,7 +42,7 @@ def test_folder_without_a_dataset_is_named_with_the_remedy(tmp_path):
         read_dataset_info(tmp_path / "absent")
 
 
-def test_unfinished_preparation_is_told_from_no_dataset(tmp_path):
+def test_unfinished_preparation_is_distinguished_from_no_dataset(tmp_path):
     (tmp_path / schema.PARTS_FOLDER).mkdir()
     with pytest.raises(InputError, match="not finished"):
         read_dataset_info(tmp_path)

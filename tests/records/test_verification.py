@@ -102,7 +102,7 @@ def test_exchanged_shards_are_found(data):
     assert {line.partition(":")[0] for line in found} == {SHARD, other}
 
 
-def test_record_that_was_written_anew_is_found(data):
+def test_record_that_was_rewritten_is_found(data):
     """With checksums of its own, and by someone who has mended the digest, too."""
     records = [record.numpy() for record in tf.data.TFRecordDataset(str(data / SHARD))]
     example = tf.train.SequenceExample.FromString(records[0])
@@ -241,7 +241,7 @@ def as_read(path, content):
     return content
 
 
-def test_shard_that_no_split_names_is_told(data):
+def test_shard_that_no_split_names_is_reported(data):
     shutil.copy(data / SHARD, data / "train-00002-of-00003.tfrecord")
     assert problems(data) == [
         "train-00002-of-00003.tfrecord: is in the folder, but dataset.json does not name it."

@@ -82,7 +82,7 @@ def test_every_split_is_trained_and_measured_on_its_own_clips(
     assert "train.learning_rate was 0.005, is 0.5" in capsys.readouterr().err
 
 
-def test_table_7_has_the_mean_of_the_splits_beside_the_papers(prepared, start, tmp_path, capsys):
+def test_table_7_has_the_mean_of_the_splits_next_to_the_papers(prepared, start, tmp_path, capsys):
     folder, _ = prepared
     command = ["reproduce", "table7", f"--data={folder},{folder / 'split1'}", "--preset=mini"]
     command += [f"--from=kinetics600={start}", f"--output={tmp_path / 'out'}", *FLAGS]

@@ -207,7 +207,7 @@ def copy_of(path: pathlib.Path, target: pathlib.Path) -> pathlib.Path:
     return target
 
 
-def test_damaged_exports_are_told(exported, tmp_path):
+def test_damaged_exports_are_refused(exported, tmp_path):
     cut = copy_of(exported, tmp_path / "cut")
     graph = cut / "saved_model.pb"
     graph.write_bytes(graph.read_bytes()[:1000])

@@ -80,7 +80,7 @@ def test_frozen_export_cannot_be_trained_and_says_so(frozen):
         restore_model(frozen["float32"])
 
 
-def test_model_json_tells_precision_and_parity(frozen):
+def test_model_json_states_precision_and_parity(frozen):
     for precision, path in frozen.items():
         info = json.loads((path / "assets" / "model.json").read_text())
         assert info["inference_precision"] == precision

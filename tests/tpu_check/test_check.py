@@ -60,7 +60,7 @@ def test_two_compilations_predict_the_third_and_the_fourth_proves_it(start):
     assert memory.tried[-2:] in ([26, 27], [27, 26])
 
 
-def test_what_one_chip_needs_tells_where_to_begin_on_the_next():
+def test_what_one_chip_needs_decides_where_to_begin_on_the_next():
     def report(batch):
         return StepReport(V3, batch, True, total_gib=3.0 + 0.5 * batch)
 

@@ -135,7 +135,7 @@ print("second", main(train))
 """
 
 
-def test_a_full_disk_is_told_and_the_last_checkpoint_is_whole(data, tmp_path):
+def test_a_full_disk_is_reported_and_the_last_checkpoint_is_whole(data, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     alone = shutil.which("unshare") and ["unshare", "-rm", "sh", "-c"]

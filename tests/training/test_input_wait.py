@@ -43,7 +43,7 @@ def test_the_hint_comes_once_and_only_where_waiting_is_felt():
     assert wait.hint(0.43) == ""
 
 
-def test_counting_begins_anew():
+def test_counting_restarts():
     wait = InputWait()
     consume(wait, 0.05, 0.0, steps=3)
     assert wait.seconds > 0

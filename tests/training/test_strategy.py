@@ -165,7 +165,7 @@ def test_a_cluster_that_cannot_be_read_is_refused(monkeypatch, text):
         make_strategy("auto")
 
 
-def test_the_shares_of_a_batch_are_told_and_must_be_even():
+def test_the_shares_of_a_batch_are_printed_and_must_be_even():
     class Two(tf.distribute.MirroredStrategy):
         num_replicas_in_sync = 2
 

@@ -134,7 +134,7 @@ def test_split_lists(tmp_path, dataset, count):
 
 
 @pytest.mark.parametrize("dataset", ["kinetics600", "folder"])
-def test_quotation_mark_that_is_never_closed_is_told(tmp_path, dataset):
+def test_quotation_mark_that_is_never_closed_is_refused(tmp_path, dataset):
     """It swallows the rest of the table, of which the official ones have megabytes."""
     videos = tmp_path / "videos"
     (videos / "Jump").mkdir(parents=True)
@@ -194,7 +194,7 @@ def test_checkpoints(run, count):
 
 
 @pytest.mark.parametrize("count", [50, pytest.param(1000, marks=pytest.mark.slow)])
-def test_what_an_interrupted_training_goes_on_from(tmp_path, count):
+def test_what_an_interrupted_training_resumes_from(tmp_path, count):
     """It goes on from the last checkpoint whose numbers are whole, or refuses; none is lost."""
     config = ExperimentConfig(clip=ClipConfig(4, 32, 32), train=TrainConfig(epochs=2, batch_size=4))
     model = build_tiny(config.model, 3)

@@ -87,7 +87,7 @@ def parse():
 
 
 @pytest.mark.parametrize("count", [150, pytest.param(4000, marks=pytest.mark.slow)])
-def test_mutated_records_are_told(parse, count):
+def test_mutated_records_are_reported(parse, count):
     good = encode_clip(make_record(), max_people=3, flow_bound=20.0)
     assert parse(good)["rgb"].shape == (4, 30, 44, 3)
     random = generator(count)
@@ -115,7 +115,7 @@ def test_mutated_records_are_told(parse, count):
 
 
 @pytest.mark.parametrize("count", [50, pytest.param(1000, marks=pytest.mark.slow)])
-def test_mutated_shards_are_told(tmp_path, count):
+def test_mutated_shards_are_reported(tmp_path, count):
     """A shard's bytes change behind a whole index, or before it is read."""
     data = write_tiny_dataset(tmp_path / "data", clips_per_class=2)
     index = RecordIndex.read(data, "train")

@@ -142,7 +142,7 @@ def test_source_that_vanishes_is_a_failure_with_its_cause(videos, tmp_path, monk
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_full_disk_ends_the_run_and_a_later_one_goes_on(videos, small_disk, workers):
+def test_full_disk_ends_the_run_and_a_later_one_resumes(videos, small_disk, workers):
     output = small_disk / "records"
     filler = small_disk / "filler"
     # Room for the journal and a record or two, of some 12 KiB each.
@@ -161,7 +161,7 @@ def test_full_disk_ends_the_run_and_a_later_one_goes_on(videos, small_disk, work
     assert read_failures(output) == []
 
 
-def test_file_that_cannot_grow_ends_the_run_and_a_later_one_goes_on(videos, tmp_path):
+def test_file_that_cannot_grow_ends_the_run_and_a_later_one_resumes(videos, tmp_path):
     """As on a full disk, for machines where none can be mounted."""
     output = tmp_path / "records"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -255,7 +255,7 @@ def test_fault_at_any_write_loses_and_leaves_nothing(videos, tmp_path, monkeypat
     assert faults > 30
 
 
-def test_what_a_user_may_not_read_or_write_is_told(videos):
+def test_what_a_user_may_not_read_or_write_is_reported(videos):
     with tempfile.TemporaryDirectory() as name:  # pytest's folders are the user's own
         folder = pathlib.Path(name)
         videos = shutil.copytree(videos, folder / "videos")

@@ -66,7 +66,7 @@ def test_twenty_kills_at_random_moments_lose_and_double_nothing(tmp_path):
     assert ours == theirs  # and nothing is left behind
 
 
-def test_of_runs_that_start_at_once_on_one_output_one_goes_on(videos, tmp_path):
+def test_of_runs_that_start_at_once_on_one_output_one_continues(videos, tmp_path):
     output = tmp_path / "records"
     command = [
         sys.executable, "-m", "perfnet_tf", "prepare", "--dataset=folder", f"--videos={videos}",

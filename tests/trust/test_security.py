@@ -423,7 +423,7 @@ def test_fine_tuning_a_saved_model_reads_its_numbers_only(tmp_path, monkeypatch)
         tf.debugging.assert_equal(mine, theirs)
 
 
-def test_modules_beside_the_videos_are_not_imported(tmp_path, monkeypatch):
+def test_modules_next_to_the_videos_are_not_imported(tmp_path, monkeypatch):
     """Whoever prepares a downloaded folder may stand in it."""
     from small_clips import write_video
 

@@ -31,7 +31,7 @@ class TestFrameClock:
             [0, 1 / 30, 2 / 30, 3 / 30]
         )
 
-    def test_clock_that_restarts_goes_on(self):
+    def test_clock_that_restarts_continues(self):
         assert run_clock([0, 1, 2, 0, 1], 1.0) == [0, 1, 2, 3, 4]
 
     def test_leap_is_not_a_pause(self):
@@ -84,7 +84,7 @@ class TestResampleIndices:
         times = np.arange(500) / fps
         assert resample_indices(times, fps).tolist() == list(range(500))
 
-    def test_one_frame_stands_once(self):
+    def test_one_frame_appears_once(self):
         assert resample_indices([0], 25).tolist() == [0]
         assert resample_indices([0], 25, last_interval=0.2).tolist() == [0] * 5
         assert resample_indices([0], 25, last_interval=1e-4).tolist() == [0]

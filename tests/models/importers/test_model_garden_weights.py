@@ -121,7 +121,7 @@ def write_params(folder, **changes):
     train_utils.serialize_config(recipe, str(folder))
 
 
-def test_the_trainers_configuration_tells_what_no_tensor_does(gated_file, tmp_path):
+def test_the_trainers_configuration_determines_what_no_tensor_does(gated_file, tmp_path):
     best = tmp_path / "best_ckpt"
     best.mkdir()
     for file in pathlib.Path(gated_file).parent.glob("ckpt*"):

@@ -90,7 +90,7 @@ def test_slims_s3dg_gives_its_logits(slim, slim_file):
     report = imported.report
     assert len(report.used) == len(imported.model.variables) == len(slim.tensors)
     assert report.unused == {
-        "InceptionV1/Conv2d_1a_7x7/weights/Momentum": "beside a variable, for training: of the "
+        "InceptionV1/Conv2d_1a_7x7/weights/Momentum": "next to a variable, for training: of the "
         "optimizer or an average",
         "global_step": "outside the scope InceptionV1",
     }
@@ -372,7 +372,7 @@ def test_class_names_must_be_as_many_as_logits(slim_file):
         ("slim_s3dg", b"nothing", "TensorFlow checkpoint was expected"),
     ],
 )
-def test_damaged_files_are_told_in_one_line(tmp_path, source, content, message):
+def test_damaged_files_print_one_error_line(tmp_path, source, content, message):
     path = tmp_path / "file.safetensors"
     path.write_bytes(content)
     with pytest.raises(InputError, match=message):

@@ -121,7 +121,7 @@ def test_a_model_is_fetched_once_and_checked_at_every_use(monkeypatch, server, c
         resolve_weights("posenet", None)
 
 
-def test_a_broken_download_goes_on_where_it_stopped(monkeypatch, server, cache, graph_folder):
+def test_a_broken_download_resumes_where_it_stopped(monkeypatch, server, cache, graph_folder):
     publish(monkeypatch, server.url + "posenet.json")
     server.break_after["part1.bin"] = 100
     folder = fetch_weights(MODEL)

@@ -187,7 +187,7 @@ def find_the_couple(real_data, height, width):
 
 @pytest.mark.data
 @pytest.mark.parametrize(("height", "width"), [(353, 481), (481, 641)])
-def test_the_couple_stands_where_corals_posenet_sees_it(real_data, height, width):
+def test_the_couple_is_where_corals_posenet_sees_it(real_data, height, width):
     """Coral's network has the same architecture but other weights, trained for 8-bit numbers.
 
     Ours rounded to 8 bits a tensor finds nobody, so theirs cannot be these; rounding the
