@@ -31,14 +31,23 @@ import numpy.typing as npt
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.pose.keypoint_file import keypoints_path
 from perfnet_tf.pose.skeleton import KEYPOINT_NAMES
-from perfnet_tf.synthetic.figure import Outfit, draw_figure
+from perfnet_tf.synthetic.figure import Outfit, draw_figure, random_color
 from perfnet_tf.synthetic.motion import ACTIONS, Array, Body, Manner, compute_joints
-from perfnet_tf.synthetic.scene import Camera, paint_place, paint_shadow, show_place
+from perfnet_tf.synthetic.scene import (
+    Camera,
+    Passer,
+    paint_place,
+    paint_shadow,
+    paint_stool,
+    show_place,
+)
 from perfnet_tf.video.writing import VideoFile
 
 #: Classes in label order.
 CLASSES = tuple(sorted(ACTIONS))
 
+#: What a stool beside the person says nothing about: these happen on one.
+_ON_A_STOOL = ("SitDown", "StandUp")
 _WALKS = ("WalkForward", "WalkBackward")
 
 
@@ -158,10 +167,11 @@ def render_clip(
     check_choice("action", action, CLASSES)
     size = (config.width, config.height)
     group_rng = np.random.default_rng([config.seed, group])
-    body, outfit = Body.sample(group_rng), Outfit.sample(group_rng)
+    body, outfit = Body.draw(group_rng), Outfit.draw(group_rng)
+    stool_color, stool_height = random_color(group_rng), group_rng.uniform(0.95, 1.05)
     rng = np.random.default_rng([config.seed, group, 1 + CLASSES.index(action)])
-    manner = Manner.sample(rng)
-    camera = Camera.sample(rng, body, config.num_frames, *size)
+    manner = Manner.draw(rng)
+    camera = Camera.draw(rng, body, config.num_frames, *size)
     place = paint_place(group_rng, *size, floor=camera.center[1] - 0.12 * config.height)
 
     time = np.arange(config.num_frames) / config.fps
@@ -180,17 +190,34 @@ def render_clip(
     joints = compute_joints(body, posture, yaw, config.num_frames)
     pixels = {name: camera.project(points) for name, points in joints.items()}
 
+    stool = _stool_place(action, body, yaw, rng)
+    if stool is not None:
+        seat = [
+            camera.project(c) for c in _stool_corners(*stool, stool_height * _seat(body), camera)
+        ]
+        feet = [camera.project(c) for c in _stool_corners(*stool, 0.0, camera)]
     shadow = camera.project(joints["pelvis"] * [1.0, 0.0, 1.0])
-    exposure = 1 + 0.06 * _smooth_noise(rng, config.num_frames, 1)[0]
+    passers = [Passer.draw(rng, *size, in_front=False) for _ in range(rng.integers(0, 4))]
+    passers += [Passer.draw(rng, *size, in_front=True) for _ in range(int(rng.random() < 0.3))]
+    light, exposure = rng.uniform(-1, 1), 1 + 0.06 * _smooth_noise(rng, config.num_frames, 1)[0]
     grain = rng.uniform(1.5, 4.0)
     noise = rng.normal(0.0, grain, (4, config.height, config.width, 3)).astype(np.float32)
 
     frames = np.empty((config.num_frames, config.height, config.width, 3), np.uint8)
     for frame in range(config.num_frames):
         canvas = show_place(place, camera, frame, *size)
+        matrix, seconds = camera.matrix(frame), float(time[frame])
+        for passer in passers:
+            if not passer.in_front:
+                passer.paint(canvas, seconds, matrix)
         scale = float(camera.focal * camera.zoom[frame])
         paint_shadow(canvas, shadow[frame], (0.3 * scale, 0.06 * scale))
-        draw_figure(canvas, joints, pixels, frame, body, outfit, scale=scale)
+        if stool is not None:
+            paint_stool(canvas, [c[frame] for c in seat], [c[frame] for c in feet], stool_color)
+        draw_figure(canvas, joints, pixels, frame, body, outfit, scale=scale, light=light)
+        for passer in passers:
+            if passer.in_front:
+                passer.paint(canvas, seconds, matrix)
         small = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA).astype(np.float32)
         small = small * exposure[frame] + noise[rng.integers(len(noise))]
         frames[frame] = np.clip(small, 0, 255).astype(np.uint8)
@@ -260,6 +287,37 @@ def _smooth_noise(rng: np.random.Generator, num_frames: int, count: int) -> Arra
     waves = np.sin(2 * np.pi * np.array([0.7, 1.6, 2.9])[:, None] * time + phase)
     result: Array = np.sum(waves * np.array([0.6, 0.45, 0.3])[:, None], axis=1)
     return result
+
+
+def _seat(body: Body) -> float:
+    """Height in metres of a stool that fits."""
+    return body.shank + 0.045 * body.height - 0.06 * body.girth
+
+
+def _stool_place(
+    action: str, body: Body, yaw: float, rng: np.random.Generator
+) -> tuple[Array, float] | None:
+    """A stool's place on the ground (x, z) in metres and the way it faces; None: there is none."""
+    behind = -0.95 * body.thigh * np.array([np.sin(yaw), np.cos(yaw)])
+    if action in _ON_A_STOOL:
+        return behind, yaw
+    chance = rng.random()
+    if action == "Squat" and chance < 0.5:
+        return 1.15 * behind, yaw
+    if chance < 0.45:
+        side = rng.choice((-1, 1)) * rng.uniform(0.45, 0.9)
+        return np.array([side, rng.uniform(-1.2, -0.6)]), rng.uniform(-1, 1)
+    return None
+
+
+def _stool_corners(place: Array, yaw: float, height: float, camera: Camera) -> list[Array]:
+    """Corners `[frames, 3]` of a stool at a height above the ground, back ones first."""
+    across, along = np.array([np.cos(yaw), -np.sin(yaw)]), np.array([np.sin(yaw), np.cos(yaw)])
+    corners = []
+    for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1)):
+        x, z = place + 0.19 * (a * across + b * along)
+        corners.append(np.tile([x, height, z], (len(camera.zoom), 1)))
+    return corners
 
 
 def _keypoints(

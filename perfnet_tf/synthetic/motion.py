@@ -2,8 +2,8 @@
 
 A body frame has x to the person's left, y up and z forward, in metres, with the ground at y = 0.
 Angles are in radians. Everything is an array over frames, so an action is a few lines of sines.
-The actions come in pairs that a single frame cannot tell apart (`StandUp`/`SitDown` and
-`WalkForward`/`WalkBackward` are each other's time reversal) or that only the limb tells apart
+The actions come in pairs that a single frame cannot tell apart (`STAND_UP`/`SIT_DOWN` and
+`WALK_FORWARD`/`WALK_BACKWARD` are each other's time reversal) or that only the limb tells apart
 (left or right arm, left or right leg).
 """
 
@@ -45,7 +45,7 @@ class Body:
     girth: float
 
     @classmethod
-    def sample(cls, rng: np.random.Generator) -> Body:
+    def draw(cls, rng: np.random.Generator) -> Body:
         """A random person between a child of 1.3 m and an adult of 1.95 m."""
         height = rng.uniform(1.3, 1.95)
 
@@ -136,7 +136,7 @@ class Manner:
     decoy: bool
 
     @classmethod
-    def sample(cls, rng: np.random.Generator) -> Manner:
+    def draw(cls, rng: np.random.Generator) -> Manner:
         """A random manner."""
         return cls(
             rate=rng.uniform(0.8, 1.25),

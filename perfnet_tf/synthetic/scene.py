@@ -1,13 +1,22 @@
-"""Where the generated dataset is filmed: a moving camera and a cluttered room."""
+"""Where the generated dataset is filmed: a moving camera, a cluttered room, things passing by."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from perfnet_tf.synthetic.figure import SUPERSAMPLING, Image, random_color
+from perfnet_tf.synthetic.figure import (
+    SUPERSAMPLING,
+    Color,
+    Picture,
+    convex_hull,
+    fill_polygon,
+    random_color,
+    shade,
+)
 from perfnet_tf.synthetic.motion import Array, Body
 
 # The painted place is this much larger than the picture, so that a moving camera sees no edge.
@@ -57,7 +66,7 @@ class Camera:
         return np.array([[zoom, 0.0, shift[0]], [0.0, zoom, shift[1]]])
 
     @classmethod
-    def sample(
+    def draw(
         cls, rng: np.random.Generator, body: Body, num_frames: int, width: int, height: int
     ) -> Camera:
         """A random camera that keeps a standing person within a `width` x `height` picture."""
@@ -78,11 +87,11 @@ class Camera:
         )
 
 
-def paint_place(rng: np.random.Generator, width: int, height: int, floor: float) -> Image:
+def paint_place(rng: np.random.Generator, width: int, height: int, floor: float) -> Picture:
     """Paints a cluttered room.
 
     Args:
-        rng: source of randomness.
+        rng: draws everything.
         width, height: of the picture in pixels.
         floor: y of the floor's far edge, pixels of the picture.
 
@@ -92,9 +101,12 @@ def paint_place(rng: np.random.Generator, width: int, height: int, floor: float)
     wide, high = round(width * (1 + 2 * _MARGIN)), round(height * (1 + 2 * _MARGIN))
     edge = int(floor + _MARGIN * height)
     rows = np.linspace(0.0, 1.0, high)[:, None, None]
+    columns = np.linspace(0.0, 1.0, wide)[None, :, None]
     muted = (0.03, 0.25)
-    top, bottom = (np.array(random_color(rng, (0.35, 0.9), saturation=muted)) for _ in range(2))
-    place = top + (bottom - top) * rows
+    top, bottom, tint = (
+        np.array(random_color(rng, (0.35, 0.9), saturation=muted)) for _ in range(3)
+    )
+    place = top + (bottom - top) * rows + 0.35 * (tint - top) * columns
     ground = np.array(random_color(rng, (0.3, 0.7), saturation=muted))
     place[edge:] = ground * (0.75 + 0.5 * rows[edge:])
     # Large soft blotches, then fine grain: plaster, foliage, carpet.
@@ -102,22 +114,27 @@ def paint_place(rng: np.random.Generator, width: int, height: int, floor: float)
         noise = rng.normal(0.0, strength, (cells * high // wide + 1, cells, 1)).astype(np.float32)
         place = place + cv2.resize(noise, (wide, high), interpolation=cv2.INTER_CUBIC)[..., None]
     picture = np.clip(place, 0, 255).astype(np.uint8)
-    for _ in range(rng.integers(3, 10)):  # shelves, plants, boxes
+    for _ in range(rng.integers(3, 10)):  # frames, shelves, plants, boxes
         color = random_color(rng, (0.25, 0.9), saturation=muted)
         x, y = rng.uniform(0, wide), rng.uniform(0, edge * 1.1)
         w, h = rng.uniform(0.03, 0.18) * wide, rng.uniform(0.05, 0.3) * high
-        center = (int(x), int(y))
-        if rng.random() < 0.5:
-            cv2.rectangle(picture, center, (int(x + w), int(y + h)), color, -1)
-        else:
+        kind = rng.integers(3)
+        if kind == 0:
+            corner, other = (int(x), int(y)), (int(x + w), int(y + h))
+            cv2.rectangle(picture, corner, other, color, -1)
+            cv2.rectangle(picture, corner, other, random_color(rng), 2)
+        elif kind == 1:
             axes = (int(w / 2) + 1, int(h / 2) + 1)
             turn = rng.uniform(0, 180)
-            cv2.ellipse(picture, center, axes, turn, 0, 360, color, -1, cv2.LINE_AA)
-    result: Image = picture
+            cv2.ellipse(picture, (int(x), int(y)), axes, turn, 0, 360, color, -1, cv2.LINE_AA)
+        else:
+            end = (int(x + rng.normal(0, w)), int(y + h))
+            cv2.line(picture, (int(x), int(y)), end, color, int(rng.integers(2, 7)), cv2.LINE_AA)
+    result: Picture = picture
     return result
 
 
-def show_place(place: Image, camera: Camera, frame: int, width: int, height: int) -> Image:
+def show_place(place: Picture, camera: Camera, frame: int, width: int, height: int) -> Picture:
     """What the camera sees of the place in one frame, on a canvas for the figures."""
     matrix = camera.matrix(frame)
     matrix[:, 2] -= matrix[:, :2] @ [_MARGIN * width, _MARGIN * height]
@@ -129,10 +146,82 @@ def show_place(place: Image, camera: Camera, frame: int, width: int, height: int
     return canvas
 
 
-def paint_shadow(canvas: Image, center: Array, radii: tuple[float, float]) -> None:
+@dataclass(frozen=True)
+class Passer:
+    """A thing that moves through the picture: a ball, a box, a leaf of paper.
+
+    Attributes:
+        start, velocity: pixels and pixels per second.
+        size: half width and half height in pixels.
+        corners: of its polygon; many make it round.
+        spin: radians per second.
+        bounce: height of its hops, pixels.
+        color: RGB.
+        in_front: of the person, else behind.
+    """
+
+    start: tuple[float, float]
+    velocity: tuple[float, float]
+    size: tuple[float, float]
+    corners: int
+    spin: float
+    bounce: float
+    color: Color
+    in_front: bool
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, width: int, height: int, *, in_front: bool) -> Passer:
+        """A random thing; small if it passes in front of the person."""
+        size = rng.uniform(0.02, 0.04 if in_front else 0.1, 2) * height
+        return cls(
+            start=(rng.uniform(0, width), rng.uniform(0.1, 0.9) * height),
+            velocity=(rng.normal(0, 0.25 * width), rng.normal(0, 0.08 * height)),
+            size=(float(size[0]), float(size[1])),
+            corners=int(rng.choice((3, 4, 5, 16))),
+            spin=rng.normal(0, 2.0),
+            bounce=float(rng.choice((0.0, 0.15 * height))),
+            color=random_color(rng),
+            in_front=in_front,
+        )
+
+    def paint(self, canvas: Picture, seconds: float, matrix: Array) -> None:
+        """Paints it where it is at a moment, seen by the camera (`Camera.matrix`)."""
+        x, y = (s + v * seconds for s, v in zip(self.start, self.velocity, strict=True))
+        y -= self.bounce * abs(np.sin(4.0 * seconds))
+        angle = np.linspace(0, 2 * np.pi, self.corners + 1)[:-1]
+        shape = np.stack([np.cos(angle) * self.size[0], np.sin(angle) * self.size[1]], axis=-1)
+        turn = self.spin * seconds
+        rotation = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+        points = shape @ rotation + [x, y]
+        fill_polygon(canvas, points @ matrix[:, :2].T + matrix[:, 2], self.color)
+
+
+def paint_shadow(canvas: Picture, center: Array, radii: tuple[float, float]) -> None:
     """Darkens the floor under a person; pixels of the picture."""
     layer = canvas.copy()
     where = tuple(int(round(c * SUPERSAMPLING)) for c in center)
     axes = (int(radii[0] * SUPERSAMPLING) + 1, int(radii[1] * SUPERSAMPLING) + 1)
     cv2.ellipse(layer, where, axes, 0, 0, 360, (20, 20, 24), -1, cv2.LINE_AA)
     cv2.addWeighted(layer, 0.4, canvas, 0.6, 0.0, dst=canvas)
+
+
+def paint_stool(
+    canvas: Picture,
+    seat: Sequence[Array],
+    floor: Sequence[Array],
+    color: Color,
+) -> None:
+    """A stool: its seat's four corners and, below each, a leg; pixels, back corners first."""
+    dark = shade(color, 0.6)
+    scale = float(np.linalg.norm(seat[1] - seat[0]) + np.linalg.norm(seat[3] - seat[0]))
+    leg = max(0.03 * scale, 0.6)
+    for top, foot in zip(seat, floor, strict=True):
+        across = np.array([leg, 0.0])
+        fill_polygon(
+            canvas, np.stack([top - across, top + across, foot + across, foot - across]), dark
+        )
+    corners = np.stack(seat)
+    thickness = np.array([0.0, 0.06 * scale])
+    slab = np.concatenate([corners, corners + thickness])
+    fill_polygon(canvas, convex_hull(slab), dark)
+    fill_polygon(canvas, convex_hull(corners), color)

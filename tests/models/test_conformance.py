@@ -175,6 +175,17 @@ def test_losses_hold_half_the_decayed_square_sum_of_every_kernel(name):
     assert make(name, weight_decay=0.0).losses == []
 
 
+def _sums_in_float32() -> bool:
+    """Whether a bfloat16 convolution rounds its result alone: TensorFlow's does with AVX-512."""
+    rng = np.random.default_rng(0)
+    frames = tf.cast(rng.normal(size=(1, 4, 12, 12, 32)), tf.bfloat16)
+    kernel = tf.cast(rng.normal(size=(3, 3, 3, 32, 8)), tf.bfloat16)
+    strides = [1, 1, 1, 1, 1]
+    exact = tf.nn.conv3d(tf.cast(frames, tf.float32), tf.cast(kernel, tf.float32), strides, "SAME")
+    found = tf.cast(tf.nn.conv3d(frames, kernel, strides, "SAME"), tf.float32)
+    return bool(tf.norm(found - exact) < 2**-8 * tf.norm(exact))
+
+
 @main_models
 def test_logits_are_float32_in_mixed_bfloat16(name, settled, mixed_bfloat16):
     model = make(name)
@@ -184,6 +195,8 @@ def test_logits_are_float32_in_mixed_bfloat16(name, settled, mixed_bfloat16):
     assert logits.dtype == endpoints.pop("features").dtype == tf.float32
     assert {tensor.dtype for tensor in endpoints.values()} == {tf.bfloat16}
     assert {variable.dtype for variable in model.variables} == {tf.float32}
+    if not _sums_in_float32():
+        pytest.skip("this processor adds up bfloat16 convolutions in bfloat16")
     # Rounding grows from stage to stage on noise; the first stages show that nothing else does.
     exact = settled[name].endpoints(random_clip(), training=False)
     for stage in list(endpoints)[:3]:
