@@ -10,11 +10,11 @@ import textwrap
 import numpy as np
 import pytest
 import tensorflow as tf
-from perfnet_tf.backbones import BACKBONES
 from small_clips import CLASSES, write_video
 
 import perfnet_tf
 from perfnet_tf import presets
+from perfnet_tf.backbones import BACKBONES
 from perfnet_tf.cli.main import main
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.datasets.catalog import DATASETS
