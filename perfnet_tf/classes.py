@@ -1,4 +1,4 @@
-"""Label maps: the names of a network's classes in the order of its logits."""
+"""Class names in label order: read, checked, compared, and identified by a digest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Named things that users choose from and may add to: streams, backbones, estimators, datasets.
+"""Names that users choose from and may add to: streams, backbones, estimators, datasets.
 
 A *plugin* is a Python file or module that adds to a registry when it is imported. The command line
 imports those of `--plugin` and of the environment variable `PERFNET_PLUGINS`; processes that the

@@ -1,4 +1,4 @@
-"""The names under which data travels between the stages, and what is known about each.
+"""What records hold (sources) and what networks receive (streams), in one table.
 
 A *batch* is a dict with the keys below. A *source* is what records and batches hold; a *stream* is
 what a network receives. Keypoints and boxes are the sources that the pose stream is drawn from

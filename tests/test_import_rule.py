@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -100,3 +101,15 @@ def test_no_modules_import_each_other_in_a_circle():
 
     for name in NAMES:
         walk(name, ())
+
+
+def test_the_design_lists_every_room_with_what_it_says_of_itself():
+    page = (PACKAGE.parent / "docs" / "design.md").read_text()
+    listed = re.findall(r"^\| `([\w/.]+?)(?:/|\.py)` \| (.*) \|$", page, re.MULTILINE)
+    expected = []
+    for room in (room for row in ROWS for room in row if not room.startswith("__")):
+        folder = PACKAGE / room
+        file = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+        docstring = ast.get_docstring(ast.parse(file.read_text()))
+        expected.append((room, docstring.splitlines()[0]))
+    assert listed == expected

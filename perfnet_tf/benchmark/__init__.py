@@ -1,6 +1,6 @@
-"""How fast networks run here, next to those that users would otherwise pick.
+"""Speed, memory and agreement of networks on this machine, next to other libraries' networks.
 
-Every contender is a separate process (with its own peak memory), answering one run at a
+Every contender is a process of its own (its peak memory is its own, too), answering one run at a
 time; they take turns, so that whatever else the machine does falls on all alike. Ratios are medians
 over the turns.
 """

@@ -1,1 +1,1 @@
-"""The command line: one module per command, each parsing flags into one library call."""
+"""The command line: one module per command, which parses flags into one library call."""

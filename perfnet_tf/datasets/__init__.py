@@ -1,1 +1,1 @@
-"""Datasets: which videos there are, what each shows and which split it is in."""
+"""Public datasets and folders: which videos there are, their classes and their splits."""

@@ -1,1 +1,1 @@
-"""Evaluation: single central crop, late fusion, metrics and reports."""
+"""Accuracy on prepared records: one central crop or several views, late fusion, metrics."""

@@ -1,4 +1,4 @@
-"""Videos, folders of videos and cameras through an exported RGB model.
+"""Predictions for videos, folders of videos and cameras.
 
 `videos` answers for the middle of each video, as evaluation does; `windows` all along it; `camera`
 while it is being filmed; `annotation` writes the answers onto the frames. Memory holds a window of

@@ -1,1 +1,1 @@
-"""The paper's tables: which networks each needs, their trainings, and ours beside the paper's."""
+"""The paper's tables: the networks each needs, their trainings, and the results."""

@@ -1,4 +1,4 @@
-"""Does this training step fit that TPU? Answered by its compiler, without one.
+"""Whether a training step fits a TPU, from its compiler, without a TPU.
 
 The step that `Distiller.fit` runs is lowered by TensorFlow to XLA's HLO, and libtpu's compiler,
 which needs no device, compiles that for one core. What is not in it: the sum of the gradients over

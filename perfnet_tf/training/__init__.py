@@ -1,1 +1,1 @@
-"""Training: schedules, runs and their directories."""
+"""Training: schedules, callbacks, checkpoints and runs."""

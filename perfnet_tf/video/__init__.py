@@ -1,1 +1,1 @@
-"""Videos: any file OpenCV reads, as RGB frames at the wanted rate and size."""
+"""Videos as RGB frames at a chosen frame rate and size."""
