@@ -242,7 +242,7 @@ def test_fine_tuning_on_other_classes_keeps_all_but_the_classifier(tmp_path, uns
 
 def test_fine_tuning_another_network_is_refused(data, tmp_path, unstopped):
     other = CONFIG.replace(model=ModelConfig("tiny", options={"batch_norm": False}))
-    with pytest.raises(InputError, match="weights of its own network"):
+    with pytest.raises(InputError, match="weights of the same network"):
         train(other, data, tmp_path / "options", initial=unstopped)
     with pytest.raises(InputError, match="for rgb in .* for flow"):
         train(CONFIG.replace(stream="flow"), data, tmp_path / "flow", initial=unstopped)

@@ -105,7 +105,7 @@ def test_logits_without_gating_equal_model_gardens_at_its_default_strides(tmp_pa
         tmp_path / "weights",
         options={"stem_temporal_strides": [2, 2], "batch_norm_epsilon": 1e-3},
     )
-    assert any("no tensor tells" in note for note in imported.report.notes)
+    assert any("no tensor determines" in note for note in imported.report.notes)
     assert imported.config.model.backbone == "r3d50"
     assert imported.config.model.options["temporal_kernels"] == "caption"
     compare(theirs, imported)
