@@ -89,7 +89,7 @@ def test_teachers_are_named_sources_and_one_weight_is_for_all(called):
     teachers = "--teachers=flow=runs/f,pose=https://tfhub.dev/x?a=b"
     config, options = distill_of(called, teachers, "--teacher_weight=0.5")
     assert options["teachers"] == {"flow": "runs/f", "pose": "https://tfhub.dev/x?a=b"}
-    assert "initial" not in options
+    assert options["initial"] is None
     assert config.stream == "rgb"
     assert config.distill == DistillConfig("separate", {"flow": 0.5, "pose": 0.5})
     config, _ = distill_of(called, teachers, "--teacher_weight=pose=3")
@@ -120,7 +120,7 @@ def test_teachers_weigh_what_the_preset_says_by_default(called):
         (["--teachers=flow=a", "--loss=seperate"], "Did you mean 'separate'"),
         (["--teachers=flow=a", "--teacher_weight=-1"], "0 or greater"),
         ([], "--teachers is required"),
-        (["--teachers=flow=a", "--from=nowhere"], "neither"),
+        (["--teachers=flow=a", "--from=nowhere"], "No run and no SavedModel"),
     ],
 )
 def test_bad_flags_are_refused(called, refuses, flags, message):
