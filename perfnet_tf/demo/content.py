@@ -191,7 +191,7 @@ def list_commands(folder: DemoFolder, config: DemoConfig) -> list[tuple[str, str
         (
             "A SavedModel of the student:",
             command(
-                "export", f"--run={run}", f"--metrics={metrics}", f"--output={folder.saved_model}"
+                "export", f"--model={run}", f"--metrics={metrics}", f"--output={folder.saved_model}"
             ),
         ),
         (
