@@ -4,6 +4,7 @@ import textwrap
 import numpy as np
 import pytest
 from pose_graph import random_layers, write_graph
+from prepared_records import read_clip
 from small_clips import CLASSES, write_video
 
 import perfnet_tf
@@ -13,7 +14,6 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.flow.methods import FLOW_METHODS, register_flow
 from perfnet_tf.pose.estimators import POSE_ESTIMATORS
 from perfnet_tf.pose.estimators.download import fetch_weights
-from perfnet_tf.records import reader
 from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.registry import PLUGINS_VARIABLE, load_plugin
 
@@ -84,7 +84,7 @@ def test_an_estimator_of_a_plugin_works_in_worker_processes(videos, tmp_path, pl
     flags = ["--flow=none", "--short_side=24", "--workers=1", "--max_people=2"]
     places = ["--dataset=folder", f"--videos={videos}", f"--output={output}"]
     assert main(["prepare", *places, f"--plugin={path}", "--pose=toy", *flags]) == 0
-    clip = reader.read_clip(output, "Up/clip1")
+    clip = read_clip(output, "Up/clip1")
     np.testing.assert_allclose(clip.keypoints[:, 0], np.tile([0.25, 0.75, 0.5], (6, 17, 1)))
     assert not clip.keypoints[:, 1].any() and read_dataset_info(output).pose == "toy"
 
@@ -98,7 +98,7 @@ def test_an_estimator_of_a_plugin_gets_its_weights(videos, tmp_path, plugin):
         videos, tmp_path / "records", pose="toy", pose_weights=weights, flow="none", workers=0
     )
     assert result.num_made == 4 and len(result.info.parameters["pose_weights_sha256"]) == 64
-    clip = reader.read_clip(tmp_path / "records", "Up/clip1")
+    clip = read_clip(tmp_path / "records", "Up/clip1")
     assert (clip.keypoints[:, 0, :, 2] == 0.75).all()
 
 
@@ -129,7 +129,7 @@ def test_a_registered_flow_method_is_stored(videos, tmp_path):
         )
     finally:
         FLOW_METHODS.unregister("right")
-    clip = reader.read_clip(tmp_path / "records", "Down/clip0")
+    clip = read_clip(tmp_path / "records", "Down/clip0")
     np.testing.assert_allclose(clip.flow[..., 0], 2, atol=0.1)
     np.testing.assert_allclose(clip.flow[..., 1], 0, atol=0.1)
 

@@ -147,7 +147,7 @@ def test_full_disk_ends_the_run_and_a_later_one_resumes(videos, small_disk, work
     filler = small_disk / "filler"
     # Room for the journal and a record or two, of some 12 KiB each.
     filler.write_bytes(bytes(24 << 10))
-    with pytest.raises(PreparationError, match="no space is left.*run the command again"):
+    with pytest.raises(PreparationError, match="no space is left.*rerun the command"):
         prepare(videos, output, workers=workers)
     with pytest.raises(InputError, match="not finished"):
         read_dataset_info(output)
@@ -167,7 +167,7 @@ def test_file_that_cannot_grow_ends_the_run_and_a_later_one_resumes(videos, tmp_
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
-        with pytest.raises(PreparationError, match="cannot be written to.*run the command again"):
+        with pytest.raises(PreparationError, match="cannot be written to.*rerun the command"):
             prepare(videos, output, workers=0)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
