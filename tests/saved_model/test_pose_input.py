@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from perfnet_tf.models.factory import build_from_config
-from perfnet_tf.pose import people
+from perfnet_tf.pose.people import tight_boxes as stored_boxes
 from perfnet_tf.pose.rendering import render_pose
 from perfnet_tf.pose.variants import POSE_VARIANTS
 from perfnet_tf.saved_model import export_saved_model
@@ -20,7 +20,7 @@ def random_people(rng, batch, num_frames, people):
 
 def test_boxes_are_those_of_the_records():
     keypoints = random_people(np.random.default_rng(0), 2, 5, 3)
-    np.testing.assert_array_equal(tight_boxes(keypoints), people.tight_boxes(keypoints))
+    np.testing.assert_array_equal(tight_boxes(keypoints), stored_boxes(keypoints))
     assert not tight_boxes(keypoints)[:, 0, -1].numpy().any()
 
 
@@ -41,7 +41,7 @@ def test_the_saved_model_draws_and_classifies(small_model, saved, batch, num_fra
     rng = np.random.default_rng(batch)
     frames = rng.integers(0, 256, (batch, num_frames, *size, 3), np.uint8)
     keypoints = random_people(rng, batch, num_frames, people)
-    boxes = people.tight_boxes(keypoints)
+    boxes = stored_boxes(keypoints)
     drawn = render_pose(frames, keypoints, boxes, POSE_VARIANTS["rgb_bar_6_ratio"])
     expected = small_model(tf.cast(drawn, tf.float32) / 255, training=False)
     np.testing.assert_allclose(saved.from_keypoints(frames, keypoints), expected, atol=1e-4)
@@ -64,7 +64,7 @@ def check_export(model, config, path, *, inference_only):
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (1, 8, 64, 48, 3), np.uint8)
     keypoints = random_people(rng, 1, 8, 3)
-    drawn = render_pose(frames, keypoints, people.tight_boxes(keypoints), variant)
+    drawn = render_pose(frames, keypoints, stored_boxes(keypoints), variant)
     expected = model(tf.cast(drawn, tf.float32) / 255, training=False).numpy()
     found = loaded.from_keypoints(frames, keypoints).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
