@@ -16,7 +16,7 @@ from perfnet_tf.cli.experiment_flags import (
     run_training,
 )
 from perfnet_tf.cli.named_values import parse_named_values
-from perfnet_tf.config import DistillConfig, ExperimentConfig
+from perfnet_tf.config import DistillConfig, ExperimentConfig, ModelConfig
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.streams import STREAMS
 
@@ -26,8 +26,8 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
     Teachers are runs, SavedModels, or TF Hub handles, of the student's classes in any order. A
     SavedModel that is not of perfnet export is named by the stream that it sees, and needs
-    --teacher_labels. Loading a SavedModel runs code from it: name only those you trust. Run the
-    command again to resume an interrupted run.
+    --teacher_labels. Loading a SavedModel runs code from it: name only those you trust. Without
+    --preset the network is that of --from. Rerun the command to resume an interrupted run.
     """
     sources = parse_named_values("teachers", arguments.teachers)
     maps = parse_named_values("teacher_labels", arguments.teacher_labels)
@@ -53,12 +53,21 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
             )
     start = arguments["from"].value
     initial = load(start, trainable=True) if start else None
+    if initial is not None and arguments.preset is None:
+        config = experiment_of(arguments, initial.run().config.model)
     return run_training(arguments, config, teachers=teachers, initial=initial, strategy=strategy)
 
 
-def experiment_of(arguments: flags.FlagValues) -> ExperimentConfig:
-    """What the flags ask for; teachers weigh what is given, or else what the preset says."""
-    preset = preset_of(arguments) or ExperimentConfig()
+def experiment_of(
+    arguments: flags.FlagValues, model: ModelConfig | None = None
+) -> ExperimentConfig:
+    """What the flags ask for; teachers weigh what is given, or else what the preset says.
+
+    Args:
+        arguments: the flags.
+        model: the network without --preset.
+    """
+    preset = preset_of(arguments) or ExperimentConfig(model=model or ModelConfig())
     teachers = parse_named_values("teachers", arguments.teachers)
     if arguments.teacher_weight:
         distill = DistillConfig(arguments.loss, _weights(arguments, teachers))

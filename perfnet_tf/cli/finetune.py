@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     """Trains a run, or an export that can be trained, further by cross-entropy only.
 
-    Network and stream are those of --from, and so are the clips without --preset and --clip. Where
-    the classes differ the classifier is new. Run the command again to resume an interrupted run.
+    Network and stream are those of --from, and so are the clips without --preset and --clip.
+    Classes that both have by name keep their part of the classifier. Rerun the command to resume
+    an interrupted run.
 
     --official_splits=all fine-tunes on every official split of UCF-101 or HMDB-51, prepared once
     with --official_split=all, and measures each on its own test clips: OUTPUT/runs/splitN are the

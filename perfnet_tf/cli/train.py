@@ -8,6 +8,7 @@ from perfnet_tf.cli.command import Command
 from perfnet_tf.cli.experiment_flags import (
     apply_flags,
     define_experiment_flags,
+    devices,
     preset_of,
     run_training,
 )
@@ -17,14 +18,30 @@ from perfnet_tf.config import ExperimentConfig
 def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     """Trains a network on one stream: RGB, optical flow, or pose drawn on the frames.
 
-    Stopped and given again, the command goes on where it stopped, and arrives where it would have
-    arrived. OUTPUT/config.json is what ran, OUTPUT/history.csv has a row for each epoch.
+    Rerun the command to resume an interrupted run; the result is the same. OUTPUT/config.json is
+    what ran, OUTPUT/history.csv has a row for each epoch.
+
+    With --from the network starts from the weights of another run, of this stream or another: RGB's
+    serve pose as they are, and flow averaged over colour. The network is that of --from, and so
+    are the clips without --preset and --clip. Classes that both have by name keep their part of
+    the classifier.
     """
-    base = preset_of(arguments) or ExperimentConfig()
-    return run_training(arguments, apply_flags(arguments, base))
+    preset = preset_of(arguments)
+    start = arguments["from"].value
+    if start is None:
+        return run_training(arguments, apply_flags(arguments, preset or ExperimentConfig()))
+    from perfnet_tf.recognizers.load import load
+    from perfnet_tf.training.finetuning import continued_config
+
+    strategy = devices(arguments)
+    initial = load(start, trainable=True)
+    base = continued_config(initial.run().config, arguments.stream, preset)
+    config = apply_flags(arguments, base)
+    return run_training(arguments, config, initial=initial, strategy=strategy)
 
 
 COMMAND = Command("train", "--data=DIR --stream=rgb|flow|pose --preset=NAME --output=RUN", _run)
 COMMAND.string("stream", None, "rgb, flow or pose.")
 define_experiment_flags(COMMAND, network=True)
+COMMAND.string("from", None, "Run, or export that can be trained, whose weights are the first.")
 COMMAND.require("data", "output", "stream")

@@ -49,12 +49,12 @@ def rgb_kernel_for_flow(kernel: np.ndarray) -> np.ndarray:
     red, green and blue for each channel. Times 3/2, so that the kernel's sum stays.
 
     Args:
-        kernel: `[height, width, 3, filters]`.
+        kernel: `[..., 3, filters]`, such as `[height, width, 3, filters]`.
 
     Returns:
-        `[height, width, 2, filters]`.
+        `[..., 2, filters]`.
     """
-    return np.repeat(kernel.mean(axis=2, keepdims=True) * 1.5, 2, axis=2)
+    return np.repeat(kernel.mean(axis=-2, keepdims=True) * 1.5, 2, axis=-2)
 
 
 def residual_scales(gated: Sequence[bool], gated_block: bool) -> list[tuple[float, float]]:

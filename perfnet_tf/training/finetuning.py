@@ -5,11 +5,39 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
-from perfnet_tf.config import ExperimentConfig
+from perfnet_tf.config import ExperimentConfig, TrainConfig
 from perfnet_tf.presets import FINETUNING, load_preset
 from perfnet_tf.recognizers.load import Network, load
 from perfnet_tf.recognizers.run_directory import Run
+from perfnet_tf.streams import POSE
 from perfnet_tf.training.trainer import train
+
+
+def continued_config(
+    initial: ExperimentConfig, stream: str, config: ExperimentConfig | str | None = None
+) -> ExperimentConfig:
+    """The configuration that trains a trained network for another stream.
+
+    Args:
+        initial: of the trained network.
+        stream: what the new network receives.
+        config: clips and optimisation, or what `load_preset` takes; None keeps the network's clips
+            and trains by the defaults of `TrainConfig`.
+
+    Returns:
+        `config` with the network of `initial` and `stream`; the drawing is that of `initial` where
+        that is a network of pose.
+
+    Raises:
+        InputError: an unknown preset.
+    """
+    if config is None:
+        config = initial.replace(train=TrainConfig())
+    elif isinstance(config, str):
+        config = load_preset(config)
+    if initial.stream == POSE:
+        config = config.replace(pose_render=initial.pose_render)
+    return config.replace(stream=stream, model=initial.model, distill=None)
 
 
 def finetuning_config(
@@ -52,7 +80,8 @@ def finetune(
 
         finetune("paper_s3d_g_ucf101", DATA, OUTPUT, initial="student")
 
-    Where the classes differ the classifier is new. Call it again to resume an interrupted run.
+    Classes that both have by name keep their part of the classifier. Call it again to resume an
+    interrupted run.
     `perfnet_tf.reproduction.finetuning.finetune_splits` fine-tunes on every official split.
 
     Args:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from perfnet_tf.errors import InputError
+from perfnet_tf.models.inflation import rgb_kernel_for_flow
+from perfnet_tf.models.input_normalization import INPUT_SCALINGS
 from perfnet_tf.models.video_model import VideoModel
 from perfnet_tf.recognizers.load import Network
 from perfnet_tf.recognizers.run_directory import Run
+from perfnet_tf.streams import FLOW, STREAM_CHANNELS, STREAMS
 
 
 def describe(source: Network) -> str:
@@ -20,29 +27,74 @@ def describe(source: Network) -> str:
     return getattr(source, "source", "") or "a function"
 
 
-def copy_weights(source: Run, student: VideoModel, classes: Sequence[str]) -> bool:
+@dataclass(frozen=True)
+class CarriedOver:
+    """What a network was started with.
+
+    Attributes:
+        stream: what the source receives.
+        first_kernels: `unchanged`, or `averaged over colour and repeated over (dx, dy)`.
+        classes: how many of the student's classes got their part of the classifier.
+        num_classes: of the student.
+    """
+
+    stream: str
+    first_kernels: str
+    classes: int
+    num_classes: int
+
+    def record(self) -> dict[str, Any]:
+        """For `run.json`."""
+        return {
+            "stream": self.stream,
+            "first_kernels": self.first_kernels,
+            "classes": self.classes,
+        }
+
+    def __str__(self) -> str:
+        return (
+            f"first weights from a network of {self.stream}, first kernels {self.first_kernels}; "
+            f"classifier: {self.classes} of {self.num_classes} classes carried over by name"
+        )
+
+
+def copy_weights(source: Run, student: VideoModel, classes: Sequence[str]) -> CarriedOver:
     """Starts `student` from the weights of `source`.
 
+    Streams of equally many channels share their weights: a pose network starts from RGB's as they
+    are. A flow network starts from RGB's with the first kernels averaged over colour and repeated
+    over (dx, dy), scaled so that activations keep their size (`rgb_kernel_for_flow`).
+
     Args:
-        source: a run of the same network, of any classes.
-        student: built.
-        classes: the student's class names; if they are not the source's, the student keeps its
-            fresh classifier.
+        source: a run of the same network, of any classes, and of a stream as above.
+        student: built, no layer of it frozen.
+        classes: the student's class names. Those that the source has as well, in any order, get
+            its part of the classifier; the others keep their new one.
 
     Returns:
-        Whether the classifier was copied, too.
+        What was carried over.
 
     Raises:
-        InputError: the networks differ.
+        InputError: the networks differ, or the streams do not fit.
     """
     theirs, ours = source.model, student
-    keep_head = tuple(classes) == source.classes
+    averages = _averages_color(theirs.stream, ours.stream)
     head = {id(variable) for variable in ours.classifier.variables}
-    pairs = list(zip(ours.variables, theirs.variables, strict=False))
-    differ = len(ours.variables) != len(theirs.variables) or any(
-        mine.shape != other.shape for mine, other in pairs if keep_head or id(mine) not in head
-    )
-    if differ:
+    pairs = [
+        (mine, other.numpy())
+        for mine, other in zip(ours.variables, theirs.variables, strict=False)
+        if id(mine) not in head
+    ]
+    if averages:
+        pairs = [
+            (mine, value if mine.shape == value.shape else _for_flow(value, theirs))
+            for mine, value in pairs
+        ]
+    parts = list(zip(ours.classifier.variables, theirs.classifier.variables, strict=False))
+    same = len(ours.variables) == len(theirs.variables)
+    same = same and all(mine.shape == value.shape for mine, value in pairs)
+    same = same and all(mine.shape[:-1] == other.shape[:-1] for mine, other in parts)
+    if not same:
         raise InputError(
             "A run starts from weights of the same network. Received: "
             f"{source.config.model.backbone} of width {source.config.model.width_multiplier:g} "
@@ -50,7 +102,42 @@ def copy_weights(source: Run, student: VideoModel, classes: Sequence[str]) -> bo
             f"{ours.backbone} of width {ours.width_multiplier:g} for {ours.stream} "
             "or from its options. Take the network from there."
         )
-    for mine, other in pairs:
-        if keep_head or id(mine) not in head:
-            mine.assign(other)
-    return keep_head
+    for mine, value in pairs:
+        mine.assign(value)
+    places = {name: label for label, name in enumerate(source.classes)}
+    found = [(label, places[name]) for label, name in enumerate(classes) if name in places]
+    for mine, other in parts:
+        value, columns = mine.numpy(), other.numpy()
+        for label, place in found:
+            value[..., label] = columns[..., place]
+        mine.assign(value)
+    kernels = "averaged over colour and repeated over (dx, dy)" if averages else "unchanged"
+    return CarriedOver(theirs.stream, kernels, len(found), len(classes))
+
+
+def _averages_color(source: str, student: str) -> bool:
+    """Whether weights of the stream `source` must be adapted for `student`.
+
+    Raises:
+        InputError: they cannot be.
+    """
+    channels = STREAM_CHANNELS[source], STREAM_CHANNELS[student]
+    if channels[0] == channels[1]:
+        return False
+    if student == FLOW and channels == (3, 2) and STREAMS[source].is_picture:
+        return True
+    raise InputError(
+        "A network starts from weights of a stream with as many channels, and a flow network also "
+        f"from those of pictures. Received: weights for {source} ({channels[0]} channels), a "
+        f"network for {student} ({channels[1]}). Start it from weights of its own stream."
+    )
+
+
+def _for_flow(kernel: np.ndarray, source: VideoModel) -> np.ndarray:
+    """A first kernel for flow in [-1, 1], of one for pictures as the source scales them."""
+    if kernel.ndim < 2 or kernel.shape[-2] != STREAM_CHANNELS[source.stream]:
+        return kernel
+    deviation = np.array(INPUT_SCALINGS[source.input_scaling][1], kernel.dtype)
+    # Half of the range of the pictures' levels, 1 where they are in [-1, 1].
+    half_range = 0.5 / deviation[:, None]  # [3, 1]
+    return rgb_kernel_for_flow(kernel * half_range)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,8 +66,10 @@ def train(
         teachers: name -> what `load` takes, whose logits the student matches: a run, a SavedModel,
             a TF Hub handle, a Keras model, a function or a `Recognizer`. One that does not say
             which stream it sees is named by it. `config.distill` says how they are matched.
-        initial: a run of the same network, or an export that can be trained, to start from; its
-            classifier is taken over if the classes are the same.
+        initial: a run of the same network, or an export that can be trained, to start from. Its
+            classifier is carried over for the classes that both have by name; a network of another
+            stream fits as `training.sources.copy_weights` says. `run.json` says what was
+            `carried_over`, and a line on standard error.
         strategy: the devices; None is `make_strategy()`'s choice. With several workers all call
             this with the same arguments, and `output` is a folder that all of them share.
         optimizer: None is SGD on the schedule of `config.train`. Else a new `tf_keras` optimizer,
@@ -142,7 +145,8 @@ def train(
         )
         check_streams(distiller.streams, info)
         if initial is not None:
-            copy_weights(load(initial, trainable=True).run(), student, info.classes)
+            carried = copy_weights(load(initial, trainable=True).run(), student, info.classes)
+            record["carried_over"] = carried.record()
         distiller.compile(
             make_optimizer(optimizer, config.train, num_clips),
             steps_per_execution=config.train.steps_per_execution,
@@ -152,6 +156,8 @@ def train(
 
     if workers.is_chief and not run_directory.is_run(folder):
         run_directory.create_run(folder, config, info.classes, **record)
+        if progress and initial is not None:
+            print(f"{folder}: {carried}", file=sys.stderr, flush=True)
     workers.wait()
     checkpoints = Checkpoints(folder, distiller, workers)
     with (

@@ -172,6 +172,20 @@ def test_teachers_student_and_fine_tuning_from_the_command_line(
     assert load_run(tmp_path / "like").config == flow.replace(stream="pose")
     assert load_preset(tmp_path / "flow" / "config.json") == flow
 
+    # A flow network from RGB weights: network, clips and two of the three classes are theirs.
+    capsys.readouterr()
+    start = [f"--from={tmp_path / 'student'}", "--stream=flow", "--epochs=1", "--batch=5"]
+    output = f"--output={tmp_path / 'flow_from_rgb'}"
+    assert run("train", f"--data={two}", *start, output) == 0
+    assert (
+        "first weights from a network of rgb, first kernels averaged over colour and repeated over "
+        "(dx, dy); classifier: 2 of 2 classes carried over by name" in capsys.readouterr().err
+    )
+    loaded = load_run(tmp_path / "flow_from_rgb")
+    assert (loaded.config.stream, loaded.config.clip) == ("flow", ClipConfig(6, 24, 32, 1, 28))
+    assert loaded.config.model == load_run(tmp_path / "student").config.model
+    assert loaded.record["carried_over"]["stream"] == "rgb"
+
     shard = next(data.glob("train-*.tfrecord"))
     shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
     again = [f"--output={tmp_path / 'again'}", "--stream=rgb", *common]

@@ -245,7 +245,8 @@ def test_fine_tuning_another_network_is_refused(data, tmp_path, unstopped):
     with pytest.raises(InputError, match="weights of the same network"):
         train(other, data, tmp_path / "options", initial=unstopped)
     with pytest.raises(InputError, match="for rgb in .* for flow"):
-        train(CONFIG.replace(stream="flow"), data, tmp_path / "flow", initial=unstopped)
+        options = CONFIG.replace(stream="flow", model=other.model)
+        train(options, data, tmp_path / "flow", initial=unstopped)
 
 
 def test_bfloat16_trains_and_is_kept_in_float32(data, tmp_path):

@@ -96,13 +96,15 @@ def test_a_run_does_not_go_on_with_labels_in_another_order(data, permuted, tmp_p
         trainer.train(CONFIG, permuted, tmp_path / "trained", progress=False)
 
 
-def test_fine_tuning_takes_no_classifier_of_another_order(run, permuted, tmp_path):
+def test_fine_tuning_carries_the_classifier_over_by_name(run, permuted, tmp_path):
     """The same names in another order would otherwise begin with exchanged answers."""
     frozen = CONFIG.replace(train=TrainConfig(epochs=1, batch_size=6, learning_rate=1e-9))
     tuned = trainer.train(frozen, permuted, tmp_path / "tuned", initial=run, progress=False)
     assert tuned.classes == OTHER_ORDER
     theirs, ours = run.model.classifier.kernel.numpy(), tuned.model.classifier.kernel.numpy()
     assert not np.allclose(theirs, ours, atol=1e-4)
+    order = [CLASSES.index(name) for name in OTHER_ORDER]
+    np.testing.assert_allclose(theirs[:, order], ours, atol=1e-5)
     np.testing.assert_allclose(
         run.model.unit.variables[0], tuned.model.unit.variables[0], atol=1e-5
     )
