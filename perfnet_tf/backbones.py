@@ -48,11 +48,13 @@ class Backbone:
         network: a subclass of `VideoModel`, or its import path, `package.module:Class`.
         fixed: constructor arguments that belong to the name and cannot be changed by options.
         title: the name in tables and figures.
+        defaults: constructor arguments that differ from the class's defaults; options change them.
     """
 
     network: type | str
     fixed: Mapping[str, Any] = field(default_factory=dict)
     title: str = ""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def load_class(self) -> Any:
         """The class; imports it if `network` is a path.
@@ -74,6 +76,8 @@ class Backbone:
 
 _R3D50 = "perfnet_tf.models.resnet3d:ResNet3D50"
 _S3D = "perfnet_tf.models.s3d:S3D"
+#: As published, a head of windows included; neutral gates let I3D's weights fit with gates as well.
+_I3D = {"stem_temporal_kernel": 7, "head": "windows"}
 
 BACKBONES: Registry[Backbone] = Registry(
     "backbone",
@@ -82,6 +86,8 @@ BACKBONES: Registry[Backbone] = Registry(
         "r3d50": Backbone(_R3D50, {"gating": "none"}, "R3D50"),
         "s3d_g": Backbone(_S3D, title="S3D-G"),
         "s3d": Backbone(_S3D, {"gating": "none"}, "S3D"),
+        "i3d_g": Backbone(_S3D, {"kernels": "full"}, "I3D-G", {**_I3D, "neutral_gates": True}),
+        "i3d": Backbone(_S3D, {"kernels": "full", "gating": "none"}, "I3D", _I3D),
     },
 )
 

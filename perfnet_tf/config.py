@@ -109,8 +109,8 @@ class ModelConfig:
     """A backbone and its options.
 
     Attributes:
-        backbone: `r3d50_g` (PERF-Net Table 1), `s3d_g`, `r3d50` or `s3d` (without gating), or a
-            registered one (`register_backbone`).
+        backbone: `r3d50_g` (PERF-Net Table 1), `s3d_g`, `i3d_g`; `r3d50`, `s3d` or `i3d` (without
+            gating); or a registered one (`register_backbone`).
         width_multiplier: scales every layer's channels; 1 is the paper's network.
         dropout_rate: dropout before the classifier. Paper silent; 0.5 is I3D's and Model Garden's.
         weight_decay: decay of convolution kernels, added to the loss as half its square sum times

@@ -17,6 +17,7 @@ PUBLISHED = {
     "r3d50_g": "3666 GFLOPs at 250x256x256 (PERF-Net, Table 5)",
     "s3d_g": "11.56 M parameters with 400 classes, 71.38 GMACs at 64x224x224 "
     "(Xie et al. 2018; its first kernel is 7 frames long)",
+    "i3d": "12.06 M parameters with 400 classes, 107.89 GMACs at 64x224x224 (Xie et al. 2018)",
     "s3d": "8.32 M parameters with 400 classes (torchvision's variant: see `S3D`'s options)",
 }
 

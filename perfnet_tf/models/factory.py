@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from perfnet_tf.backbones import BACKBONES
+from perfnet_tf.backbones import BACKBONES, Backbone
 from perfnet_tf.config import ModelConfig
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.models.video_model import VideoModel
@@ -17,8 +17,8 @@ def build_model(backbone: str, num_classes: int, stream: str = RGB, **options: A
     """Makes a network with fresh weights, created under the current strategy and Keras policy.
 
     Args:
-        backbone: `r3d50_g` (PERF-Net Table 1), `s3d_g`, `r3d50` or `s3d` (without gating), or a
-            registered one (`register_backbone`).
+        backbone: `r3d50_g` (PERF-Net Table 1), `s3d_g`, `i3d_g`; `r3d50`, `s3d` or `i3d` (without
+            gating); or a registered one (`register_backbone`).
         num_classes: number of logits.
         stream: `rgb`, `flow` or `pose`.
         **options: constructor arguments of the backbone's class, such as `ResNet3D50` or `S3D`.
@@ -26,7 +26,8 @@ def build_model(backbone: str, num_classes: int, stream: str = RGB, **options: A
     Raises:
         InputError: an unknown backbone or option, or a value that breaks a rule.
     """
-    architecture, fixed = _architecture(backbone)
+    architecture, entry = _architecture(backbone)
+    fixed = entry.fixed
     known = list_options(backbone)
     for option, value in options.items():
         check_choice(f"An option of {backbone}", option, known)
@@ -40,7 +41,7 @@ def build_model(backbone: str, num_classes: int, stream: str = RGB, **options: A
             raise InputError(
                 f"{backbone} is not {option}={value!r}. Received: {option}={value!r}. Take {named}."
             )
-    model = architecture(num_classes, stream=stream, **{**fixed, **options})
+    model = architecture(num_classes, stream=stream, **{**entry.defaults, **fixed, **options})
     return model.build_for_stream()
 
 
@@ -65,7 +66,7 @@ def list_options(backbone: str) -> dict[str, Any]:
     Raises:
         InputError: an unknown backbone.
     """
-    architecture, fixed = _architecture(backbone)
+    architecture, entry = _architecture(backbone)
     parameters: dict[str, inspect.Parameter] = {}
     for cls in reversed(architecture.__mro__):
         if not issubclass(cls, VideoModel) or "__init__" not in vars(cls):
@@ -80,11 +81,11 @@ def list_options(backbone: str) -> dict[str, Any]:
         if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
         and name not in ("self", "num_classes", "stream", "name")
     }
-    return {**defaults, **fixed}
+    return {**defaults, **entry.defaults, **entry.fixed}
 
 
-def _architecture(backbone: str) -> tuple[type[VideoModel], Mapping[str, Any]]:
-    """The class of a backbone, and its fixed arguments."""
+def _architecture(backbone: str) -> tuple[type[VideoModel], Backbone]:
+    """The class of a backbone, and its entry."""
     entry = BACKBONES.choose(backbone)
     architecture = entry.load_class()
     if not (isinstance(architecture, type) and issubclass(architecture, VideoModel)):
@@ -92,7 +93,7 @@ def _architecture(backbone: str) -> tuple[type[VideoModel], Mapping[str, Any]]:
             f"A backbone's class must be a subclass of VideoModel. Received: {architecture!r} for "
             f"{backbone}. Derive it from perfnet_tf.VideoModel."
         )
-    return architecture, entry.fixed
+    return architecture, entry
 
 
 def _siblings(backbone: str) -> dict[str, Mapping[str, Any]]:
@@ -113,6 +114,8 @@ def _name_of(backbone: str, option: str, value: Any) -> str | None:
 
 
 def _name_of_others(backbone: str, option: str) -> str:
-    """The backbone of the same class that leaves `option` open."""
-    siblings = _siblings(backbone).items()
-    return next((name for name, fixed in siblings if option not in fixed), "another backbone")
+    """The backbone of the same class that leaves `option` open, and only that if there is one."""
+    mine = BACKBONES[backbone].fixed
+    siblings = [(name, fixed) for name, fixed in _siblings(backbone).items() if option not in fixed]
+    siblings.sort(key=lambda sibling: {**sibling[1], option: mine[option]} != mine)
+    return siblings[0][0] if siblings else "another backbone"

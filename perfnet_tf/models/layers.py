@@ -31,29 +31,35 @@ class FeatureGating(tf_keras.layers.Layer):
         features: float `[batch, frames, height, width, channels]`.
 
     Returns:
-        Same shape and dtype: `features * sigmoid(W mean(features) + b)`.
+        Same shape and dtype: `features * sigmoid(W mean(features) + b)`, twice that if `neutral`.
     """
 
-    def __init__(self, *, use_bias: bool, weight_decay: float = 0.0, **kwargs: Any) -> None:
+    def __init__(
+        self, *, use_bias: bool, neutral: bool = False, weight_decay: float = 0.0, **kwargs: Any
+    ) -> None:
         """Makes a gate.
 
         Args:
             use_bias: whether the gate has b: Model Garden's does, TF-slim's does not.
+            neutral: whether the gate begins as the identity: W is zero, and gates are twice the
+                sigmoid, which is 1/2 there. Our choice, for weights that were trained without.
             weight_decay: of W.
             **kwargs: of the Keras layer.
         """
         super().__init__(**kwargs)
         self.use_bias = use_bias
+        self.neutral = neutral
         self.weight_decay = weight_decay
 
     def build(self, input_shape: Any) -> None:
         """Creates W `[channels, channels]` and b `[channels]`."""
+        # Reference code: TF-slim and Model Garden. Gates start at about 1/2.
+        small = tf_keras.initializers.TruncatedNormal(stddev=0.01)
         self.gate = tf_keras.layers.Dense(
             int(input_shape[-1]),
             activation="sigmoid",
             use_bias=self.use_bias,
-            # Reference code: TF-slim and Model Garden. Gates start at 1/2.
-            kernel_initializer=tf_keras.initializers.TruncatedNormal(stddev=0.01),
+            kernel_initializer="zeros" if self.neutral else small,
             kernel_regularizer=kernel_decay(self.weight_decay),
             dtype=self.dtype_policy,
             name="gate",
@@ -64,13 +70,15 @@ class FeatureGating(tf_keras.layers.Layer):
     def call(self, features: tf.Tensor) -> tf.Tensor:
         """Gates; see the class."""
         context = tf.reduce_mean(features, axis=[1, 2, 3])  # [batch, channels]
-        return features * self.gate(context)[:, None, None, None, :]
+        gate = 2 * self.gate(context) if self.neutral else self.gate(context)
+        return features * gate[:, None, None, None, :]
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {
             **super().get_config(),
             "use_bias": self.use_bias,
+            "neutral": self.neutral,
             "weight_decay": self.weight_decay,
         }
 
@@ -82,7 +90,8 @@ class FactorizedConv3D(tf_keras.layers.Conv3D):
     The same weights, shapes and results as `Conv3D` with SAME padding, by the kernels that every
     device has tuned most. It also avoids a wrong result: on CPUs, TensorFlow 2.20's gradient of a
     bfloat16 3-D convolution with respect to its kernel is memory that nobody wrote where the
-    kernel has more frames than the clip (3 on 2, at the end of S3D-G on 16 frames).
+    kernel has more frames than the clip (3 on 2, at the end of S3D-G and I3D on 16 frames). A
+    kernel that spans space and time then sees the clip with frames of zeros appended.
     """
 
     def __init__(
@@ -125,7 +134,17 @@ class FactorizedConv3D(tf_keras.layers.Conv3D):
             strides = (self.strides[0], 1)
             outputs = conv2d(pixels, tf.squeeze(kernel, 1), strides, padding)
             return tf.reshape(outputs, [batch, sizes_of(outputs)[1], height, width, self.filters])
-        return tf.nn.convolution(inputs, kernel, self.strides, padding, "NDHWC")
+        if inputs.dtype != tf.bfloat16 or padding == "VALID":
+            return tf.nn.convolution(inputs, kernel, self.strides, padding, "NDHWC")
+        num_frames, stride = sizes_of(inputs)[1], self.strides[0]
+        # Whole strides: SAME then pads the clip's beginning as before.
+        missing = -(-(self.kernel_size[0] - num_frames) // stride) * stride
+        if not tf.is_tensor(missing) and missing <= 0:
+            return tf.nn.convolution(inputs, kernel, self.strides, padding, "NDHWC")
+        behind = tf.maximum(missing, 0)
+        padded = tf.pad(inputs, [[0, 0], [0, behind], [0, 0], [0, 0], [0, 0]])
+        outputs = tf.nn.convolution(padded, kernel, self.strides, padding, "NDHWC")
+        return outputs[:, : -(-num_frames // stride)]
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

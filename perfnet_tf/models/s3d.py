@@ -1,9 +1,7 @@
-"""S3D-G: the separable 3-D Inception network with feature gating of Xie et al. 2018."""
+"""S3D-G, the separable 3-D Inception network of Xie et al. 2018, and I3D, which it refines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
@@ -12,191 +10,40 @@ import tf_keras
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.models import PACKAGE
 from perfnet_tf.models.batch_norm import BatchNormOptions
-from perfnet_tf.models.layers import (
-    ConvUnit,
-    FeatureGating,
-    TemporalIdentity,
-    VideoMaxPool,
+from perfnet_tf.models.inception_cells import (
+    KERNELS,
+    STAGES,
+    STEM_POOL,
+    Chain,
+    InceptionCell,
+    PoolSpec,
+    UnitOptions,
 )
+from perfnet_tf.models.layers import VideoMaxPool
 from perfnet_tf.models.rematerialization import call_block
 from perfnet_tf.models.video_model import VideoModel
 
-
-@dataclass(frozen=True)
-class PoolSpec:
-    """A max pooling: window and stride over (frames, height, width)."""
-
-    window: tuple[int, int, int]
-    stride: tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class CellSpec:
-    """An Inception cell: the channels of its four branches, in the order of the published table.
-
-    Branch 0: 1x1x1. Branch 1: 1x1x1, separable 3x3x3. Branch 2: the same. Branch 3: 3x3x3 max
-    pooling, 1x1x1.
-    """
-
-    branch0: int
-    branch1: tuple[int, int]
-    branch2: tuple[int, int]
-    branch3: int
-
-
-#: The stages after the stem. Source: Szegedy et al. 2015, Table 1; reference code for pooling and
-#: names: TF-slim `s3dg`.
-STAGES: dict[str, PoolSpec | CellSpec] = {
-    "MaxPool_3a_3x3": PoolSpec((1, 3, 3), (1, 2, 2)),
-    "Mixed_3b": CellSpec(64, (96, 128), (16, 32), 32),
-    "Mixed_3c": CellSpec(128, (128, 192), (32, 96), 64),
-    "MaxPool_4a_3x3": PoolSpec((3, 3, 3), (2, 2, 2)),
-    "Mixed_4b": CellSpec(192, (96, 208), (16, 48), 64),
-    "Mixed_4c": CellSpec(160, (112, 224), (24, 64), 64),
-    "Mixed_4d": CellSpec(128, (128, 256), (24, 64), 64),
-    "Mixed_4e": CellSpec(112, (144, 288), (32, 64), 64),
-    "Mixed_4f": CellSpec(256, (160, 320), (32, 128), 128),
-    "MaxPool_5a_2x2": PoolSpec((2, 2, 2), (2, 2, 2)),
-    "Mixed_5b": CellSpec(256, (160, 320), (32, 128), 128),
-    "Mixed_5c": CellSpec(384, (192, 384), (48, 128), 128),
-}
-STEM_POOL = PoolSpec((1, 3, 3), (1, 2, 2))
 GATINGS = ("branch", "cell", "none")
 HEADS = ("frame_pairs", "windows", "mean")
 
 
-@dataclass(frozen=True)
-class UnitOptions:
-    """What all convolutions of the network share; see `S3D`."""
-
-    batch_norm: BatchNormOptions
-    temporal_batch_norm: bool
-    weight_decay: float
-    padding: str
-
-    def conv(self, filters: int, kernel_size: Any, strides: Any = 1, *, name: str) -> ConvUnit:
-        """Convolution, batch norm, ReLU."""
-        return ConvUnit(
-            filters,
-            kernel_size,
-            strides,
-            batch_norm=self.batch_norm,
-            kernel_initializer=tf_keras.initializers.TruncatedNormal(stddev=0.01),
-            weight_decay=self.weight_decay,
-            padding=self.padding,
-            name=name,
-        )
-
-    def temporal(self, filters: int, kernel: int, stride: int = 1, *, name: str) -> ConvUnit:
-        """k x 1 x 1 convolution, bias (or batch norm), ReLU; at first the identity."""
-        return ConvUnit(
-            filters,
-            (kernel, 1, 1),
-            (stride, 1, 1),
-            batch_norm=self.batch_norm if self.temporal_batch_norm else None,
-            kernel_initializer=TemporalIdentity(),
-            weight_decay=self.weight_decay,
-            padding=self.padding,
-            name=name,
-        )
-
-    def gating(self) -> FeatureGating:
-        """A gate without bias, as TF-slim's."""
-        return FeatureGating(use_bias=False, weight_decay=self.weight_decay, name="gating")
-
-    def pool(self, spec: PoolSpec, *, name: str) -> VideoMaxPool:
-        """Max pooling."""
-        symmetric = self.padding == "symmetric"
-        return VideoMaxPool(spec.window, spec.stride, pad_symmetrically=symmetric, name=name)
-
-
-class Chain(tf_keras.layers.Layer):
-    """Sequential that forwards `training` where a layer accepts it. Call as `ConvUnit`."""
-
-    def __init__(self, layers: Sequence[tf_keras.layers.Layer], *, name: str) -> None:
-        super().__init__(name=name)
-        self.layers = list(layers)
-
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """The last layer's output."""
-        outputs = inputs
-        for layer in self.layers:
-            trains = isinstance(layer, (ConvUnit, Chain))
-            outputs = layer(outputs, training=training) if trains else layer(outputs)
-        return outputs
-
-
-class InceptionCell(tf_keras.layers.Layer):
-    """Four branches, joined along the channels. Call as `ConvUnit`."""
-
-    def __init__(
-        self,
-        spec: CellSpec,
-        scaled: Callable[[int], int],
-        options: UnitOptions,
-        *,
-        gating: str,
-        name: str,
-    ) -> None:
-        super().__init__(name=name)
-        gates: Callable[[], list[FeatureGating]] = lambda: (  # noqa: E731
-            [options.gating()] if gating == "branch" else []
-        )
-        reduce1, filters1 = map(scaled, spec.branch1)
-        reduce2, filters2 = map(scaled, spec.branch2)
-        self.branches = [
-            Chain(
-                [options.conv(scaled(spec.branch0), 1, name="conv1x1"), *gates()], name="branch0"
-            ),
-            Chain(
-                [
-                    options.conv(reduce1, 1, name="conv1x1"),
-                    options.conv(filters1, (1, 3, 3), name="spatial"),
-                    options.temporal(filters1, 3, name="temporal"),
-                    *gates(),
-                ],
-                name="branch1",
-            ),
-            Chain(
-                [
-                    options.conv(reduce2, 1, name="conv1x1"),
-                    options.conv(filters2, (1, 3, 3), name="spatial"),
-                    options.temporal(filters2, 3, name="temporal"),
-                    *gates(),
-                ],
-                name="branch2",
-            ),
-            Chain(
-                [
-                    tf_keras.layers.MaxPool3D(3, 1, padding="same", name="pool"),
-                    options.conv(scaled(spec.branch3), 1, name="conv1x1"),
-                    *gates(),
-                ],
-                name="branch3",
-            ),
-        ]
-        self.gating = options.gating() if gating == "cell" else None
-
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """The joined branches."""
-        outputs = tf.concat([branch(inputs, training=training) for branch in self.branches], -1)
-        return outputs if self.gating is None else self.gating(outputs)
-
-
 @tf_keras.utils.register_keras_serializable(package=PACKAGE)
 class S3D(VideoModel):
-    """S3D-G (Xie et al. 2018, arXiv:1712.04851), and S3D with `gating="none"`.
+    """S3D-G (Xie et al. 2018, arXiv:1712.04851), S3D with `gating="none"`, I3D with full kernels.
 
     The defaults are TF-slim's `s3dg`, whose published weights fit. Endpoints carry its names:
-    `Conv2d_1a_7x7` .. `Mixed_5c`, then `features` (1024 at full width) and `logits`. The call is
-    `VideoModel`'s.
+    `Conv2d_1a_7x7` .. `Mixed_5c`, then `features` (1024 at full width) and `logits`. Those of I3D
+    (Carreira & Zisserman 2017, arXiv:1705.07750) carry kinetics-i3d's: `Conv3d_1a_7x7` and
+    `MaxPool3d_2a_3x3`. The call is `VideoModel`'s.
     """
 
     def __init__(
         self,
         num_classes: int,
         *,
+        kernels: str = "separable",
         gating: str = "branch",
+        neutral_gates: bool = False,
         stem_temporal_kernel: int = 3,
         separable_stem: bool = False,
         temporal_batch_norm: bool = False,
@@ -210,8 +57,12 @@ class S3D(VideoModel):
 
         Args:
             num_classes: number of logits.
+            kernels: how a 3x3x3 convolution is computed: `separable`: 1x3x3, then 3x1x1; `full`:
+                as one (I3D).
             gating: where features are gated, from the second convolution on: `branch`: each
                 Inception branch (TF-slim); `cell`: each cell (Model Garden); `none`.
+            neutral_gates: whether gates begin as the identity, for weights that were trained
+                without; see `FeatureGating`.
             stem_temporal_kernel: frames of the first kernel: 3 (TF-slim) or 7 (the paper of
                 S3D-G). Odd.
             separable_stem: whether the first convolution is 1x7x7 then k x 1 x 1 (torchvision).
@@ -229,13 +80,22 @@ class S3D(VideoModel):
             **kwargs: of `VideoModel`.
         """
         super().__init__(num_classes, **kwargs)
+        check_choice("kernels", kernels, KERNELS)
         check_choice("gating", gating, GATINGS)
         check_choice("head", head, HEADS)
         if not (isinstance(stem_temporal_kernel, int) and stem_temporal_kernel % 2 == 1):
             raise InputError(
                 f"stem_temporal_kernel must be odd. Received: {stem_temporal_kernel!r}."
             )
+        if kernels == "full" and (separable_stem or temporal_batch_norm):
+            raise InputError(
+                "separable_stem and temporal_batch_norm are for separable kernels. Received: "
+                f"kernels=full, separable_stem={separable_stem}, "
+                f"temporal_batch_norm={temporal_batch_norm}. Leave them out."
+            )
+        self.kernels = kernels
         self.gating = gating
+        self.neutral_gates = neutral_gates
         self.stem_temporal_kernel = stem_temporal_kernel
         self.separable_stem = separable_stem
         self.temporal_batch_norm = temporal_batch_norm
@@ -245,36 +105,34 @@ class S3D(VideoModel):
         self.head = head
 
         options = UnitOptions(
+            kernels,
             BatchNormOptions(batch_norm_momentum, batch_norm_epsilon, batch_norm_scale),
             temporal_batch_norm,
+            neutral_gates,
             self.weight_decay,
             self.padding,
         )
         scaled = self.scaled
         gates = [] if gating == "none" else [options.gating()]
-        self.stages: dict[str, tf_keras.layers.Layer] = {
-            "Conv2d_1a_7x7": _stem(scaled(64), stem_temporal_kernel, separable_stem, options),
-            "MaxPool_2a_3x3": options.pool(STEM_POOL, name="MaxPool_2a_3x3"),
-            "Conv2d_2b_1x1": options.conv(scaled(64), 1, name="Conv2d_2b_1x1"),
-            "Conv2d_2c_3x3": Chain(
-                [
-                    options.conv(scaled(192), (1, 3, 3), name="spatial"),
-                    options.temporal(scaled(192), 3, name="temporal"),
-                    *gates,
-                ],
-                name="Conv2d_2c_3x3",
-            ),
-        }
+        conv, pool = ("Conv3d", "MaxPool3d") if kernels == "full" else ("Conv2d", "MaxPool")
+        stages: list[tf_keras.layers.Layer] = [
+            _stem(scaled(64), stem_temporal_kernel, separable_stem, options, name=f"{conv}_1a_7x7"),
+            options.pool(STEM_POOL, name=f"{pool}_2a_3x3"),
+            options.conv(scaled(64), 1, name=f"{conv}_2b_1x1"),
+            Chain([*options.conv3x3x3(scaled(192)), *gates], name=f"{conv}_2c_3x3"),
+        ]
         for name, spec in STAGES.items():
             if isinstance(spec, PoolSpec):
-                self.stages[name] = options.pool(spec, name=name)
+                stages.append(options.pool(spec, name=name.replace("MaxPool", pool)))
             else:
-                self.stages[name] = InceptionCell(spec, scaled, options, gating=gating, name=name)
+                stages.append(InceptionCell(spec, scaled, options, gating=gating, name=name))
+        self.stages = {stage.name: stage for stage in stages}
 
     @property
     def backbone(self) -> str:
-        """`s3d_g`, or `s3d` without gating."""
-        return "s3d" if self.gating == "none" else "s3d_g"
+        """`s3d_g` or `i3d_g` by the kernels; `s3d` or `i3d` without gating."""
+        name = "i3d" if self.kernels == "full" else "s3d"
+        return name if self.gating == "none" else f"{name}_g"
 
     def feature_maps(self, inputs: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
         """The stages, one after the other."""
@@ -308,7 +166,9 @@ class S3D(VideoModel):
         """Constructor arguments."""
         return {
             **super().get_config(),
+            "kernels": self.kernels,
             "gating": self.gating,
+            "neutral_gates": self.neutral_gates,
             "stem_temporal_kernel": self.stem_temporal_kernel,
             "separable_stem": self.separable_stem,
             "temporal_batch_norm": self.temporal_batch_norm,
@@ -333,9 +193,8 @@ def _window_weights(size: tf.Tensor, window: int = 7) -> tf.Tensor:
 
 
 def _stem(
-    filters: int, temporal_kernel: int, separable: bool, options: UnitOptions
+    filters: int, temporal_kernel: int, separable: bool, options: UnitOptions, *, name: str
 ) -> tf_keras.layers.Layer:
-    name = "Conv2d_1a_7x7"
     if not separable:
         return options.conv(filters, (temporal_kernel, 7, 7), 2, name=name)
     return Chain(

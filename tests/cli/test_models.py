@@ -11,7 +11,7 @@ def test_json_counts_every_backbone(capsys):
     assert main(["models", "--json", "--num_classes=5", "--clips=3x20x24,2x32x40"]) == 0
     networks = {network["backbone"]: network for network in json.loads(capsys.readouterr().out)}
     networks.pop("tiny", None)  # other tests' own
-    assert list(networks) == ["r3d50_g", "r3d50", "s3d_g", "s3d"]
+    assert list(networks) == ["r3d50_g", "r3d50", "s3d_g", "s3d", "i3d_g", "i3d"]
     for network in networks.values():
         assert list(network["gflops"]) == ["3x20x24", "2x32x40"]
         for clip, gmacs in network["gmacs"].items():

@@ -1,5 +1,7 @@
 """The networks at full size: traced, never run."""
 
+import math
+
 import pytest
 
 from perfnet_tf.config import ClipConfig
@@ -38,6 +40,12 @@ def test_s3d_as_torchvision_builds_it_has_torchvisions_parameters():
         batch_norm_scale=True,
     )
     assert count_parameters(model) == 8_320_048  # torchvision.models.video.s3d
+
+
+def test_i3d_has_the_size_of_kinetics_i3ds():
+    model = build_model("i3d", 400)
+    assert sum(math.prod(variable.shape) for variable in model.variables) == 12_704_544
+    assert count_multiply_adds(model, TRAINING) / 1e9 == pytest.approx(111.15, abs=0.05)
 
 
 def test_multiply_adds_of_the_stem_by_hand():

@@ -44,8 +44,10 @@ MODELS = {
             "head": "windows",
         },
     ),
+    "i3d_g": ("i3d_g", {}),
+    "i3d": ("i3d", {"batch_norm_scale": True, "head": "frame_pairs"}),
 }
-MAIN = ("r3d50_g", "s3d_g")
+MAIN = ("r3d50_g", "s3d_g", "i3d_g")
 every_model = pytest.mark.parametrize("name", MODELS)
 main_models = pytest.mark.parametrize("name", MAIN)
 

@@ -28,6 +28,15 @@ def test_backbone_names_say_whether_features_are_gated():
     assert build_model("r3d50", 5, width_multiplier=0.1).gating == "none"
     assert list_options("s3d")["gating"] == "none"
     assert list_options("r3d50_g")["gating"] == "block"
+    assert list_options("i3d")["gating"] == "none"
+
+
+def test_a_backbone_starts_from_its_own_defaults_which_options_change():
+    defaults = {"stem_temporal_kernel": 7, "head": "windows", "neutral_gates": True}
+    assert defaults.items() <= list_options("i3d_g").items()
+    assert list_options("s3d_g")["stem_temporal_kernel"] == 3
+    model = build_model("i3d_g", 5, width_multiplier=0.1, head="mean")
+    assert (model.backbone, model.head, model.stem_temporal_kernel) == ("i3d_g", "mean", 7)
 
 
 def test_first_loss_is_that_of_a_guess():
@@ -44,6 +53,12 @@ def test_first_loss_is_that_of_a_guess():
         ("s3d_g", {"gating": "block"}, "branch, cell, none"),
         ("s3d_g", {"gating": "none"}, "Take s3d"),
         ("r3d50", {"gating": "cell"}, "Take r3d50_g"),
+        ("s3d_g", {"kernels": "full"}, "Take i3d_g"),
+        ("s3d", {"kernels": "full"}, "Take i3d"),
+        ("i3d", {"kernels": "separable"}, "Take s3d"),
+        ("i3d", {"gating": "branch"}, "Take i3d_g"),
+        ("i3d_g", {"gating": "none"}, "Take i3d"),
+        ("i3d", {"separable_stem": True}, "separable kernels"),
         ("s3d_g", {"head": "max"}, "frame_pairs, windows, mean"),
         ("s3d_g", {"stem_temporal_kernel": 4}, "odd"),
         ("r3d50_g", {"stem_temporal_kernel": 0}, "> 0"),

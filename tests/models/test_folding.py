@@ -17,6 +17,8 @@ from perfnet_tf.models.resnet3d import ResNet3D50
         ("s3d_g", "rgb", {}),
         ("s3d", "rgb", {"separable_stem": True, "temporal_batch_norm": True}),
         ("s3d_g", "flow", {"batch_norm_scale": True, "gating": "cell"}),
+        ("i3d", "rgb", {}),
+        ("i3d_g", "flow", {"batch_norm_scale": True}),
         ("r3d50_g", "rgb", {"input_scaling": "torchvision"}),
         ("r3d50_g", "flow", {"temporal_downsampling": True}),
         ("r3d50_g", "pose", {"padding": "symmetric", "gating": "block_residual"}),

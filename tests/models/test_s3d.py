@@ -2,8 +2,10 @@ import models_numpy as reference
 import numpy as np
 import pytest
 
+from perfnet_tf.models.factory import build_model
+from perfnet_tf.models.inception_cells import STAGES, InceptionCell
 from perfnet_tf.models.layers import FeatureGating
-from perfnet_tf.models.s3d import S3D, STAGES, InceptionCell
+from perfnet_tf.models.s3d import S3D
 
 
 def test_endpoints_carry_slims_names_and_shapes():
@@ -31,6 +33,15 @@ def test_endpoints_carry_slims_names_and_shapes():
     }
 
 
+def conv(unit, inputs):
+    kernel = unit.conv.kernel.numpy()
+    if unit.norm is None:
+        return reference.relu(reference.conv3d(inputs, kernel, bias=unit.conv.bias.numpy()))
+    beta, mean, variance = (w.numpy() for w in unit.norm.weights)
+    outputs = reference.conv3d(inputs, kernel)
+    return reference.relu(reference.batch_norm(outputs, mean, variance, beta))
+
+
 def test_inception_cell_equals_the_slow_reference():
     model = S3D(5, width_multiplier=0.25)
     cell = model.stages["Mixed_3b"]
@@ -41,14 +52,6 @@ def test_inception_cell_equals_the_slow_reference():
     cell.set_weights(
         [rng.uniform(0.1, 1, w.shape) - 0.4 * (len(w.shape) > 1) for w in cell.weights]
     )
-
-    def conv(unit, inputs):
-        kernel = unit.conv.kernel.numpy()
-        if unit.norm is None:
-            return reference.relu(reference.conv3d(inputs, kernel, bias=unit.conv.bias.numpy()))
-        beta, mean, variance = (w.numpy() for w in unit.norm.weights)
-        outputs = reference.conv3d(inputs, kernel)
-        return reference.relu(reference.batch_norm(outputs, mean, variance, beta))
 
     def gate(layer, inputs):
         return reference.feature_gating(inputs, *[w.numpy() for w in layer.weights])
@@ -107,3 +110,59 @@ def test_batch_norms_have_slims_constants_and_no_scale():
 
 def test_nine_inception_cells():
     assert sum(name.startswith("Mixed") for name in STAGES) == 9
+
+
+def test_i3ds_endpoints_carry_kinetics_i3ds_names():
+    endpoints = build_model("i3d", 5, width_multiplier=0.25).endpoints(
+        np.zeros((2, 24, 64, 96, 3), np.uint8)
+    )
+    shapes = {name: tuple(tensor.shape) for name, tensor in endpoints.items()}
+    assert list(shapes) == [
+        "Conv3d_1a_7x7", "MaxPool3d_2a_3x3", "Conv3d_2b_1x1", "Conv3d_2c_3x3", "MaxPool3d_3a_3x3",
+        "Mixed_3b", "Mixed_3c", "MaxPool3d_4a_3x3", "Mixed_4b", "Mixed_4c", "Mixed_4d", "Mixed_4e",
+        "Mixed_4f", "MaxPool3d_5a_2x2", "Mixed_5b", "Mixed_5c", "features", "logits",
+    ]  # fmt: skip
+    assert shapes["Conv3d_1a_7x7"] == (2, 12, 32, 48, 16)
+    assert shapes["Conv3d_2c_3x3"] == (2, 12, 16, 24, 48)
+    assert shapes["MaxPool3d_4a_3x3"] == (2, 6, 4, 6, 120)
+    assert shapes["Mixed_5c"] == (2, 3, 2, 3, 256)
+
+
+def test_i3ds_cell_equals_the_slow_reference():
+    cell = build_model("i3d", 5, width_multiplier=0.25).stages["Mixed_3b"]
+    video = np.random.default_rng(1).normal(size=(2, 3, 4, 5, 48)).astype(np.float32)
+    rng = np.random.default_rng(2)
+    cell.set_weights(
+        [rng.uniform(0.1, 1, w.shape) - 0.4 * (len(w.shape) > 1) for w in cell.weights]
+    )
+    branch0, branch1, branch2, branch3 = (branch.layers for branch in cell.branches)
+    assert branch1[1].conv.kernel.shape == (3, 3, 3, 24, 32)
+    expected = [conv(branch0[0], video)]
+    expected += [conv(branch[1], conv(branch[0], video)) for branch in (branch1, branch2)]
+    expected.append(conv(branch3[1], reference.max_pool3d(video, (3, 3, 3), (1, 1, 1))))
+    np.testing.assert_allclose(cell(video), np.concatenate(expected, -1), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("gating", ["branch", "cell"])
+def test_i3d_gated_begins_with_the_answers_of_i3d(gating):
+    plain = build_model("i3d", 5, width_multiplier=0.1)
+    gated = build_model("i3d_g", 5, width_multiplier=0.1, gating=gating)
+    gates = [gate for gate in gated.submodules if isinstance(gate, FeatureGating)]
+    assert len(gates) == {"branch": 37, "cell": 10}[gating]
+    inside = {id(variable) for gate in gates for variable in gate.variables}
+    kept = [variable for variable in gated.variables if id(variable) not in inside]
+    for variable, value in zip(kept, plain.variables, strict=True):
+        variable.assign(value)
+    clip = np.random.default_rng(0).integers(0, 256, (2, 9, 40, 50, 3), np.uint8)
+    expected = plain(clip)
+    assert np.ptp(expected) > 0
+    np.testing.assert_array_equal(gated(clip), expected)
+
+
+def test_i3d_has_the_published_constants():
+    model = build_model("i3d", 5, width_multiplier=0.1)
+    stem = model.stages["Conv3d_1a_7x7"]
+    assert stem.conv.kernel.shape == (7, 7, 7, 3, 16)
+    assert stem.conv.strides == (2, 2, 2)
+    assert (stem.norm.epsilon, stem.norm.scale, stem.conv.use_bias) == (1e-3, False, False)
+    assert (model.input_scaling, model.padding, model.head) == ("signed", "same", "windows")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from perfnet_tf.models.inception_cells import Chain, InceptionCell
 from perfnet_tf.models.layers import ConvUnit, FeatureGating
-from perfnet_tf.models.s3d import S3D, Chain, InceptionCell
+from perfnet_tf.models.s3d import S3D
 
 
 def layers_of(model: S3D) -> dict[str, ConvUnit | FeatureGating]:

@@ -13,8 +13,9 @@ from perfnet_tf.models.importers.reading import Reading, infer_width, stream_of
 from perfnet_tf.models.importers.s3d_layers import layers_of
 from perfnet_tf.models.importers.tensors import Tensors, read_torch
 from perfnet_tf.models.importers.transfer import Slot, fresh_classifier, unit_slots
+from perfnet_tf.models.inception_cells import STAGES
 from perfnet_tf.models.layers import FeatureGating
-from perfnet_tf.models.s3d import S3D, STAGES
+from perfnet_tf.models.s3d import S3D
 
 _HEAD = "classifier.1"
 _STEM = "features.0.0.0.weight"
