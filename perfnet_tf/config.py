@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 #: What networks compute in while they train; variables, logits and losses are float32 in both.
 TRAINING_PRECISIONS = ("float32", "mixed_bfloat16")
+OPTIMIZERS = ("sgd", "adam")
+CLASS_WEIGHTS = ("none", "balanced")
 #: What networks compute in for inference only; bfloat16 is of weights and activations both, twice
 #: as fast as float32 on CPUs with AVX512-BF16, more with AMX, and slower on CPUs with neither.
 INFERENCE_PRECISIONS = ("float32", "bfloat16")
@@ -198,9 +200,9 @@ class TrainConfig:
         epochs: passes over the training clips, each the nearest number of whole batches.
         batch_size: global batch, over all replicas.
         learning_rate: peak of the schedule: linear warm-up from 0, then cosine to 0. None scales
-            the paper's 1.6 at a batch of 2048 linearly to `batch_size`.
+            the paper's 1.6 at a batch of 2048 linearly to `batch_size`; for Adam it is 3e-5.
         warmup_epochs: length of the warm-up (paper: 2k of 22k steps; None takes the same share).
-        momentum: of the SGD.
+        momentum: of the SGD; Adam's decay of the first moment.
         mirror: mirror half of the training clips, as the paper does. Turn it off where classes tell
             left from right: the mirrored clip of one is a clip of the other.
         precision: `float32` or `mixed_bfloat16`; logits and losses are float32 in both.
@@ -214,6 +216,14 @@ class TrainConfig:
             own: several devices then train as one would. Paper silent; the usual is not to.
         validate_every_epochs: evaluate on the test split this often; 0 never does. The paper
             does not choose by validation, and neither does this: the last weights are kept.
+        optimizer: `sgd` with momentum, as the paper's, or `adam`.
+        head_learning_rate_scale: the classifier's learning rate as a multiple of the others'.
+        freeze: what is not trained and not decayed, its batch norms in inference mode: any of
+            `batch_norm` (every batch norm), `stem` (the first endpoint and what it is computed
+            from: the first convolution), `all_but_head` (everything but the classifier), or the
+            name of an endpoint: everything that it is computed from.
+        class_weights: `none`, or `balanced`: a clip's cross-entropy is weighted by
+            clips / (classes * clips of its class), so that every class weighs the same.
     """
 
     epochs: int = 100
@@ -229,12 +239,17 @@ class TrainConfig:
     rematerialize: bool = False
     synchronize_batch_norm: bool = False
     validate_every_epochs: int = 0
+    optimizer: str = "sgd"
+    head_learning_rate_scale: float = 1.0
+    freeze: tuple[str, ...] = ()
+    class_weights: str = "none"
 
     def __post_init__(self) -> None:
         _check_positive(
             epochs=self.epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
+            head_learning_rate_scale=self.head_learning_rate_scale,
             checkpoint_every_steps=self.checkpoint_every_steps,
             steps_per_execution=self.steps_per_execution,
         )
@@ -245,12 +260,19 @@ class TrainConfig:
             warmup_epochs=self.warmup_epochs or 0,
         )
         check_choice("precision", self.precision, TRAINING_PRECISIONS)
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("class_weights", self.class_weights, CLASS_WEIGHTS)
+        if isinstance(self.freeze, str):
+            raise InputError(f"freeze is a sequence of names. Received: {self.freeze!r}.")
+        object.__setattr__(self, "freeze", tuple(self.freeze))
 
     @property
     def peak_learning_rate(self) -> float:
-        """`learning_rate`, or the paper's 1.6 at batch 2048 scaled linearly to this batch."""
+        """`learning_rate`, or the default of the optimizer: see there."""
         if self.learning_rate is not None:
             return self.learning_rate
+        if self.optimizer == "adam":
+            return 3e-5  # Our choice: of I3D fine-tuned at a batch of 8.
         return 1.6 * self.batch_size / 2048
 
     @property

@@ -10,7 +10,15 @@ from absl import flags
 
 from perfnet_tf.backbones import BACKBONES
 from perfnet_tf.cli.command import Command, FlagSet
-from perfnet_tf.config import TRAINING_PRECISIONS, ClipConfig, ExperimentConfig, PoseRenderConfig
+from perfnet_tf.config import (
+    CLASS_WEIGHTS,
+    OPTIMIZERS,
+    TRAINING_PRECISIONS,
+    ClipConfig,
+    ExperimentConfig,
+    PoseRenderConfig,
+    TrainConfig,
+)
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.pose.variants import POSE_VARIANTS, current_variant_name
 from perfnet_tf.presets import PRESETS, load_preset
@@ -31,7 +39,11 @@ _TRAIN = {
     "batch": "batch_size",
     "learning_rate": "learning_rate",
     "warmup_epochs": "warmup_epochs",
+    "optimizer": "optimizer",
     "momentum": "momentum",
+    "head_learning_rate_scale": "head_learning_rate_scale",
+    "freeze": "freeze",
+    "class_weights": "class_weights",
     "mirror": "mirror",
     "precision": "precision",
     "seed": "seed",
@@ -109,9 +121,22 @@ def define_setting_flags(command: FlagSet, *, network: bool) -> None:
     whole("short_side", "Pixels of the frames' shorter side before the crop.")
     whole("epochs", "Passes over the training clips.")
     whole("batch", "Clips in a batch, over all devices.")
-    number("learning_rate", "Peak rate; without it, 1.6 for each 2048 clips of the batch.")
+    text("optimizer", f"{' or '.join(OPTIMIZERS)}.")
+    number(
+        "learning_rate",
+        "Peak rate; without it, 1.6 for each 2048 clips of the batch, and 3e-5 for Adam.",
+    )
+    number("head_learning_rate_scale", "Multiple of the rate for the classifier.")
+    command.list(
+        "freeze",
+        None,
+        "What is not trained: batch_norm, stem, all_but_head, or an endpoint and everything before "
+        "it.",
+        argument="freeze",
+    )
+    text("class_weights", f"{' or '.join(CLASS_WEIGHTS)}: uneven classes weigh the same.")
     number("warmup_epochs", "Length of the linear warm-up; without it, an eleventh of the epochs.")
-    number("momentum", "Momentum of the SGD.")
+    number("momentum", "Momentum of the SGD, or of Adam's first moment.")
     switch("mirror", "Mirror half of the clips; turn off if classes distinguish left from right.")
     text("precision", f"{' or '.join(TRAINING_PRECISIONS)}.")
     whole("checkpoint_every_steps", "Save at least this often.")
@@ -173,7 +198,7 @@ def apply_flags(arguments: flags.FlagValues, base: ExperimentConfig) -> Experime
         model=model,
         clip=_clip(arguments, base.clip, arguments.clip),
         eval_clip=_eval_clip(arguments, base),
-        train=dataclasses.replace(base.train, **_given(arguments, _TRAIN)),
+        train=_train(arguments, base.train),
         pose_render=_pose_render(arguments, base.pose_render),
     )
 
@@ -222,6 +247,13 @@ def run_training(
     print(f"{run.path}: {run.record['steps']} steps done.")
     print(f"next: perfnet evaluate --models={run.path} --data={arguments.data} --output=DIR")
     return 0
+
+
+def _train(arguments: flags.FlagValues, base: TrainConfig) -> TrainConfig:
+    changes = _given(arguments, _TRAIN)
+    if changes.get("optimizer", base.optimizer) != base.optimizer:
+        changes.setdefault("learning_rate", None)  # that was chosen for the other optimizer
+    return dataclasses.replace(base, **changes)
 
 
 def _clip(arguments: flags.FlagValues, base: ClipConfig, text: str | None) -> ClipConfig:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.config import DistillConfig, PoseRenderConfig
 from perfnet_tf.distill.losses import distillation_losses, term_names, weighted_sum
-from perfnet_tf.errors import check_choice
+from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.input_pipeline.dataset import streams_of
 from perfnet_tf.models.modes import rematerialization, synchronized_batch_norm
 from perfnet_tf.models.ordering import computed_after
@@ -25,8 +27,8 @@ class Distiller(tf_keras.Model):
     losses are Eq. 1's) and `fit` on `build_dataset`'s batches, which must hold the student's and
     all teachers' streams (`streams`).
 
-    Metrics, means over clips: `loss` (what is minimised), `cross_entropy`, `mse_TEACHER` or
-    `mse_unified` (not weighted), `weight_decay`, `top1`, `top5`.
+    Metrics, means over clips: `loss` (what is minimised), `cross_entropy` (by class weights where
+    there are any), `mse_TEACHER` or `mse_unified` (not weighted), `weight_decay`, `top1`, `top5`.
 
     Under a distribution strategy: make it, student and teachers inside `strategy.scope()`.
     """
@@ -43,6 +45,7 @@ class Distiller(tf_keras.Model):
         render: PoseRenderConfig | None = None,
         rematerialize: bool = False,
         synchronize_batch_norm: bool = False,
+        class_weights: Sequence[float] | None = None,
     ) -> None:
         """Makes a distiller.
 
@@ -58,10 +61,13 @@ class Distiller(tf_keras.Model):
                 their logits into this order. None trusts them.
             render: how people are drawn for a student of the `pose` stream.
             rematerialize, synchronize_batch_norm: see `TrainConfig`; for networks of this package.
+            class_weights: factor of the cross-entropy of each class's training clips, in label
+                order; None weighs all alike. `fit(class_weight={label: weight})` does the same for
+                one call, as in Keras. Evaluation is never weighted.
 
         Raises:
             InputError: a teacher of other classes, a weight for no teacher, an unknown loss or
-                stream.
+                stream, or not one weight for each class.
         """
         super().__init__(name="distiller")
         self.student = student
@@ -71,6 +77,8 @@ class Distiller(tf_keras.Model):
         self.render = render or PoseRenderConfig()
         self.rematerialize = rematerialize
         self.synchronize_batch_norm = synchronize_batch_norm
+        self._num_classes = len(classes) if classes else getattr(student, "num_classes", None)
+        self._class_weights = self._checked_weights(class_weights)
         ready = {name: load_named(name, teacher) for name, teacher in (teachers or {}).items()}
         if classes is not None:
             ready = {name: t.for_classes(name, classes) for name, t in ready.items()}
@@ -112,6 +120,30 @@ class Distiller(tf_keras.Model):
         """The student's logits."""
         return self.student(inputs, training=training)
 
+    def fit(
+        self, *arguments: Any, class_weight: Mapping[int, float] | None = None, **options: Any
+    ) -> tf_keras.callbacks.History:
+        """Keras' `fit`; `class_weight` weighs the cross-entropy, in place of `class_weights`.
+
+        Raises:
+            InputError: its keys are not the labels 0, 1, 2, ..., each once.
+        """
+        if class_weight is None:
+            return super().fit(*arguments, **options)
+        if sorted(class_weight) != list(range(len(class_weight))):
+            raise InputError(
+                "`class_weight` has the labels 0, 1, 2, ... as keys, each once. "
+                f"Received: {class_weight!r}."
+            )
+        usual = self._class_weights
+        self._class_weights = self._checked_weights([w for _, w in sorted(class_weight.items())])
+        self.train_function = None  # the weights are constants of the graph
+        try:
+            return super().fit(*arguments, **options)
+        finally:
+            self._class_weights = usual
+            self.train_function = None
+
     def train_step(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One step on one replica's clips; returns the metrics' values so far."""
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
@@ -129,7 +161,12 @@ class Distiller(tf_keras.Model):
                 student_logits = self.student(frames, training=True)
             # Gradients are summed over replicas, so each replica's loss is its share of the whole.
             terms = distillation_losses(
-                labels, student_logits, teacher_logits, self.distill_config, clips * replicas
+                labels,
+                student_logits,
+                teacher_logits,
+                self.distill_config,
+                clips * replicas,
+                self._class_weights,
             )
             decay = self._weight_decay() / replicas
             loss = weighted_sum(terms, self.distill_config) + decay  # Eq. 1
@@ -169,6 +206,19 @@ class Distiller(tf_keras.Model):
         strategy = self.distribute_strategy
         steps = [int(value) for value in strategy.experimental_local_results(self._first_bad_step)]
         return min((step for step in steps if step >= 0), default=None)
+
+    def _checked_weights(self, weights: Sequence[float] | None) -> tuple[float, ...] | None:
+        if weights is None:
+            return None
+        checked = tuple(float(weight) for weight in weights)
+        fits = self._num_classes in (None, len(checked))
+        if not fits or not all(0 <= weight < math.inf for weight in checked):
+            raise InputError(
+                "`class_weights` has one weight of 0 or greater for each class. "
+                f"Received: {len(checked)} weights, {checked[:4]}..., for "
+                f"{self._num_classes} classes."
+            )
+        return checked
 
     def _note_if_not_finite(self, values: Sequence[tf.Tensor | None]) -> None:
         finite = [tf.reduce_all(tf.math.is_finite(value)) for value in values if value is not None]

@@ -10,7 +10,7 @@ weights of 1, are our choice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import tensorflow as tf
 
@@ -29,6 +29,7 @@ def distillation_losses(
     teacher_logits: Mapping[str, tf.Tensor],
     config: DistillConfig,
     global_batch_size: int | tf.Tensor,
+    class_weights: Sequence[float] | None = None,
 ) -> dict[str, tf.Tensor]:
     """The terms of the loss, not yet weighted.
 
@@ -39,6 +40,8 @@ def distillation_losses(
         config: which loss.
         global_batch_size: clips over all replicas. A replica's terms are its share of the whole:
             their sum over replicas is the mean over the global batch, as gradients are summed.
+        class_weights: factor of the cross-entropy of each class's clips, in label order; None
+            weighs all alike. As in Keras, the mean divides by the number of clips.
 
     Returns:
         float32 scalars: `cross_entropy`, and `mse_NAME` for each teacher or `mse_unified`.
@@ -51,12 +54,10 @@ def distillation_losses(
     if config.loss == UNIFIED and teachers:
         teachers = {UNIFIED: tf.add_n(list(teachers.values()))}
     clips = tf.cast(global_batch_size, tf.float32)
-    terms = {
-        CROSS_ENTROPY: tf.reduce_sum(
-            tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=student)
-        )
-        / clips
-    }
+    entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=student)
+    if class_weights is not None:
+        entropy *= tf.gather(tf.constant(class_weights, tf.float32), labels)  # [batch]
+    terms = {CROSS_ENTROPY: tf.reduce_sum(entropy) / clips}
     for name, logits in teachers.items():
         error = tf.reduce_mean(tf.square(logits - student), axis=-1)  # [batch]
         terms[_MSE + name] = tf.reduce_sum(error) / clips

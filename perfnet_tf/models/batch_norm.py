@@ -62,11 +62,15 @@ class VideoBatchNormalization(tf_keras.layers.BatchNormalization):
         self.input_spec = tf_keras.layers.InputSpec(ndim=5, axes={4: channels})
 
     def call(self, inputs: tf.Tensor, training: Any = None) -> tf.Tensor:
-        """Normalises `[batch, frames, height, width, channels]`; with batch moments in training."""
+        """Normalises `[batch, frames, height, width, channels]`; with batch moments in training.
+
+        A frozen layer (`trainable` is False) takes its moving averages in training as well.
+        """
+        training = training if self.trainable else False
         frames = tf.reshape(inputs, merged_frames(inputs))
         if training and is_synchronized():
             normalized = self._normalize_over_replicas(frames)
-        elif training is True and self.trainable and sums_lose_bits(frames):
+        elif training is True and sums_lose_bits(frames):
             normalized = self._normalize_exactly(frames)
         else:
             normalized = super().call(frames, training=training)

@@ -12,6 +12,7 @@ import tf_keras
 from perfnet_tf.config import ExperimentConfig
 from perfnet_tf.distill.distiller import Distiller
 from perfnet_tf.input_pipeline.dataset import build_dataset, explaining_damaged_records
+from perfnet_tf.models.freezing import freeze_layers
 from perfnet_tf.models.precision import precision_policy
 from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.training.callbacks import (
@@ -41,6 +42,7 @@ def fit(
     strategy: tf.distribute.Strategy,
     workers: Workers,
     *,
+    frozen: Sequence[int] = (),
     callbacks: Sequence[tf_keras.callbacks.Callback] = (),
     deterministic: bool = False,
     show_progress: bool,
@@ -55,6 +57,7 @@ def fit(
         checkpoints: of the run.
         strategy: the devices.
         workers: of the strategy; the chief writes the run's files.
+        frozen: layers of the student that are, see `freezing.freeze_layers`.
         callbacks: called after those that stop on a bad step, report progress and write the
             history, and before the one that saves.
         deterministic: TensorFlow's operations are, and nothing may look at the clock.
@@ -83,7 +86,7 @@ def fit(
     with Interruption() as interruption, progress:
         total = train.epochs * epoch_steps
         history = History(folder, epochs_done=step // epoch_steps) if workers.is_chief else None
-        validate = _validation(config, data, distiller.student, workers)
+        validate = _validation(config, data, distiller.student, workers, frozen)
         run_callbacks = [
             StopOnBadStep(train, data, folder, checkpoints, workers, total),
             ShowProgress(progress, checkpoints),
@@ -148,7 +151,11 @@ def _training_data(
 
 
 def _validation(
-    config: ExperimentConfig, data: str | pathlib.Path, student: tf_keras.Model, workers: Workers
+    config: ExperimentConfig,
+    data: str | pathlib.Path,
+    student: tf_keras.Model,
+    workers: Workers,
+    frozen: Sequence[int],
 ) -> Callable[[], dict[str, float]]:
     """A function that measures the student on `val`, or on `test` if there is none.
 
@@ -171,6 +178,7 @@ def _validation(
         # Moving moments are averaged over workers when they are read: all read, one computes.
         with precision_policy(config.train.precision):
             measured = type(student).from_config(student.get_config()).build_for_stream()
+        freeze_layers(measured, frozen)  # which decides the order of weights
     validator = Distiller(measured, render=config.pose_render)
     validator.compile()
 

@@ -46,8 +46,14 @@ def build_schedule(
 
 
 def build_optimizer(config: TrainConfig, num_clips: int) -> tf_keras.optimizers.Optimizer:
-    """SGD with momentum on `build_schedule`. Kernel decay is in the loss, as the models' own."""
-    return tf_keras.optimizers.SGD(build_schedule(config, num_clips), momentum=config.momentum)
+    """What `config.optimizer` names, on `build_schedule`.
+
+    Kernel decay is in the loss, as the models' own.
+    """
+    schedule = build_schedule(config, num_clips)
+    if config.optimizer == "adam":
+        return tf_keras.optimizers.Adam(schedule, beta_1=config.momentum)
+    return tf_keras.optimizers.SGD(schedule, momentum=config.momentum)
 
 
 def make_optimizer(

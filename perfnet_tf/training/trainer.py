@@ -17,6 +17,7 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.files import check_new_or_empty
 from perfnet_tf.input_pipeline.dataset import explaining_damaged_records
 from perfnet_tf.models.factory import build_from_config
+from perfnet_tf.models.freezing import find_frozen_layers, freeze_layers
 from perfnet_tf.models.precision import precision_policy
 from perfnet_tf.recognizers import run_directory
 from perfnet_tf.recognizers.load import Network, load, load_named
@@ -25,8 +26,10 @@ from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.records.reader import check_streams
 from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.training.checkpoints import Checkpoints, resumable_dropout
+from perfnet_tf.training.class_weights import balanced_weights
 from perfnet_tf.training.failure import explaining_full_disk
 from perfnet_tf.training.fitting import TRAIN_SPLIT, fit
+from perfnet_tf.training.head_rate import scale_learning_rate
 from perfnet_tf.training.run_identity import describe_run, differences
 from perfnet_tf.training.schedules import (
     OptimizerSource,
@@ -73,7 +76,7 @@ def train(
         strategy: the devices; None is `make_strategy()`'s choice. With several workers all call
             this with the same arguments, and `output` is a folder that all of them share.
         optimizer: None is SGD on the schedule of `config.train`. Else a new `tf_keras` optimizer,
-            with a learning rate or schedule of its own, or a function
+            with its own learning rate or schedule, or a function
             `(train_config, total_steps) -> optimizer`, which is called inside of the strategy's
             scope; several devices need the function. A resumed run restores the optimizer's state;
             `run.json` has its name, and a run is resumed only under the same.
@@ -130,6 +133,11 @@ def train(
         return load_run(output, precision=precision)
     _check_devices(config, strategy)
 
+    frozen: tuple[int, ...] = ()
+    if config.train.freeze:
+        probe = build_from_config(config.model, info.num_classes, config.stream)
+        frozen = find_frozen_layers(probe, config.train.freeze)
+
     with precision_policy(precision), resumable_dropout(), strategy.scope():
         tf_keras.utils.set_random_seed(config.train.seed)
         student = build_from_config(config.model, info.num_classes, config.stream)
@@ -142,13 +150,19 @@ def train(
             render=config.pose_render,
             rematerialize=config.train.rematerialize,
             synchronize_batch_norm=config.train.synchronize_batch_norm,
+            class_weights=_class_weights(config, info),
         )
         check_streams(distiller.streams, info)
         if initial is not None:
             carried = copy_weights(load(initial, trainable=True).run(), student, info.classes)
             record["carried_over"] = carried.record()
+        freeze_layers(student, frozen)
+        updates = make_optimizer(optimizer, config.train, num_clips)
+        if config.train.head_learning_rate_scale != 1:
+            head, scale = student.classifier.variables, config.train.head_learning_rate_scale
+            scale_learning_rate(updates, head, scale)
         distiller.compile(
-            make_optimizer(optimizer, config.train, num_clips),
+            updates,
             steps_per_execution=config.train.steps_per_execution,
             jit_compile=jit_compile,
         )
@@ -172,12 +186,15 @@ def train(
             checkpoints,
             strategy,
             workers,
+            frozen=frozen,
             callbacks=callbacks,
             deterministic=deterministic,
             show_progress=progress,
         )
         _save_weights(folder, student, workers, steps=checkpoints.step)
     checkpoints.delete()
+    if frozen:  # its layers must come back as trainable
+        return load_run(output, precision=precision)
     return Run(folder, config, info.classes, student, run_directory.read_run(folder)[2])
 
 
@@ -189,6 +206,12 @@ def _check_devices(config: ExperimentConfig, strategy: tf.distribute.Strategy) -
             f"validate_every_epochs={config.train.validate_every_epochs}. Leave it out, and run "
             "perfnet evaluate afterwards."
         )
+
+
+def _class_weights(config: ExperimentConfig, info: DatasetInfo) -> list[float] | None:
+    if config.train.class_weights == "none":
+        return None
+    return balanced_weights(info.split(TRAIN_SPLIT)["clips_per_class"], info.classes)
 
 
 def _save_weights(

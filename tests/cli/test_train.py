@@ -64,6 +64,22 @@ def test_a_preset_sets_everything_and_flags_override_it(called):
     assert (config.pose_render.num_colors, config.pose_render.ratio_aware) == (6, False)
 
 
+def test_fine_tuning_options_are_flags(called):
+    flags = [
+        "--optimizer=adam",
+        "--head_learning_rate_scale=40",
+        "--freeze=batch_norm,stem",
+        "--class_weights=balanced",
+    ]
+    train = config_of(called, "--preset=small", *flags).train
+    assert (train.optimizer, train.peak_learning_rate) == ("adam", 3e-5)
+    assert (train.head_learning_rate_scale, train.class_weights) == (40, "balanced")
+    assert train.freeze == ("batch_norm", "stem")
+    assert config_of(called, *flags, "--learning_rate=0.001").train.learning_rate == 0.001
+    same = config_of(called, "--preset=small", "--optimizer=sgd").train
+    assert same == PRESETS["small"].train
+
+
 def test_another_clip_is_evaluated_as_it_was_trained_by_default(called):
     paper = "--preset=paper_s3d_g_ucf101"
     config = config_of(called, paper, "--clip=16x96x128", "--frame_stride=2")

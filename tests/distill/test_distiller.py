@@ -167,6 +167,49 @@ def test_fit_learns_and_leaves_teachers_as_they_were(batch):
     assert not {v.ref() for v in distiller.variables} & {v.ref() for v in teacher.variables}
 
 
+def test_class_weights_mean_what_they_mean_in_keras(batch):
+    weights = {0: 0.5, 1: 3.0, 2: 0.0, 3: 1.25}
+    expected, student, given = Linear(0.1), Linear(0.1), Linear(0.1)
+    for model in (expected, student, given):
+        model(batch["rgb"])
+        model.set_weights([np.full((3, CLASSES), 0.3), np.arange(4.0)])
+    expected.compile(
+        tf_keras.optimizers.SGD(0.5),
+        tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    pairs = tf.data.Dataset.from_tensors((batch["rgb"], batch["label"]))
+    loss = expected.fit(pairs, class_weight=weights, verbose=0).history["loss"]
+
+    distiller = Distiller(student, {"flow": flow_teacher}, teacher_weights={"flow": 0.0})
+    distiller.compile(tf_keras.optimizers.SGD(0.5))
+    data = tf.data.Dataset.from_tensors(batch)
+    history = distiller.fit(data, class_weight=weights, verbose=0).history
+    assert history["loss"] == pytest.approx(loss, rel=1e-6)
+    plain = distiller.evaluate(data, verbose=0, return_dict=True)["cross_entropy"]
+
+    other = Distiller(given, class_weights=[w for _, w in sorted(weights.items())])
+    other.compile(tf_keras.optimizers.SGD(0.5))
+    assert other.fit(data, verbose=0).history["loss"] == pytest.approx(loss, rel=1e-6)
+    for model in (student, given):
+        for one, reference_value in zip(model.get_weights(), expected.get_weights(), strict=True):
+            np.testing.assert_allclose(one, reference_value, rtol=1e-5)
+    # Evaluation is not weighted, and neither is the next call of `fit`.
+    unweighted = distiller.fit(data, verbose=0).history["cross_entropy"]
+    assert unweighted == pytest.approx([plain], rel=1e-6)
+
+
+def test_class_weights_that_do_not_fit_are_refused(batch):
+    distiller = Distiller(Linear(), classes=["a", "b", "c", "d"])
+    distiller.compile(tf_keras.optimizers.SGD(0.5))
+    data = tf.data.Dataset.from_tensors(batch)
+    with pytest.raises(InputError, match="labels 0, 1, 2, ... as keys"):
+        distiller.fit(data, class_weight={0: 1.0, 2: 1.0})
+    with pytest.raises(InputError, match="2 weights, .* for 4 classes"):
+        distiller.fit(data, class_weight={0: 1.0, 1: 1.0})
+    with pytest.raises(InputError, match="0 or greater"):
+        Distiller(Linear(), class_weights=[1.0, -1.0])
+
+
 def test_a_step_compiles_under_xla_and_gives_the_same(batch):
     results = []
     for jit_compile in (False, True):
