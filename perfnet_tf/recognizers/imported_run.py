@@ -33,7 +33,8 @@ def import_run(
 
     Args:
         output: folder of the run, new or empty.
-        labels: label map of the file's classes (`read_class_names`).
+        labels: label map of the file's classes (`read_class_names`); None takes the names that the
+            source is known to have, if any.
         source, weights, stream, options, clip, scope, average: of `import_model`.
 
     Returns:
@@ -59,7 +60,7 @@ def import_run(
         imported.config,
         imported.classes,
         imported.model,
-        imported={"source": source, "weights": str(weights), "named": labels is not None},
+        imported={"source": source, "weights": str(weights), "named": imported.named},
     )
     (run.path / REPORT_FILE).write_text(imported.report.to_json())
     return run, imported.report

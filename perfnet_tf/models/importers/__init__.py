@@ -13,6 +13,7 @@ from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.models.factory import build_model, list_options
 from perfnet_tf.models.importers.inception import read_inception_v1
 from perfnet_tf.models.importers.keras_resnet import read_keras_resnet50
+from perfnet_tf.models.importers.kinetics_i3d import read_kinetics_i3d
 from perfnet_tf.models.importers.model_garden import read_model_garden
 from perfnet_tf.models.importers.reading import Reading
 from perfnet_tf.models.importers.slim import read_s3dg
@@ -27,6 +28,7 @@ SOURCES: dict[str, Callable[..., Reading]] = {
     "model_garden_r3d50": read_model_garden,
     "torchvision_s3d": read_s3d,
     "slim_s3dg": read_s3dg,
+    "kinetics_i3d": read_kinetics_i3d,
     "imagenet_inception_v1": read_inception_v1,
     "imagenet_resnet50": read_keras_resnet50,
 }
@@ -42,12 +44,14 @@ class ImportedModel:
         model: built.
         config: of a run with it.
         classes: names of the logits.
+        named: whether they are names, rather than `class_0000`, `class_0001`, ...
         report: what became of every tensor.
     """
 
     model: VideoModel
     config: ExperimentConfig
     classes: tuple[str, ...]
+    named: bool
     report: ImportReport
 
 
@@ -71,8 +75,8 @@ def import_model(
         source: key of `SOURCES`.
         weights: the file, or prefix of a checkpoint.
         stream: what the network sees; None takes what the first convolution's channels say.
-        classes: names of the file's classes in the order of its logits; None makes up
-            `class_0000`, `class_0001`, ...
+        classes: names of the file's classes in the order of its logits; None takes those that the
+            source is known to have, or makes up `class_0000`, `class_0001`, ...
         options: of the backbone, in place of what was read or assumed.
         clip: of the run's configuration; None takes what the source's networks were trained on.
         scope: of the network within a file that holds several.
@@ -95,7 +99,8 @@ def import_model(
     num_classes = reading.num_classes
     if num_classes is None:
         num_classes = len(classes) if classes else reading.classes_without_head
-    names = _class_names(classes, num_classes)
+    known = classes if classes is not None else reading.classes
+    names = _class_names(known, num_classes)
 
     model = build_model(backbone, num_classes, used_stream, **used)
     defaults = list_options(backbone)
@@ -122,7 +127,7 @@ def import_model(
             },
         ),
     )
-    return ImportedModel(model, config, names, report)
+    return ImportedModel(model, config, names, known is not None, report)
 
 
 def _frozen(value: Any) -> Any:

@@ -18,7 +18,7 @@ class Reading:
 
     Attributes:
         tensors: of the file, under the names that `slots` use.
-        backbone: architecture without gating, `r3d50` or `s3d`.
+        backbone: architecture without gating, `r3d50`, `s3d` or `i3d`.
         options: what the source's networks have and no tensor determines -> assumed value.
         inferred: options that the tensors' shapes and names determine.
         stream: the stream by the first convolution's channels, `flow` or `rgb` (or `pose`); None
@@ -31,6 +31,7 @@ class Reading:
         clip: what networks of this source are usually trained on, FRAMESxHEIGHTxWIDTH.
         classes_without_head: classes of a fresh classifier if there is no other word.
         notes: for the report.
+        classes: names of the file's classes, where the source knows them.
     """
 
     tensors: Tensors
@@ -46,6 +47,7 @@ class Reading:
     classes_without_head: int = 400
     notes: list[str] = field(default_factory=list)
     outside: dict[str, str] = field(default_factory=dict)
+    classes: tuple[str, ...] | None = None
 
 
 def refuse_arguments(source: str, *, scope: str | None = None, average: bool = False) -> None:
