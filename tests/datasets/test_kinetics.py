@@ -3,6 +3,7 @@ import csv
 import pytest
 
 from perfnet_tf.datasets.catalog import load_catalog
+from perfnet_tf.datasets.kinetics import read_published_classes
 from perfnet_tf.errors import InputError
 
 HEADER = "label,youtube_id,time_start,time_end,split"
@@ -127,6 +128,23 @@ def test_missing_lists(tmp_path):
     (tmp_path / "kinetics-400_val.csv").write_text(HEADER + "\n")
     with pytest.raises(InputError, match="other editions"):
         load_catalog("kinetics600", videos=tmp_path)
+
+
+@pytest.mark.parametrize("edition", [400, 600, 700])
+def test_published_classes_are_in_alphabetical_order(edition):
+    classes = read_published_classes(f"kinetics{edition}")
+    assert len(set(classes)) == edition
+    assert list(classes) == sorted(classes)
+    with pytest.raises(InputError, match="kinetics400, kinetics600, kinetics700"):
+        read_published_classes("kinetics500")
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("edition", [400, 600, 700])
+def test_published_classes_are_the_official_ones(real_data, edition):
+    labels = real_data / "splits" / "labels" / f"label_map_k{edition}.txt"
+    expected = tuple(labels.read_text().splitlines())
+    assert read_published_classes(f"kinetics{edition}") == expected
 
 
 @pytest.mark.data

@@ -65,7 +65,11 @@ def test_a_frozen_network_is_explained_as_a_trainable_one(tiny):
 
 @pytest.mark.parametrize(
     ("backbone", "last", "inner"),
-    [("r3d50_g", "res5", "res3"), ("s3d_g", "Mixed_5c", "Mixed_3c")],
+    [
+        ("r3d50_g", "res5", "res3"),
+        ("s3d_g", "Mixed_5c", "Mixed_3c"),
+        ("i3d", "Mixed_5c", "Mixed_3c"),
+    ],
 )
 def test_backbones_are_explained_at_any_endpoint(backbone, last, inner):
     tf_keras.utils.set_random_seed(0)

@@ -1,12 +1,11 @@
 """TF-slim's and torchvision's S3D, from files in their formats, against their layer tables."""
 
 import argparse
-import json
 
 import numpy as np
 import published_s3d
 import pytest
-import tensorflow as tf
+from weight_files import write_safetensors, write_tf1
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.models.importers import import_model
@@ -17,32 +16,6 @@ CLIP = (2, 11, 33, 43)
 
 def relative_error(ours, theirs):
     return np.abs(ours - theirs).max() / np.abs(theirs).max()
-
-
-def write_tf1(path, tensors):
-    """As `tf.compat.v1.train.Saver` does."""
-    graph = tf.Graph()
-    with graph.as_default(), tf.compat.v1.Session(graph=graph) as session:
-        for name, value in tensors.items():
-            tf.compat.v1.Variable(value, name=name, use_resource=False)
-        session.run(tf.compat.v1.global_variables_initializer())
-        return tf.compat.v1.train.Saver().save(session, str(path), write_meta_graph=False)
-
-
-def write_safetensors(path, tensors):
-    """The published layout: length of the table, table, bytes."""
-    kinds = {"float32": "F32", "int64": "I64", "float16": "F16"}
-    table, blob = {"__metadata__": {"format": "pt"}}, b""
-    for name, value in tensors.items():
-        begin, blob = len(blob), blob + value.tobytes()
-        table[name] = {
-            "dtype": kinds[value.dtype.name],
-            "shape": list(value.shape),
-            "data_offsets": [begin, len(blob)],
-        }
-    header = json.dumps(table).encode()
-    path.write_bytes(len(header).to_bytes(8, "little") + header + blob)
-    return path
 
 
 @pytest.fixture(scope="module")
