@@ -26,6 +26,8 @@ T = TypeVar("T")
 TRAINING_PRECISIONS = ("float32", "mixed_bfloat16")
 OPTIMIZERS = ("sgd", "adam")
 CLASS_WEIGHTS = ("none", "balanced")
+SAMPLINGS = ("every_clip", "balanced")
+KEPT_WEIGHTS = ("last", "best")
 #: What networks compute in for inference only; bfloat16 is of weights and activations both, twice
 #: as fast as float32 on CPUs with AVX512-BF16, more with AMX, and slower on CPUs with neither.
 INFERENCE_PRECISIONS = ("float32", "bfloat16")
@@ -214,8 +216,8 @@ class TrainConfig:
             than keep them: less memory for about a third more arithmetic, and the same results.
         synchronize_batch_norm: normalise by the moments of all replicas' clips, not each replica's
             own: several devices then train as one would. Paper silent; the usual is not to.
-        validate_every_epochs: evaluate on the test split this often; 0 never does. The paper
-            does not choose by validation, and neither does this: the last weights are kept.
+        validate_every_epochs: evaluate this often on the split `val`, or `test` if there is none;
+            0 never does. The paper keeps the last weights, and so does this by default.
         optimizer: `sgd` with momentum, as the paper's, or `adam`.
         head_learning_rate_scale: the classifier's learning rate as a multiple of the others'.
         freeze: what is not trained and not decayed, its batch norms in inference mode: any of
@@ -224,6 +226,12 @@ class TrainConfig:
             name of an endpoint: everything that it is computed from.
         class_weights: `none`, or `balanced`: a clip's cross-entropy is weighted by
             clips / (classes * clips of its class), so that every class weighs the same.
+        sampling: `every_clip`: each pass takes every clip once; `balanced`: each class is equally
+            often in a pass, which takes the clips of small classes several times.
+        early_stopping_epochs: stop when this many epochs have brought no better validation (top-1,
+            then cross-entropy); 0 never does.
+        keep: the `last` weights, or the `best` by validation. This and early stopping need
+            `validate_every_epochs`, and data with a split `val`.
     """
 
     epochs: int = 100
@@ -243,6 +251,9 @@ class TrainConfig:
     head_learning_rate_scale: float = 1.0
     freeze: tuple[str, ...] = ()
     class_weights: str = "none"
+    sampling: str = "every_clip"
+    early_stopping_epochs: int = 0
+    keep: str = "last"
 
     def __post_init__(self) -> None:
         _check_positive(
@@ -257,14 +268,28 @@ class TrainConfig:
             momentum=self.momentum,
             seed=self.seed,
             validate_every_epochs=self.validate_every_epochs,
+            early_stopping_epochs=self.early_stopping_epochs,
             warmup_epochs=self.warmup_epochs or 0,
         )
         check_choice("precision", self.precision, TRAINING_PRECISIONS)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("class_weights", self.class_weights, CLASS_WEIGHTS)
+        check_choice("sampling", self.sampling, SAMPLINGS)
+        check_choice("keep", self.keep, KEPT_WEIGHTS)
+        if self.selects and not self.validate_every_epochs:
+            raise InputError(
+                "Early stopping and the best weights are decided by validation. Received: "
+                f"`early_stopping_epochs`={self.early_stopping_epochs}, `keep`={self.keep!r}, "
+                "without validation. Give `validate_every_epochs`, such as 1."
+            )
         if isinstance(self.freeze, str):
             raise InputError(f"freeze is a sequence of names. Received: {self.freeze!r}.")
         object.__setattr__(self, "freeze", tuple(self.freeze))
+
+    @property
+    def selects(self) -> bool:
+        """Whether validation decides which weights are the result."""
+        return self.early_stopping_epochs > 0 or self.keep == "best"
 
     @property
     def peak_learning_rate(self) -> float:

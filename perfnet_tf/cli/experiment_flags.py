@@ -13,6 +13,7 @@ from perfnet_tf.cli.command import Command, FlagSet
 from perfnet_tf.config import (
     CLASS_WEIGHTS,
     OPTIMIZERS,
+    SAMPLINGS,
     TRAINING_PRECISIONS,
     ClipConfig,
     ExperimentConfig,
@@ -44,6 +45,9 @@ _TRAIN = {
     "head_learning_rate_scale": "head_learning_rate_scale",
     "freeze": "freeze",
     "class_weights": "class_weights",
+    "sampling": "sampling",
+    "early_stopping_epochs": "early_stopping_epochs",
+    "keep": "keep",
     "mirror": "mirror",
     "precision": "precision",
     "seed": "seed",
@@ -139,6 +143,9 @@ def define_setting_flags(command: FlagSet, *, network: bool) -> None:
     number("momentum", "Momentum of the SGD, or of Adam's first moment.")
     switch("mirror", "Mirror half of the clips; turn off if classes distinguish left from right.")
     text("precision", f"{' or '.join(TRAINING_PRECISIONS)}.")
+    text("sampling", f"{' or '.join(SAMPLINGS)}: each class equally often.")
+    whole("early_stopping_epochs", "Stop after so many epochs without a better validation.")
+    text("keep", "last or best: the weights of the epoch that validates best.")
     whole("checkpoint_every_steps", "Save at least this often.")
     whole("steps_per_execution", "Steps run as one call of the graph.")
     whole("validate_every_epochs", "Measure on the val or test split this often.")

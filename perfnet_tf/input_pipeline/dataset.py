@@ -17,6 +17,7 @@ import tensorflow as tf
 from perfnet_tf.config import ClipConfig, PoseRenderConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.input_pipeline import augment
+from perfnet_tf.input_pipeline.order import training_order
 from perfnet_tf.input_pipeline.record_index import RecordIndex
 from perfnet_tf.pose.rendering import render_pose
 from perfnet_tf.records import reader
@@ -38,6 +39,7 @@ def build_dataset(
     seed: int = 0,
     start_step: int = 0,
     mirror: bool = True,
+    sampling: str = "every_clip",
     view: augment.ClipView | None = None,
     drop_remainder: bool | None = None,
     with_clip_ids: bool = False,
@@ -45,8 +47,9 @@ def build_dataset(
 ) -> tf.data.Dataset:
     """Batches of a prepared dataset, as `perfnet_tf.streams` describes them.
 
-    Training: without end; every pass takes each clip once, in another order; random window, crop,
-    mirroring and colours. Batches run across the ends of passes, so all have `batch_size` clips.
+    Training: without end; every pass takes each clip once (but see `sampling`), in another order;
+    random window, crop, mirroring and colours. Batches run across the ends of passes, so all have
+    `batch_size` clips.
     Evaluation: one pass in stored order, all clips cut by one view.
 
     The stream `pose` puts `rgb`, `keypoints` and `boxes` into the batch: `streams_of` draws it, on
@@ -74,6 +77,7 @@ def build_dataset(
         seed: of the order and the augmentation.
         start_step: begin with this batch of the training order.
         mirror: mirror half of the training clips. Turn it off where classes name left or right.
+        sampling: of training: `every_clip`, or `balanced`, where each class comes equally often.
         view: of evaluation; None takes the central window and crop, and changes nothing.
         drop_remainder: of evaluation; None keeps a last batch that is smaller.
         with_clip_ids: add `clip_id`.
@@ -105,6 +109,7 @@ def build_dataset(
     index = RecordIndex.read(data_dir, split)
     worker, num_workers, replica_batch = _share(batch_size, input_context)
     worker_batch = batch_size // num_workers
+    order = training_order(index.label, seed, sampling)
     compiled = training and augment.processor_compiles()
 
     if training:
@@ -117,7 +122,7 @@ def build_dataset(
 
     def read(element: tf.Tensor) -> dict[str, tf.Tensor]:
         if training:
-            position = shuffled_position(element, len(index), seed)
+            position = order(element)
             cut = augment.draw_view(tf.stack([tf.cast(seed, tf.int64), element]), mirror=mirror)
         else:
             position, cut = element, view or augment.central_view()
@@ -146,27 +151,6 @@ def build_dataset(
     # The elements are shared out above.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
-
-
-def shuffled_position(element: tf.Tensor, num_clips: int, seed: int) -> tf.Tensor:
-    """Which record is number `element` of the training order; a graph function.
-
-    Args:
-        element: int64 scalar, 0 or greater.
-        num_clips: records in the split.
-        seed: of the order.
-
-    Returns:
-        int64 scalar in [0, `num_clips`). Each run of `num_clips` elements from a multiple of it is
-        its own permutation.
-    """
-    epoch = element // num_clips
-    # A bijection computed place by place: no permutation of the whole split is ever stored.
-    return tf.random.experimental.index_shuffle(
-        element % num_clips,
-        seed=tf.cast(tf.stack([tf.cast(seed, tf.int64), epoch]) % 2**31, tf.int32),
-        max_index=tf.constant(num_clips - 1, tf.int64),
-    )
 
 
 def streams_of(

@@ -26,11 +26,13 @@ class RecordIndex:
     Attributes:
         shards: paths of the TFRecord files.
         shard: int64 `[clips]`, index into `shards`.
+        label: int64 `[clips]`, the class.
         offset: int64 `[clips]`, where the record's framing begins in its shard.
     """
 
     shards: tuple[str, ...]
     shard: np.ndarray
+    label: np.ndarray
     offset: np.ndarray
 
     @classmethod
@@ -62,6 +64,7 @@ class RecordIndex:
         return cls(
             tuple(shards),
             np.array([entry.shard for entry in entries]),
+            np.array([entry.label for entry in entries]),
             np.array([entry.offset - _HEADER_BYTES for entry in entries]),
         )
 

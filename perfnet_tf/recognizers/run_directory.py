@@ -8,6 +8,7 @@
 |                  | the classes                                                            |
 | `history.csv`    | one row per epoch: losses, accuracy, learning rate, clips per second      |
 | `checkpoints/`   | what an interrupted run resumes from (`tf.train.CheckpointManager`)    |
+| `best/`          | while it trains: the best weights so far, where those are kept         |
 | `weights.index`, `weights.data-*` | the final weights, `tf.train.Checkpoint(model=...)`   |
 | `tensorboard/`   | the history as TensorBoard scalars                                     |
 
@@ -39,6 +40,7 @@ RUN_FILE = "run.json"
 HISTORY_FILE = "history.csv"
 WEIGHTS_PREFIX = "weights"
 CHECKPOINTS_FOLDER = "checkpoints"
+BEST_FOLDER = "best"
 TENSORBOARD_FOLDER = "tensorboard"
 
 TRAINING, FINISHED = "training", "finished"

@@ -16,6 +16,7 @@ from perfnet_tf.training.history import History
 from perfnet_tf.training.input_wait import InputWait
 from perfnet_tf.training.interruption import Interruption
 from perfnet_tf.training.progress import Progress
+from perfnet_tf.training.selection import Selection
 from perfnet_tf.training.workers import Workers
 
 #: Our choice: what a machine that vanishes may cost, and what saving may cost a short epoch.
@@ -43,7 +44,8 @@ class StopOnBadStep(tf_keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Raises `InputError` after a bad step."""
         own = self.model.first_bad_step()
-        first = self._workers.gather(-1 if own is None else own)[:, 0]
+        number = -1 if own is None else own + self._checkpoints.first_step
+        first = self._workers.gather(number)[:, 0]
         if (first < 0).all():
             return
         stop_for_bad_step(
@@ -130,6 +132,7 @@ class KeepCheckpoints(tf_keras.callbacks.Callback):
         progress: Progress,
         *,
         epoch_steps: int,
+        selection: Selection,
         restore_metrics: Callable[[], None],
     ) -> None:
         """Saves the run in `folder`, whose epochs have `epoch_steps` steps.
@@ -142,12 +145,14 @@ class KeepCheckpoints(tf_keras.callbacks.Callback):
             workers: all save at the same step.
             progress: reports that the run was stopped.
             epoch_steps: in an epoch.
+            selection: chooses among the epochs.
             restore_metrics: gives the metrics their values of an epoch that was interrupted.
         """
         super().__init__()
         self._config, self._folder, self._checkpoints = config, folder, checkpoints
         self._interruption, self._workers, self._progress = interruption, workers, progress
         self._epoch_steps, self._restore_metrics = epoch_steps, restore_metrics
+        self._selection = selection
         self._step = checkpoints.step
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -162,8 +167,14 @@ class KeepCheckpoints(tf_keras.callbacks.Callback):
             self._save_or_stop(before, LONGEST_SECONDS_UNSAVED)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Saves if it is time."""
-        self._save_or_stop(self._step - 1, SHORTEST_SECONDS_UNSAVED)
+        """Saves if it is time, or if the epoch is the best; ends the training early."""
+        improved = self._selection.note_epoch(epoch + 1)
+        self._save_or_stop(self._step - 1, 0.0 if improved else SHORTEST_SECONDS_UNSAVED)
+        if improved:
+            self._selection.drop_former()
+        if self._selection.is_exhausted():
+            self._progress.say(f"{self._folder}: stopped early, at epoch {epoch + 1}")
+            self.model.stop_training = True
 
     def _save_or_stop(self, before: int, seconds: float) -> None:
         """Saves and leaves after a signal; else saves where it is due.

@@ -23,14 +23,22 @@ class Checkpoints:
     The place in the data needs no state: it follows from the number of steps done.
     """
 
-    def __init__(self, folder: pathlib.Path, distiller: Distiller, workers: Workers) -> None:
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        distiller: Distiller,
+        workers: Workers,
+        first_step: int = 0,
+    ) -> None:
         """Checkpoints of a run.
 
         Args:
             folder: of the run, which all workers see.
             distiller: compiled, its optimizer built.
             workers: all restore what the chief has saved.
+            first_step: steps done before the optimizer was new.
         """
+        self.first_step = first_step
         self._folder = folder / CHECKPOINTS_FOLDER
         self._workers = workers
         self._step = distiller.optimizer.iterations
@@ -54,7 +62,7 @@ class Checkpoints:
     @property
     def step(self) -> int:
         """Steps done."""
-        return int(self._step.numpy())
+        return int(self._step.numpy()) + self.first_step
 
     def restore(self) -> Callable[[], None]:
         """Goes back to the last checkpoint if there is one.

@@ -10,11 +10,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
+import numpy as np
 import tensorflow as tf
 
 from perfnet_tf.config import TrainConfig
 from perfnet_tf.errors import FailureError
-from perfnet_tf.input_pipeline.dataset import shuffled_position
+from perfnet_tf.input_pipeline.order import training_order
 from perfnet_tf.records.folder import read_index
 
 #: In a run's folder: the step, its clips, and the checkpoint of before.
@@ -23,15 +24,18 @@ _SHOWN = 4
 
 
 def clips_of_step(
-    data: str | pathlib.Path, split: str, step: int, batch_size: int, seed: int
+    data: str | pathlib.Path,
+    split: str,
+    step: int,
+    batch_size: int,
+    seed: int,
+    sampling: str = "every_clip",
 ) -> list[str]:
     """Ids of the clips in the global batch of a training step; 0 is the first step."""
-    ids = [entry.clip_id for entry in read_index(data, split)]
+    entries = list(read_index(data, split))
+    order = training_order(np.array([entry.label for entry in entries]), seed, sampling)
     elements = range(step * batch_size, (step + 1) * batch_size)
-    return [
-        ids[int(shuffled_position(tf.constant(element, tf.int64), len(ids), seed))]
-        for element in elements
-    ]
+    return [entries[int(order(tf.constant(element, tf.int64)))].clip_id for element in elements]
 
 
 def stop_for_bad_step(
@@ -56,7 +60,7 @@ def stop_for_bad_step(
         folder: of the run; None writes nothing.
         checkpoint: the last one, which is of before that step, or None.
     """
-    clips = clips_of_step(data, split, bad, config.batch_size, config.seed)
+    clips = clips_of_step(data, split, bad, config.batch_size, config.seed, config.sampling)
     step = bad + 1  # people count from 1
     if folder is not None:
         values = {"step": step, "clip_ids": clips, "last_good_checkpoint": checkpoint}

@@ -14,6 +14,7 @@ from perfnet_tf.distill.distiller import Distiller
 from perfnet_tf.input_pipeline.dataset import build_dataset, explaining_damaged_records
 from perfnet_tf.models.freezing import freeze_layers
 from perfnet_tf.models.precision import precision_policy
+from perfnet_tf.recognizers import run_directory
 from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.training.callbacks import (
     KeepCheckpoints,
@@ -27,10 +28,11 @@ from perfnet_tf.training.input_wait import InputWait
 from perfnet_tf.training.interruption import Interruption
 from perfnet_tf.training.progress import Progress
 from perfnet_tf.training.schedules import steps_per_epoch
+from perfnet_tf.training.selection import Selection
 from perfnet_tf.training.strategy import describe_batch
 from perfnet_tf.training.workers import Workers
 
-TRAIN_SPLIT = "train"
+TRAIN_SPLIT, VALIDATION_SPLIT = "train", "val"
 
 
 def fit(
@@ -46,7 +48,7 @@ def fit(
     callbacks: Sequence[tf_keras.callbacks.Callback] = (),
     deterministic: bool = False,
     show_progress: bool,
-) -> None:
+) -> int | None:
     """Trains from the last checkpoint to the end.
 
     Args:
@@ -62,6 +64,9 @@ def fit(
             history, and before the one that saves.
         deterministic: TensorFlow's operations are, and nothing may look at the clock.
         show_progress: report on standard error.
+
+    Returns:
+        The epoch whose weights the student has if the best are kept; else None.
 
     Raises:
         InputError: an unreadable checkpoint, a loss that is no longer finite, or a batch that the
@@ -86,6 +91,13 @@ def fit(
     with Interruption() as interruption, progress:
         total = train.epochs * epoch_steps
         history = History(folder, epochs_done=step // epoch_steps) if workers.is_chief else None
+        first_epoch = checkpoints.first_step // epoch_steps
+        selection = Selection(train, folder, distiller.student, history, workers, first_epoch)
+        if checkpoints.first_step and checkpoints.latest is None:
+            kept = run_directory.read_run(folder)[2].get("kept_epoch")
+            if kept is not None:
+                selection.keep_weights(kept)
+            checkpoints.save()  # from now on the run's weights may be replaced
         validate = _validation(config, data, distiller.student, workers, frozen)
         run_callbacks = [
             StopOnBadStep(train, data, folder, checkpoints, workers, total),
@@ -101,10 +113,11 @@ def fit(
                 workers,
                 progress,
                 epoch_steps=epoch_steps,
+                selection=selection,
                 restore_metrics=restore_metrics,
             ),
         ]
-        while step < total:
+        while step < total and not selection.is_exhausted():
             epoch, done = divmod(step, epoch_steps)
             # An epoch that was broken off is ended by itself, being shorter.
             last = epoch + 1 if done else train.epochs
@@ -116,9 +129,10 @@ def fit(
                 callbacks=run_callbacks,
                 verbose=0,
             )
-            if distiller.stop_training:  # a custom callback's wish
+            if distiller.stop_training:  # a callback's wish
                 break
             step = last * epoch_steps
+        return selection.take_best()
 
 
 def _training_data(
@@ -140,6 +154,7 @@ def _training_data(
             seed=config.train.seed,
             start_step=start_step,
             mirror=config.train.mirror,
+            sampling=config.train.sampling,
             input_context=context,
         )
         # A TPU's batches are read on its own host, where this process cannot look.
@@ -164,7 +179,7 @@ def _validation(
     """
     if not config.train.validate_every_epochs:
         return dict
-    split = "val" if "val" in read_dataset_info(data).splits else "test"
+    split = VALIDATION_SPLIT if VALIDATION_SPLIT in read_dataset_info(data).splits else "test"
     dataset = build_dataset(
         data,
         split,

@@ -8,13 +8,15 @@ from typing import Any
 
 from perfnet_tf.config import ExperimentConfig
 
-#: Settings that may change on resume; they do not affect the weights.
+VALIDATION = "train.validate_every_epochs"
+#: Settings that may change on resume; they do not affect the weights, unless weights are chosen by
+#: validation: then how often that is measured does.
 FREE = (
     "eval_clip",
     "train.checkpoint_every_steps",
     "train.rematerialize",
     "train.steps_per_execution",
-    "train.validate_every_epochs",
+    VALIDATION,
 )
 _LONGEST_VALUE = 80
 
@@ -34,7 +36,7 @@ def describe_run(
     def add(values: Mapping[str, Any], prefix: str) -> None:
         for key, value in values.items():
             name = prefix + key
-            if name in FREE:
+            if name in FREE and not (name == VALIDATION and config.train.selects):
                 continue
             if isinstance(value, Mapping):
                 add(value, f"{name}.")

@@ -28,7 +28,7 @@ from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.training.checkpoints import Checkpoints, resumable_dropout
 from perfnet_tf.training.class_weights import balanced_weights
 from perfnet_tf.training.failure import explaining_full_disk
-from perfnet_tf.training.fitting import TRAIN_SPLIT, fit
+from perfnet_tf.training.fitting import TRAIN_SPLIT, VALIDATION_SPLIT, fit
 from perfnet_tf.training.head_rate import scale_learning_rate
 from perfnet_tf.training.run_identity import describe_run, differences
 from perfnet_tf.training.schedules import (
@@ -58,9 +58,14 @@ def train(
 ) -> Run:
     """Trains, distils or fine-tunes a network.
 
-    Called again with the same arguments it goes on with a run that was stopped, and arrives where
-    it would have arrived unstopped; a finished run is returned as it is. Ctrl-C and SIGTERM save
-    before they end the run. Seeds Python, NumPy and TensorFlow.
+    Call it again with the same arguments to resume an interrupted run; the result is the same. A
+    finished run is returned as it is. Ctrl-C and SIGTERM save before they end the run. Seeds
+    Python, NumPy and TensorFlow.
+
+    A finished run is trained further by the same arguments with more `epochs`: from its weights,
+    with a new optimizer, and on a schedule over the added epochs with its own warm-up. That is not
+    what a run of all those epochs computes, whose rates would have been others all along; so
+    `run.json` lists the earlier ends under `continued`.
 
     Args:
         config: everything that decides the run but its data.
@@ -131,7 +136,22 @@ def train(
         if progress and workers.is_chief:
             print(f"{output} is finished: nothing is left to train.")
         return load_run(output, precision=precision)
+    continued = _earlier_ends(folder)
+    first_step = int(workers.gather(continued[-1]["steps"] if continued else 0)[0, 0])
+    if first_step and progress and workers.is_chief:
+        print(
+            f"{folder}: {continued[-1]['epochs']} epochs are done, {config.train.epochs} wanted: "
+            "the others have a new optimizer and their own schedule",
+            file=sys.stderr,
+            flush=True,
+        )
     _check_devices(config, strategy)
+    if config.train.selects and VALIDATION_SPLIT not in info.splits:
+        raise InputError(
+            "Weights are chosen by clips that are neither trained on nor tested: the split "
+            f"{VALIDATION_SPLIT!r}. Received: {', '.join(info.splits)} in {data}. "
+            "perfnet_tf.datasets.groups.write_validation_subset holds out training clips."
+        )
 
     frozen: tuple[int, ...] = ()
     if config.train.freeze:
@@ -153,11 +173,13 @@ def train(
             class_weights=_class_weights(config, info),
         )
         check_streams(distiller.streams, info)
-        if initial is not None:
+        if first_step:
+            _restore_weights(folder, student)
+        elif initial is not None:
             carried = copy_weights(load(initial, trainable=True).run(), student, info.classes)
             record["carried_over"] = carried.record()
         freeze_layers(student, frozen)
-        updates = make_optimizer(optimizer, config.train, num_clips)
+        updates = make_optimizer(optimizer, config.train, num_clips, first_step)
         if config.train.head_learning_rate_scale != 1:
             head, scale = student.classifier.variables, config.train.head_learning_rate_scale
             scale_learning_rate(updates, head, scale)
@@ -173,12 +195,12 @@ def train(
         if progress and initial is not None:
             print(f"{folder}: {carried}", file=sys.stderr, flush=True)
     workers.wait()
-    checkpoints = Checkpoints(folder, distiller, workers)
+    checkpoints = Checkpoints(folder, distiller, workers, first_step)
     with (
         explaining_damaged_records(data, TRAIN_SPLIT),
         explaining_full_disk(folder, lambda: checkpoints.latest),
     ):
-        fit(
+        kept_epoch = fit(
             distiller,
             config,
             data,
@@ -191,8 +213,11 @@ def train(
             deterministic=deterministic,
             show_progress=progress,
         )
-        _save_weights(folder, student, workers, steps=checkpoints.step)
+        chosen = {} if kept_epoch is None else {"kept_epoch": kept_epoch}
+        _save_weights(folder, student, workers, steps=checkpoints.step, **chosen)
     checkpoints.delete()
+    if workers.is_chief:
+        shutil.rmtree(folder / run_directory.BEST_FOLDER, ignore_errors=True)
     if frozen:  # its layers must come back as trainable
         return load_run(output, precision=precision)
     return Run(folder, config, info.classes, student, run_directory.read_run(folder)[2])
@@ -206,6 +231,19 @@ def _check_devices(config: ExperimentConfig, strategy: tf.distribute.Strategy) -
             f"validate_every_epochs={config.train.validate_every_epochs}. Leave it out, and run "
             "perfnet evaluate afterwards."
         )
+
+
+def _earlier_ends(folder: pathlib.Path) -> list[dict[str, int]]:
+    """Epochs and steps at which a run was finished before it was trained further."""
+    if not run_directory.is_run(folder):
+        return []
+    return list(run_directory.read_run(folder)[2].get("continued", ()))
+
+
+def _restore_weights(folder: pathlib.Path, student: tf_keras.Model) -> None:
+    checkpoint = tf.train.Checkpoint(model=student)
+    status = checkpoint.read(str(folder / run_directory.WEIGHTS_PREFIX))
+    status.assert_existing_objects_matched()
 
 
 def _class_weights(config: ExperimentConfig, info: DatasetInfo) -> list[float] | None:
@@ -231,6 +269,8 @@ def _is_finished(
 ) -> bool:
     """Whether `folder` holds this very run, finished; its evaluation clips become `config`'s.
 
+    A finished run of fewer epochs becomes one that is to be trained further.
+
     Raises:
         InputError: it holds another run, or something else.
     """
@@ -239,10 +279,19 @@ def _is_finished(
         return False
     old_config, old_classes, old_record = run_directory.read_run(folder)
     entries = ("dataset", "teachers", "initial", "optimizer")
-    changed = differences(
-        describe_run(old_config, old_classes, **{key: old_record.get(key) for key in entries}),
-        describe_run(config, info.classes, **{key: record.get(key) for key in entries}),
-    )
+    found = describe_run(old_config, old_classes, **{key: old_record.get(key) for key in entries})
+    wanted = describe_run(config, info.classes, **{key: record.get(key) for key in entries})
+    changed = differences(found, wanted)
+    if config.train.epochs > old_config.train.epochs and not differences(
+        {**found, "train.epochs": config.train.epochs}, wanted
+    ):
+        ends = _earlier_ends(folder)
+        if old_record["status"] == run_directory.FINISHED:
+            ends.append({"epochs": old_config.train.epochs, "steps": old_record["steps"]})
+            run_directory.update_record(folder, status=run_directory.TRAINING, continued=ends)
+        if ends and ends[-1]["epochs"] == old_config.train.epochs:
+            run_directory.update_config(folder, config)
+            return False
     if changed:
         more = f" ({len(changed)} differences)" if len(changed) > 1 else ""
         raise InputError(

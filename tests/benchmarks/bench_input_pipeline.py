@@ -23,7 +23,8 @@ import tensorflow as tf
 
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.input_pipeline import augment
-from perfnet_tf.input_pipeline.dataset import build_dataset, shuffled_position
+from perfnet_tf.input_pipeline.dataset import build_dataset
+from perfnet_tf.input_pipeline.order import shuffled_position
 from perfnet_tf.input_pipeline.record_index import RecordIndex
 from perfnet_tf.records import schema, stored_sources
 from perfnet_tf.records.folder import read_dataset_info

@@ -70,11 +70,16 @@ def test_fine_tuning_options_are_flags(called):
         "--head_learning_rate_scale=40",
         "--freeze=batch_norm,stem",
         "--class_weights=balanced",
+        "--sampling=balanced",
+        "--early_stopping_epochs=5",
+        "--keep=best",
+        "--validate_every_epochs=1",
     ]
     train = config_of(called, "--preset=small", *flags).train
     assert (train.optimizer, train.peak_learning_rate) == ("adam", 3e-5)
     assert (train.head_learning_rate_scale, train.class_weights) == (40, "balanced")
     assert train.freeze == ("batch_norm", "stem")
+    assert (train.sampling, train.early_stopping_epochs, train.keep) == ("balanced", 5, "best")
     assert config_of(called, *flags, "--learning_rate=0.001").train.learning_rate == 0.001
     same = config_of(called, "--preset=small", "--optimizer=sgd").train
     assert same == PRESETS["small"].train

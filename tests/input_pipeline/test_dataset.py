@@ -10,9 +10,9 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.input_pipeline.dataset import (
     build_dataset,
     explaining_damaged_records,
-    shuffled_position,
     streams_of,
 )
+from perfnet_tf.input_pipeline.order import shuffled_position
 from perfnet_tf.pose.rendering import render_pose
 
 CLIP = ClipConfig(6, 24, 32, short_side=28)

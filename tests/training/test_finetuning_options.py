@@ -111,6 +111,7 @@ def test_a_killed_run_with_every_option_arrives_where_it_would_have_arrived(
         head_learning_rate_scale=8.0,
         freeze=["batch_norm"],
         class_weights="balanced",
+        sampling="balanced",
     )
     expected = train(config, data, tmp_path / "whole", initial=first, progress=False)
 
@@ -133,6 +134,7 @@ def test_balanced_weights_by_hand():
 
 def test_a_run_of_before_these_options_is_still_the_same(data, tmp_path, first):
     new = ("optimizer", "head_learning_rate_scale", "freeze", "class_weights")
+    new += ("sampling", "early_stopping_epochs", "keep")
     path = first.path / "config.json"
     values = json.loads(path.read_text())
     for name in new:
