@@ -2,11 +2,12 @@
 
     python distributed_training.py FOLDER NAME DEVICES [--sync=0] [--remat=1] [--kill_at=STEP]
                                        [--term_at=STEP] [--epochs=N] [--pause=SECONDS]
+                                       [--tuned=1]
 
 DEVICES is 1, 2 or 4 logical CPU devices, or `multiworker` (TF_CONFIG). FOLDER holds `data` and is
 shared by all; NAME is the run's. `--kill_at` and `--term_at` send this
 process SIGKILL and SIGTERM when that many steps are done. With `--pause` every step waits, and
-tells its number first.
+prints its number first. `--tuned=1` trains by the options of fine-tuning.
 """
 
 from __future__ import annotations
@@ -52,8 +53,25 @@ def teachers():
     return {"flow": Teacher(linear(2, 1), "flow"), "pose": Teacher(linear(3, 2), "pose")}
 
 
-def config(*, synchronize: bool = True, rematerialize: bool = False, epochs: int = 10):
+def config(
+    *,
+    synchronize: bool = True,
+    rematerialize: bool = False,
+    epochs: int = 10,
+    tuned: bool = False,
+):
     """Epochs of 2 batches of 8 from 15 clips."""
+    tuning = {}
+    if tuned:
+        tuning = {
+            "optimizer": "adam",
+            "head_learning_rate_scale": 4.0,
+            "freeze": ("batch_norm",),
+            "class_weights": "balanced",
+            "sampling": "balanced",
+            "validate_every_epochs": 1,
+            "keep": "best",
+        }
     from perfnet_tf.config import (
         ClipConfig,
         DistillConfig,
@@ -74,6 +92,7 @@ def config(*, synchronize: bool = True, rematerialize: bool = False, epochs: int
             checkpoint_every_steps=3,
             synchronize_batch_norm=synchronize,
             rematerialize=rematerialize,
+            **tuning,
         ),
     )
 
@@ -97,6 +116,7 @@ def main(folder: pathlib.Path, name: str, devices: str, *options: str) -> None:
             synchronize=values.get("sync", "1") == "1",
             rematerialize=values.get("remat") == "1",
             epochs=int(values.get("epochs", 10)),
+            tuned=values.get("tuned") == "1",
         ),
         folder / "data",
         folder / name,

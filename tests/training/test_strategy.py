@@ -18,7 +18,8 @@ REFERENCE = pathlib.Path(__file__).parent.parent / "reference"
 
 def start(folder, name, devices, *options, tf_config=None):
     """Begins a training of `distributed_training`; its devices last as long as its process."""
-    environment = {**os.environ, "PYTHONPATH": str(REFERENCE)}
+    paths = [str(REFERENCE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     environment.pop("TF_CONFIG", None)
     if tf_config:
         environment["TF_CONFIG"] = json.dumps(tf_config)
@@ -135,6 +136,22 @@ def test_each_device_normalising_by_its_own_clips_is_something_else(folder):
 def test_recomputing_changes_nothing_on_several_devices(folder):
     finish([start(folder, "remat", "2", "--remat=1")])
     assert_equal_runs(folder, "one", "remat")
+
+
+@pytest.mark.slow
+def test_two_devices_fine_tune_as_one_does(tmp_path):
+    """Adam, the classifier at its own rate, frozen batch norm, uneven classes, the best weights."""
+    from prepared_clips import make_clip, write_dataset
+
+    labels = [0] * 9 + [1] * 4 + [2] * 2
+    clips = [make_clip(i, c, frames=9, height=48, width=64) for i, c in enumerate(labels)]
+    splits = {"train": clips, "val": clips[5:12], "test": clips[:2]}
+    write_dataset(tmp_path / "data", splits, num_classes=3)
+    finish([start(tmp_path, "one", "1", "--tuned=1", "--epochs=4")])
+    finish([start(tmp_path, "two", "2", "--tuned=1", "--epochs=4")])
+    assert_equal_runs(tmp_path, "one", "two")
+    records = [json.loads((tmp_path / name / "run.json").read_text()) for name in ("one", "two")]
+    assert records[0]["kept_epoch"] == records[1]["kept_epoch"]
 
 
 def test_an_unknown_strategy_or_devices_that_are_not_there_are_refused(monkeypatch):
