@@ -119,6 +119,26 @@ def test_teachers_are_named_sources_and_one_weight_is_for_all(called):
     assert config.distill == DistillConfig("unified", {"unified": 2.0})
 
 
+def test_a_start_brings_its_network_unless_a_preset_does(called, tmp_path):
+    from tiny_network import TINY, TinyNetwork
+
+    from perfnet_tf.recognizers.run_directory import save_run
+
+    model = TinyNetwork(2, stream="pose").build_for_stream()
+    config = ExperimentConfig(stream="pose", clip=ClipConfig(6, 24, 32), model=TINY)
+    start = f"--from={save_run(tmp_path / 'run', config, ['a', 'b'], model).path}"
+    config, options = distill_of(called, "--teachers=flow=runs/f", start, "--dropout=0.25")
+    assert (config.model.backbone, config.model.dropout_rate) == ("tiny", 0.25)
+    assert options["initial"].model.stream == "pose"
+    config, _ = distill_of(called, "--teachers=flow=runs/f", start, "--preset=mini")
+    assert config.model == PRESETS["mini"].model
+    config = config_of(called, start, "--epochs=3")
+    assert (config.stream, config.model, config.clip) == ("rgb", TINY, ClipConfig(6, 24, 32))
+    config = config_of(called, start, "--preset=mini")
+    assert (config.model, config.clip) == (TINY, PRESETS["mini"].clip)
+    assert config.train == PRESETS["mini"].train
+
+
 def test_teachers_weigh_what_the_preset_says_by_default(called):
     teachers = "--teachers=flow=runs/f,pose=runs/p"
     config, _ = distill_of(called, teachers, "--preset=mini")
