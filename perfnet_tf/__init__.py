@@ -49,6 +49,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; a test holds it against
     from perfnet_tf.streams import register_source as register_source
     from perfnet_tf.streams import register_stream as register_stream
     from perfnet_tf.training.finetuning import finetune as finetune
+    from perfnet_tf.training.finetuning import finetuning_config as finetuning_config
     from perfnet_tf.training.schedules import steps_per_epoch as steps_per_epoch
     from perfnet_tf.training.trainer import train as train
     from perfnet_tf.video.decode import read_video as read_video
@@ -79,6 +80,7 @@ _PUBLIC = {
     "evaluate_runs": "perfnet_tf.evaluation.protocol",
     "export_saved_model": "perfnet_tf.saved_model",
     "finetune": "perfnet_tf.training.finetuning",
+    "finetuning_config": "perfnet_tf.training.finetuning",
     "import_weights": "perfnet_tf.recognizers.imported_run",
     "load": "perfnet_tf.recognizers.load",
     "load_plugin": "perfnet_tf.registry",

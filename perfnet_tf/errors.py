@@ -22,13 +22,17 @@ class FailureError(RuntimeError):
 
 
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
-    """Raises `InputError` unless `value` is one of `choices`; never guesses, but does suggest."""
-    choices = list(choices)
-    if value in choices:
+    """Raises `InputError` unless `value` is one of `choices`; never guesses, but does suggest.
+
+    The suggestion is the nearest name, or the `remedy` of the choices if they have one.
+    """
+    names = list(choices)
+    if value in names:
         return
-    near = difflib.get_close_matches(str(value), choices, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise InputError(f"{name} must be one of {', '.join(choices)}. Received: {value!r}.{hint}")
+    near = difflib.get_close_matches(str(value), names, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else getattr(choices, "remedy", "")
+    message = f"{name} must be one of {', '.join(names)}. Received: {value!r}. {hint}"
+    raise InputError(message.rstrip())
 
 
 def first_line(error: BaseException) -> str:

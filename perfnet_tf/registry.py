@@ -61,8 +61,13 @@ class Registry(Mapping[str, T], Generic[T]):
         Raises:
             InputError: there is none; the message lists the names and suggests the nearest.
         """
-        check_choice(self.kind, name, self._entries)
+        check_choice(self.kind, name, self)
         return self._entries[name]
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a name that is missing, for error messages."""
+        return f"If a plugin registers that {self.kind}, give the plugin (`plugin`)."
 
     def unregister(self, name: str) -> None:
         """Removes an entry, if it is there; tests do so."""

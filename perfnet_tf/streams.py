@@ -103,8 +103,10 @@ class Source:
         dtype: of its values in a batch: `uint8` or `float32`.
         extract: how `prepare`, `predict` and `explain` compute it: `extract(frames, fps)` gets
             consecutive uint8 RGB frames `[frames, height, width, 3]` and the frames per second,
-            and returns `[frames, *shape]`. `prepare` passes the whole video, `predict` at least
-            the clip. None for the package's own, which have their own options.
+            and returns `[frames, *shape]`. The frames have the rate and size of the records
+            (`prepare --fps --short_side`; a video of fewer frames per second repeats frames).
+            `prepare` passes the whole video, `predict` at least the clip. None for the package's
+            own, which have their own options.
         encode: `encode(values, storage)`: `[frames, *shape]` to a list with one entry per frame:
             bytes, or numbers where `floats`. The default is lossless.
         decode: the inverse, a graph function: `decode(stored, storage)`. `stored` has the chosen
@@ -191,7 +193,8 @@ class Stream:
             in 0..1, scaled as `ModelConfig.input_scaling` says.
         picture: `picture(values, largest)`: NumPy `[..., height, width, channels]` to uint8 RGB.
             `largest` is the magnitude to show in full colour, or None. By default pictures are
-            shown as they are and other values as levels of grey, the least black.
+            shown as they are and other values as levels of grey: from the least, black, to the
+            most, white; or, where they have both signs, with 0 in the middle.
         content: what it is, in a sentence; by default its title.
         unit: the unit or range of its values, for messages.
     """
@@ -247,6 +250,8 @@ class Stream:
             return values
         grey = np.asarray(values, np.float32).mean(axis=-1, keepdims=True)
         least, most = float(grey.min()), float(grey.max())
+        if least < 0 < most:
+            least, most = -max(-least, most), max(-least, most)
         levels = np.rint((grey - least) * (255 / max(most - least, 1e-12)))
         return np.repeat(levels.astype(np.uint8), 3, axis=-1)
 

@@ -252,7 +252,10 @@ def run_training(
         progress=arguments.progress,
     )
     print(f"{run.path}: {run.record['steps']} steps done.")
-    print(f"next: perfnet evaluate --models={run.path} --data={arguments.data} --output=DIR")
+    plugins = f" --plugin={','.join(arguments.plugin)}" if arguments.plugin else ""
+    print(
+        f"next: perfnet evaluate --models={run.path} --data={arguments.data} --output=DIR{plugins}"
+    )
     return 0
 
 

@@ -18,13 +18,12 @@ if TYPE_CHECKING:
 
 
 def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
-    """Shows what networks see in a clip and, by Grad-CAM, where they find their answer.
+    """Shows what networks receive of a clip and, by Grad-CAM, which parts their answer rests on.
 
-    The clip is the middle of the video, as evaluation cuts it: of videos, or with --data and
-    --clip_id of prepared records. --output=FILE.png shows some of its frames, FILE.mp4 all. Several
-    networks, such as the RGB, pose and flow ones or a student and its teachers, are shown side by
-    side; with --frames=1 as in the paper's Figure 5. A network is a run, or an export that can be
-    trained, of which only the numbers are read.
+    The clip is the middle of a video, or with --data and --clip_id of a prepared record, cut as
+    for evaluation; a video that is shorter repeats its last frame. --output=FILE.png shows some of
+    its frames, FILE.mp4 all. Several networks, such as the RGB, pose and flow ones or a student and
+    its teachers, are shown side by side; with --frames=1 as in the paper's Figure 5.
     """
     from perfnet_tf.video.writing import check_picture_or_video_output
 

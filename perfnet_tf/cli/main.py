@@ -17,18 +17,18 @@ COMMANDS = {
     "prepare": "turn a folder of videos into records with RGB, pose and optical flow",
     "pose-weights": "fetch a pose network's weights",
     "inspect": "look at prepared records: streams side by side, statistics",
-    "train": "train one stream",
+    "train": "train a network on one stream",
     "distill": "train an RGB-only student from flow and pose teachers",
-    "finetune": "train a run or SavedModel further on other data, cross-entropy only",
-    "import": "make a run of weights that others published",
-    "evaluate": "accuracy of one run, or of several fused by summed logits",
+    "finetune": "train a run, or an export that can be trained, further on other data",
+    "import": "turn published weights into a run",
+    "evaluate": "measure accuracy: of one network, or of several fused by summed logits",
     "export": "write a run as a SavedModel",
-    "predict": "classify videos with a SavedModel",
+    "predict": "classify videos, or what a camera films",
     "explain": "show where networks look: Grad-CAM over RGB, pose and flow",
-    "reproduce": "the paper's tables: train, measure, compare with the paper's",
-    "models": "architectures with parameters and GFLOPs",
-    "bench": "speed, memory and agreement here, next to other libraries'",
-    "tpu-check": "whether a train step fits a TPU, without one",
+    "reproduce": "make the paper's tables: train, measure, compare",
+    "models": "list architectures with parameters and GFLOPs",
+    "bench": "measure speed, memory and agreement here, next to other libraries'",
+    "tpu-check": "learn whether a train step fits a TPU, without a TPU",
 }
 #: Command -> its module, where Python keeps the name to itself.
 _MODULES = {"import": "import_weights"}
@@ -87,7 +87,7 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """The console script."""
-    # TensorFlow's C++ notices, such as that of a missing GPU, are nothing that a user can act on.
+    # TensorFlow's C++ notices, such as that of a missing GPU, do not help users.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         status = main(sys.argv[1:])

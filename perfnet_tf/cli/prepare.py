@@ -73,7 +73,7 @@ def _summary(result: Preparation, output: str) -> str:
     for name, split in info.splits.items():
         lines.append(
             f"  {name}: {split['num_clips']} clips, {split['num_frames']} frames, "
-            f"{len(split['shards'])} shards"
+            f"{len(split['shards'])} shard{'s' * (len(split['shards']) != 1)}"
         )
     empty = [name for name, split in info.splits.items() if not split["num_clips"]]
     if empty:
@@ -129,7 +129,12 @@ COMMAND.number(
     "flow_bound", PrepareConfig.flow_bound, "Pixels per frame; faster motion is clipped."
 )
 COMMAND.integer("short_side", PrepareConfig.short_side, "Shorter side of the frames, pixels.")
-COMMAND.number("fps", PrepareConfig.fps, "Stored frames per second; 0 keeps each video's own.")
+COMMAND.number(
+    "fps",
+    PrepareConfig.fps,
+    "Stored frames per second: slower videos repeat frames, faster ones lose some; 0 keeps each "
+    "video's own.",
+)
 COMMAND.number(
     "max_seconds", PrepareConfig.max_seconds, "Only this much of the beginning of each video."
 )
@@ -137,7 +142,10 @@ COMMAND.integer(
     "clips_per_shard", PrepareConfig.clips_per_shard, "Most clips in one TFRecord file."
 )
 COMMAND.list(
-    "sources", [], "Further sources to compute and store, of plugins (--plugin), such as depth."
+    "sources",
+    [],
+    "Further sources, of plugins (--plugin), to compute from the stored frames and to store, such "
+    "as depth.",
 )
 COMMAND.integer(
     "workers",

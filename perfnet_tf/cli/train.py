@@ -16,10 +16,10 @@ from perfnet_tf.config import ExperimentConfig
 
 
 def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
-    """Trains a network on one stream: RGB, optical flow, or pose drawn on the frames.
+    """Trains a network on one stream: RGB, optical flow, pose drawn on the frames, or a plugin's.
 
-    Rerun the command to resume an interrupted run; the result is the same. OUTPUT/config.json is
-    what ran, OUTPUT/history.csv has a row for each epoch.
+    Rerun the command to resume an interrupted run; the result is the same. OUTPUT/config.json has
+    the settings, OUTPUT/history.csv a row for each epoch.
 
     With --from the network starts from the weights of another run, of this stream or another: RGB's
     serve pose as they are, and flow averaged over colour. The network is that of --from, and so
@@ -41,7 +41,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
 
 COMMAND = Command("train", "--data=DIR --stream=rgb|flow|pose --preset=NAME --output=RUN", _run)
-COMMAND.string("stream", None, "rgb, flow or pose.")
+COMMAND.string("stream", None, "rgb, flow, pose, or a stream of a plugin.")
 define_experiment_flags(COMMAND, network=True)
 COMMAND.string("from", None, "Run, or export that can be trained, whose weights are the first.")
 COMMAND.require("data", "output", "stream")

@@ -32,7 +32,7 @@ from perfnet_tf.recognizers.recognizer import DEFAULT_FPS, DEFAULT_SHORT_SIDE, R
 from perfnet_tf.streams import FLOW, RGB, STREAM_TITLES, STREAMS
 from perfnet_tf.video.decode import read_video
 
-#: Of a longer video only this much of the beginning is looked at, as `perfnet prepare` does.
+#: Of a longer video only this much of the beginning is used, as `perfnet prepare` does.
 MAX_SECONDS = 300.0
 
 
@@ -57,18 +57,22 @@ class StreamExplanation:
     Attributes:
         title: what distinguishes it from the other networks: its stream, or `student`; with its
             folder's name where several have one.
-        stream: what it sees.
+        network: its folder's name.
+        stream: what it receives.
+        endpoint: the feature map that the heat map is made of.
         pictures: uint8 RGB `[frames, height, width, 3]`: its stream, as people look at it.
-        backdrop: uint8 RGB, the same shape: what the heat map is laid over. For streams
-            that are no pictures, such as flow, it is the RGB frames.
+        backdrop: uint8 RGB, the same shape: what the heat map is laid over: for streams
+            that are no pictures, such as flow, the RGB frames.
         heat: float32 `[frames, height, width]` in [0, 1], of the class `explained`.
-        explained: the class that the heat map speaks for.
+        explained: the class whose evidence the heat map shows.
         probability: of that class, in [0, 1].
         predicted: the class with the largest logit.
     """
 
     title: str
+    network: str
     stream: str
+    endpoint: str
     pictures: np.ndarray
     backdrop: np.ndarray
     heat: np.ndarray
@@ -191,7 +195,9 @@ class Explainer:
         pictures = STREAMS[stream].draw(values, largest)
         return StreamExplanation(
             title=title,
+            network=run.short_name,
             stream=stream,
+            endpoint=cam.endpoint,
             pictures=pictures,
             backdrop=pictures if STREAMS[stream].is_picture else rgb,
             heat=found.maps[0],

@@ -1,7 +1,8 @@
-"""Explanations as a picture or a video: what each network sees, and its heat map over it."""
+"""Explanations as a picture or a video: what each network receives, and its heat map over it."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import pathlib
 from collections.abc import Sequence
@@ -12,16 +13,18 @@ import numpy as np
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.explanation.explainer import ClipExplanation, StreamExplanation
+from perfnet_tf.inspection.sheet import Sheet
 from perfnet_tf.video.sampling import spread_indices
 from perfnet_tf.video.writing import VideoFile, check_picture_or_video_output
 
 #: Share of a pixel's colour that the strongest evidence takes.
 _OPACITY = 0.65
 _RIGHT, _WRONG, _UNKNOWN = "#1a7f37", "#c0392b", "0.25"
-_DPI = 120
 # Inches: a frame's width, the space between frames and between clips, a clip's title, the names of
-# the networks on the left, a line of text under a frame.
-_TILE, _GAP, _SPACE, _TITLE, _MARGIN, _LINE = 1.7, 0.03, 0.3, 0.3, 0.75, 0.22
+# the networks on the left, a line of text above the frames, the legend at the bottom.
+_TILE, _GAP, _SPACE, _TITLE, _MARGIN, _LINE, _LEGEND = 1.7, 0.03, 0.3, 0.3, 0.75, 0.22, 0.3
+_LEGEND_WIDTH = 7.5
+_CENTRED: dict[str, Any] = {"ha": "center", "fontsize": 7}
 _SHORTEST_SIDE = 192  # of a video's tile, pixels
 _BAND = 26  # pixels of text, above and under the tiles of a video
 
@@ -77,47 +80,51 @@ def write_explanation(
 
 
 def _write_picture(clips: Sequence[ClipExplanation], path: pathlib.Path, num_frames: int) -> None:
-    # Half a second that an .mp4 need not wait for. Not pyplot: no display is needed.
-    from matplotlib.figure import Figure
-
     blocks = [_rows(clip, num_frames) for clip in clips]
     abreast = min(3, len(clips)) if num_frames == 1 else 1
     num_rows, num_columns = len(blocks[0]), len(blocks[0][0])
     margin = _MARGIN if num_frames > 1 else 0.05
     height = _TILE * max(row[0].shape[0] / row[0].shape[1] for block in blocks for row in block)
-    line = _LINE if num_frames == 1 else 0.0
     block_width = margin + num_columns * (_TILE + _GAP) + _SPACE
-    block_height = _TITLE + num_rows * (height + _GAP) + line + _SPACE / 2
-    page = abreast * block_width, -(-len(clips) // abreast) * block_height
-    figure = Figure(figsize=page, dpi=_DPI)
-
-    def write(text: str, left: float, top: float, **style: Any) -> None:
-        # Names may hold dollar signs: they are no formulas.
-        style = {"va": "center", "fontsize": 7, **style}
-        figure.text(left / page[0], 1 - top / page[1], text, parse_math=False, **style)
-
+    block_height = _TITLE + _LINE + num_rows * (height + _GAP) + _SPACE / 2
+    blocks_height = -(-len(clips) // abreast) * block_height
+    sheet = Sheet(max(abreast * block_width, _LEGEND_WIDTH), blocks_height + _LEGEND)
     for number, (clip, block) in enumerate(zip(clips, blocks, strict=True)):
-        left0 = number % abreast * block_width
-        top0 = number // abreast * block_height
+        left = number % abreast * block_width
+        top = number // abreast * block_height
         title = clip.name if clip.label is None else f"{clip.name}  |  {clip.label}"
-        write(title, left0 + 0.05, top0 + _TITLE / 2, fontsize=8, weight="bold")
-        for row, tiles in enumerate(block):
-            top = top0 + _TITLE + row * (height + _GAP)
-            if num_frames > 1:
-                _write_row_name(write, clip, row, left0, top + height / 2)
-            for column, tile in enumerate(tiles):
-                left = left0 + margin + column * (_TILE + _GAP)
-                place = (left / page[0], 1 - (top + height) / page[1])
-                axes = figure.add_axes((*place, _TILE / page[0], height / page[1]))
-                axes.imshow(tile, interpolation="antialiased")
-                axes.axis("off")
         if num_frames == 1:
-            for column, stream in enumerate(clip.streams):
-                left = left0 + margin + column * (_TILE + _GAP) + _TILE / 2
-                top = top0 + _TITLE + num_rows * (height + _GAP) + line / 2
-                text = f"{stream.title}: {_answer(stream)}"
-                write(text, left, top, ha="center", color=_color(stream, clip))
-    figure.savefig(path, facecolor="white")
+            title += f"  |  {clip.seconds[spread_indices(len(clip.seconds), 1)[0]]:.2f} s"
+        sheet.write(title, left + 0.05, top + _TITLE / 2, fontsize=8, weight="bold")
+        lefts = [left + margin + column * (_TILE + _GAP) for column in range(num_columns)]
+        top += _TITLE
+        if num_frames > 1:
+            chosen = spread_indices(len(clip.seconds), num_frames)
+            names, colors = [f"{clip.seconds[index]:.2f} s" for index in chosen], ["0.35"]
+        else:
+            names = [f"{stream.title}: {_answer(stream)}" for stream in clip.streams]
+            colors = [_color(stream, clip) for stream in clip.streams]
+        for left, name, color in zip(lefts, names, itertools.cycle(colors)):
+            sheet.write(name, left + _TILE / 2, top + _LINE / 2, color=color, **_CENTRED)
+        top += _LINE
+        for row, tiles in enumerate(block):
+            if num_frames > 1:
+                _write_row_name(sheet, clip, row, lefts[0] - _MARGIN / 2, top + height / 2)
+            for left, tile in zip(lefts, tiles, strict=True):
+                sheet.show(tile, left, top, _TILE, height)
+            top += height + _GAP
+    _write_legend(sheet, clips, blocks_height)
+    sheet.save(path)
+
+
+def _write_legend(sheet: Sheet, clips: Sequence[ClipExplanation], top: float) -> None:
+    """What the colours mean and where the maps come from."""
+    scale = overlay_heat(np.full((8, 128, 3), 160, np.uint8), np.linspace(0, 1, 128)[None])
+    sheet.show(scale, 0.9, top + 0.08, 1.2, 0.14)
+    sheet.write("no evidence", 0.05, top + 0.15, fontsize=7)
+    places = dict.fromkeys(f"{stream.endpoint} of {stream.network}" for stream in clips[0].streams)
+    text = f"strongest evidence of the clip for the class named (Grad-CAM at {', '.join(places)})"
+    sheet.write(text, 2.15, top + 0.15, fontsize=7)
 
 
 def _rows(clip: ClipExplanation, num_frames: int) -> list[list[np.ndarray]]:
@@ -130,13 +137,13 @@ def _rows(clip: ClipExplanation, num_frames: int) -> list[list[np.ndarray]]:
     return [row for pair in zip(inputs, maps, strict=True) for row in pair]
 
 
-def _write_row_name(write: Any, clip: ClipExplanation, row: int, left: float, top: float) -> None:
+def _write_row_name(sheet: Sheet, clip: ClipExplanation, row: int, left: float, top: float) -> None:
     stream = clip.streams[row // 2]
     if row % 2:
         text, color = _answer(stream).replace(" ", "\n", 1), _color(stream, clip)
     else:
         text, color = stream.title, "black"
-    write(text, left + _MARGIN / 2, top, rotation=90, ha="center", color=color)
+    sheet.write(text, left, top, rotation=90, color=color, **_CENTRED)
 
 
 def _write_video(clips: Sequence[ClipExplanation], path: pathlib.Path) -> None:

@@ -14,6 +14,7 @@ from perfnet_tf.config import PoseRenderConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.flow.encoding import flow_legend
 from perfnet_tf.input_pipeline.dataset import streams_of
+from perfnet_tf.inspection.sheet import Sheet
 from perfnet_tf.inspection.stored_clip import StoredClip
 from perfnet_tf.pose.rendering import render_pose
 from perfnet_tf.streams import BOXES, FLOW, KEYPOINTS, POSE, RGB, STREAM_TITLES, STREAMS
@@ -27,7 +28,6 @@ _CHUNK = 16
 _DEFAULT = PoseRenderConfig()
 _BAND = 28  # pixels of text above a video frame
 _FONT, _LETTERS = cv2.FONT_HERSHEY_SIMPLEX, 0.38  # of OpenCV, and their scale: 8 pixels high
-_DPI = 120
 # Inches in a picture: a frame's width, the space between frames, a clip's title, the names of the
 # streams on the left, the wheel of colours on the right.
 _TILE, _GAP, _TITLE, _MARGIN, _LEGEND = 1.9, 0.03, 0.5, 0.5, 1.35
@@ -130,46 +130,6 @@ def _named(render: Drawings) -> Mapping[str, PoseRenderConfig]:
     return {POSE: render or PoseRenderConfig()}
 
 
-class _Sheet:
-    """A page on which things are placed by inches from its upper left corner."""
-
-    def __init__(self, width: float, height: float) -> None:
-        # Half a second that an .mp4 need not wait for. Not pyplot: no display is needed.
-        from matplotlib.figure import Figure
-
-        self._size = width, height
-        self.figure = Figure(figsize=self._size, dpi=_DPI)
-
-    def show(
-        self,
-        picture: np.ndarray,
-        left: float,
-        top: float,
-        width: float,
-        height: float,
-        *,
-        outlined: bool = True,
-    ) -> None:
-        page_width, page_height = self._size
-        place = (
-            left / page_width,
-            1 - (top + height) / page_height,
-            width / page_width,
-            height / page_height,
-        )
-        axes = self.figure.add_axes(place)
-        axes.imshow(picture, aspect="auto", interpolation="antialiased")
-        axes.set(xticks=[], yticks=[])
-        # Rest is white, as the page is: without a line nobody sees where a frame of flow ends.
-        for spine in axes.spines.values():
-            spine.set(color="0.75", linewidth=0.5, visible=outlined)
-
-    def write(self, text: str, left: float, top: float, **style: Any) -> None:
-        x, y = left / self._size[0], 1 - top / self._size[1]
-        # File names may hold dollar signs: they are no formulas.
-        self.figure.text(x, y, text, parse_math=False, **{"va": "center", **style})
-
-
 def _write_picture(
     clips: Sequence[StoredClip],
     path: pathlib.Path,
@@ -186,7 +146,7 @@ def _write_picture(
     shapes = [next(iter(rows.values())).shape for *_, rows in drawn]
     row_heights = [_TILE * height / width for _, height, width, _ in shapes]
     lefts = [_MARGIN + column * (_TILE + _GAP) for column in range(num_columns + 1)]
-    sheet = _Sheet(
+    sheet = Sheet(
         lefts[-1] + _LEGEND,
         sum(
             _TITLE + len(rows) * (height + _GAP)
@@ -214,7 +174,7 @@ def _write_picture(
                 style: dict[str, Any] = {"fontsize": 7, "ha": "center", "va": "top"}
                 sheet.write(text, left + size / 2, top + size + 0.02, **style)
             top += height + _GAP
-    sheet.figure.savefig(path)
+    sheet.save(path)
 
 
 def _write_video(

@@ -39,6 +39,21 @@ class BatchNormOptions:
             )
 
 
+def share_of_initial_averages(model: tf_keras.Model, steps: int) -> float:
+    """How much of the initial values the slowest moving averages hold after training steps.
+
+    Returns:
+        In [0, 1]: the largest `momentum ** steps` of the model's trainable batch norms, 0 without
+        one. With a share near 1, inference normalises by the initial values, not by the data.
+    """
+    norms = (
+        layer
+        for layer in model.submodules
+        if isinstance(layer, tf_keras.layers.BatchNormalization) and layer.trainable
+    )
+    return max((float(norm.momentum**steps) for norm in norms), default=0.0)
+
+
 @tf_keras.utils.register_keras_serializable(package=PACKAGE)
 class VideoBatchNormalization(tf_keras.layers.BatchNormalization):
     """Batch normalisation of video over batch, frames, height and width.

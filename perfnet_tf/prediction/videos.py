@@ -32,7 +32,7 @@ class Prediction:
         video: the file.
         logits: float32 [classes].
         classes: the classes' names.
-        incomplete: why only a part of the video was looked at; None if it was not so.
+        incomplete: why only a part of the video was used; None if all of it was.
     """
 
     video: pathlib.Path
@@ -60,20 +60,26 @@ def predict_videos(
     what JPEG in the records changes.
 
     Args:
-        videos: video files.
+        videos: paths of video files; `list_videos` finds those of a folder.
         model: a run, a SavedModel, a Hub handle, or whatever else `load` takes. Flow and people
-            are computed for networks that see them.
-        clip: what it sees; None takes its own evaluation clip.
-        people: who finds the people for a network of the pose stream; None takes PoseNet.
-        max_seconds: look at this much of the beginning of each video; its middle is classified.
+            are computed for networks that need them.
+        clip: the clip to classify; None takes the network's evaluation clip. A video that is
+            shorter repeats its last frame.
+        people: the pose estimator for a network of the pose stream; None takes PoseNet.
+        max_seconds: only this much of the beginning of each video counts; its middle is classified.
 
     Yields:
-        For each video its prediction; or, where it cannot be read, the error instead.
+        For each video, in turn, its `Prediction`; for one that cannot be read, an `InputError`.
 
     Raises:
-        InputError: no network, one that does not say its classes or clip, or a `max_seconds` that
-            is not above 0.
+        InputError: one path in place of a list, no network, one that does not say its classes or
+            clip, or a `max_seconds` that is not above 0.
     """
+    if isinstance(videos, str | os.PathLike):
+        raise InputError(
+            f"`videos` are several: a list of paths. Received: {os.fspath(videos)!r}. "
+            "Give [path], or list_videos([path])."
+        )
     if not max_seconds > 0:
         raise InputError(f"max_seconds must be greater than 0. Received: {max_seconds!r}.")
     classifier = ClipClassifier(model, clip, people)
@@ -116,7 +122,7 @@ def _predict(path: pathlib.Path, classifier: ClipClassifier, max_seconds: float)
         num_frames = stream.count(limit + 1)
         if num_frames > limit:
             num_frames = limit
-            incomplete = f"longer than {max_seconds:g} s: only that much was looked at"
+            incomplete = f"longer than {max_seconds:g} s: only that much was used"
         elif stream.truncated:
             incomplete = f"breaks off after {stream.num_source_frames} frames"
     indices = frame_indices(tf.constant(num_frames), classifier.clip, central_view().start).numpy()

@@ -40,7 +40,7 @@ def prepare(
 ) -> Preparation:
     """Turns a dataset's videos into records with RGB, pose and optical flow.
 
-    Killed at any point and called again with the same arguments, it resumes.
+    Call it again with the same arguments to resume an interrupted preparation.
 
     Args:
         videos: folder of the videos; `synthetic` generates them there if it does not exist.
@@ -58,7 +58,7 @@ def prepare(
 
     Raises:
         InputError: arguments, lists or videos that break a rule.
-        PreparationError: no clip gave a record, or the system failed; called again, it resumes.
+        PreparationError: no clip gave a record, or the system failed.
     """
     config = PrepareConfig(
         name=dataset,

@@ -81,7 +81,7 @@ def load_run(path: str | pathlib.Path, *, precision: str = "float32") -> Run:
     if not (folder / f"{WEIGHTS_PREFIX}.index").exists():
         raise InputError(
             f"{folder} has no weights: its training has not finished. "
-            "Rerun the same command to resume it."
+            "Rerun the command that trains it to resume it."
         )
     if not classes:
         raise InputError(f"{folder / CLASSES_FILE} names no class: the run is damaged.")

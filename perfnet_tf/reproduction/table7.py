@@ -61,7 +61,7 @@ class FinetunedRow:
         return next(iter(self.seeds.values()))
 
 
-def finetuning_config(preset: str, dataset: str, initial: Run) -> ExperimentConfig:
+def table7_config(preset: str, dataset: str, initial: Run) -> ExperimentConfig:
     """How `initial` is fine-tuned on a dataset.
 
     Args:
@@ -105,7 +105,7 @@ def reproduce_table7(
         starts: name -> run. `kinetics600` and `kinetics700` are the paper's.
         data: prepared datasets; one without official splits is measured on its own.
         output: networks in OUTPUT/runs, the report in OUTPUT/table7.
-        preset: see `finetuning_config`.
+        preset: see `table7_config`.
         seeds: each fine-tunes every start on every split.
         change: of the configuration.
         command: shell command that does the same, for the report.
@@ -128,7 +128,7 @@ def reproduce_table7(
         for folder in data:
             info = read_dataset_info(folder)
             dataset = base_name(info)
-            config = finetuning_config(preset, dataset, initial)
+            config = table7_config(preset, dataset, initial)
             config = change(config) if change else config
             configs[f"{start}, {info.name}"] = config
             folders = official_split_folders(folder) or {1: os.fspath(folder)}

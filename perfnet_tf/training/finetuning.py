@@ -69,27 +69,29 @@ def finetuning_config(
 
 
 def finetune(
-    config: ExperimentConfig | str | None,
+    initial: Network,
     data: str | pathlib.Path,
     output: str | pathlib.Path,
     *,
-    initial: Network,
+    config: ExperimentConfig | str | None = None,
     **options: Any,
 ) -> Run:
-    """Trains a run's network further on other data, by cross-entropy only.
+    """Trains a network further on other data, by cross-entropy only.
 
-        finetune("paper_s3d_g_ucf101", DATA, OUTPUT, initial="student")
+        finetune("student", "data", "runs/mine")
 
-    Classes that both have by name keep their part of the classifier. Call it again to resume an
-    interrupted run.
+    Classes that both have by name keep their part of the classifier. Call it again with the same
+    arguments to resume an interrupted run.
     `perfnet_tf.reproduction.finetuning.finetune_splits` fine-tunes on every official split.
 
     Args:
-        config: clips and optimisation, the name of a preset or path of a
-            run's `config.json`, or None: see `finetuning_config`.
+        initial: the run, or the export that can be trained, whose weights are the first.
         data: a prepared dataset with a split `train`.
         output: folder of the new run: new, empty, or of this very run.
-        initial: the run, or the export that can be trained, whose weights are the first.
+        config: clips and optimisation; the name of a preset or the path of a run's `config.json`;
+            or None for the clips of `initial` and the short training of `presets.FINETUNING`.
+            Network, stream and drawing are those of `initial` in any case. To change one setting,
+            start from `finetuning_config(load(initial).config)`.
         **options: of `train`, such as `strategy`, `callbacks` or `progress`.
 
     Returns:

@@ -16,6 +16,7 @@ from perfnet_tf.distill.distiller import Distiller
 from perfnet_tf.errors import InputError
 from perfnet_tf.files import check_new_or_empty
 from perfnet_tf.input_pipeline.dataset import explaining_damaged_records
+from perfnet_tf.models.batch_norm import share_of_initial_averages
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.models.freezing import find_frozen_layers, freeze_layers
 from perfnet_tf.models.precision import precision_policy
@@ -40,6 +41,9 @@ from perfnet_tf.training.schedules import (
 from perfnet_tf.training.sources import copy_weights, describe
 from perfnet_tf.training.strategy import describe_batch, make_strategy
 from perfnet_tf.training.workers import Workers
+
+#: Of the initial values in batch norms' moving averages at the end; above it, training warns.
+_LARGEST_INITIAL_SHARE = 0.05
 
 
 def train(
@@ -115,7 +119,7 @@ def train(
     config = config.replace(distill=distill)
     check_streams([config.stream], info)
     num_clips = info.split(TRAIN_SPLIT)["num_clips"]
-    record = {
+    record: dict[str, Any] = {
         "dataset": {
             "name": info.name,
             "num_clips": num_clips,
@@ -190,6 +194,8 @@ def train(
         )
         distiller.optimizer.build(student.trainable_variables)
 
+    if progress and workers.is_chief and initial is None:
+        _warn_lagging_averages(student, record["steps"])
     if workers.is_chief and not run_directory.is_run(folder):
         run_directory.create_run(folder, config, info.classes, **record)
         if progress and initial is not None:
@@ -221,6 +227,20 @@ def train(
     if frozen:  # its layers must come back as trainable
         return load_run(output, precision=precision)
     return Run(folder, config, info.classes, student, run_directory.read_run(folder)[2])
+
+
+def _warn_lagging_averages(student: tf_keras.Model, steps: int) -> None:
+    share = share_of_initial_averages(student, steps)
+    if share > _LARGEST_INITIAL_SHARE:
+        print(
+            f"warning: {steps} steps are too few for the network's batch norms: their moving "
+            f"averages, which evaluation and prediction use, will still hold {share:.0%} of the "
+            "initial values, so accuracies will be far below those in training. Train longer, "
+            "start from trained weights, or take a smaller batch_norm_momentum (presets mini and "
+            "small have 0.9).",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _check_devices(config: ExperimentConfig, strategy: tf.distribute.Strategy) -> None:

@@ -41,7 +41,7 @@ def test_the_network_stays_and_the_teachers_go():
 def test_a_run_is_fine_tuned_from_python(data, tmp_path):
     first = perfnet_tf.train(INITIAL.replace(stream="rgb"), data, tmp_path / "a", progress=False)
     still = INITIAL.replace(train=TrainConfig(epochs=1, batch_size=4, learning_rate=1e-30))
-    run = perfnet_tf.finetune(still, data, tmp_path / "b", initial=first.path, progress=False)
+    run = perfnet_tf.finetune(first.path, data, tmp_path / "b", config=still, progress=False)
     assert (run.config.stream, run.config.distill) == ("rgb", None)
     assert run.record["initial"] == str(first.path)
     for ours, theirs in zip(
