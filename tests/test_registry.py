@@ -29,6 +29,11 @@ def test_an_unknown_name_is_refused_with_the_nearest():
         Registry("stream", {"rgb": 1, "flow": 2}).choose("flwo")
 
 
+def test_a_name_that_resembles_none_may_be_a_plugins():
+    with pytest.raises(InputError, match="'edges'. If a plugin registers that stream, give the"):
+        Registry("stream", {"rgb": 1}).choose("edges")
+
+
 def test_a_plugin_file_is_imported_once_and_by_processes_started_later(tmp_path, monkeypatch):
     monkeypatch.delenv(PLUGINS_VARIABLE, raising=False)
     plugin = tmp_path / "counting_plugin.py"

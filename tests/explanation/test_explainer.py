@@ -54,6 +54,9 @@ def test_every_network_gets_the_central_clip_of_its_own_stream(explained, runs, 
     # Every second of 7 frames in the middle of 20, at 25 a second.
     np.testing.assert_allclose(explained.seconds, np.array([6, 8, 10, 12]) / 25)
     assert tuple(s.stream for s in explained.streams) == STREAMS
+    assert [(s.network, s.endpoint) for s in explained.streams] == [
+        (name, "unit") for name in STREAMS
+    ]
     for stream in explained.streams:
         # The crop of 24x32 at a short side of 28, of frames stored with one of 48.
         assert stream.pictures.shape == stream.backdrop.shape == (4, 41, 55, 3)

@@ -1,9 +1,10 @@
 """A stream that one plugin file adds goes through every stage, from videos to predictions."""
 
+import contextlib
+import io
 import json
 import os
 import pathlib
-import subprocess
 import sys
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from small_clips import write_video
 
 import perfnet_tf
+from perfnet_tf.cli.main import main
 from perfnet_tf.config import ModelConfig
 from perfnet_tf.input_pipeline.dataset import build_dataset
 from perfnet_tf.inspection.picture import draw_streams
@@ -43,13 +45,9 @@ def plugin():
 
 
 def perfnet(command, *arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", "perfnet_tf", command, f"--plugin={PLUGIN}", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert main([command, f"--plugin={PLUGIN}", *map(str, arguments)]) == 0
+    return printed.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +114,9 @@ def test_every_command_takes_the_stream(data, folder):
     runs = {stream: folder / stream for stream in ("rgb", "depth")}
     for stream, run in runs.items():
         options = ["--batch=2", f"--stream={stream}", *NETWORK]
-        perfnet("train", f"--data={data}", f"--output={run}", *options)
+        printed = perfnet("train", f"--data={data}", f"--output={run}", *options)
+        following = f"--models={run} --data={data} --output=DIR --plugin={PLUGIN}"
+        assert f"next: perfnet evaluate {following}\n" in printed
     both = f"--models={runs['rgb']},{runs['depth']}"
     perfnet("evaluate", both, f"--data={data}", "--split=test", f"--output={folder / 'results'}")
     metrics = json.loads((folder / "results" / "metrics.json").read_text())

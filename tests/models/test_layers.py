@@ -5,7 +5,11 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.errors import InputError
-from perfnet_tf.models.batch_norm import BatchNormOptions, VideoBatchNormalization
+from perfnet_tf.models.batch_norm import (
+    BatchNormOptions,
+    VideoBatchNormalization,
+    share_of_initial_averages,
+)
 from perfnet_tf.models.input_normalization import INPUT_SCALINGS, InputNormalization
 from perfnet_tf.models.layers import (
     ConvUnit,
@@ -378,3 +382,21 @@ class TestVideoMaxPool:
         inputs = video((2, 5, 6, 7, 3))
         expected = tf_keras.layers.MaxPool3D((2, 3, 3), 2, padding="same")(inputs)
         np.testing.assert_array_equal(VideoMaxPool((2, 3, 3), 2)(inputs), expected)
+
+
+def test_the_slowest_trainable_batch_norm_says_how_old_the_averages_are():
+    norms = [VideoBatchNormalization(momentum=momentum) for momentum in (0.9, 0.999)]
+    model = tf_keras.Sequential(norms)
+    model(video())
+    assert share_of_initial_averages(model, 45) == pytest.approx(0.999**45)
+    moving = norms[1].moving_mean
+    for _ in range(45):
+        model(video(), training=True)
+    # The mean of what the first one normalised is 0, so only its beginning is left of a 1.
+    moving.assign(np.ones(7))
+    for _ in range(45):
+        model(video(), training=True)
+    np.testing.assert_allclose(moving, 0.999**45, atol=1e-3)
+    norms[1].trainable = False
+    assert share_of_initial_averages(model, 45) == pytest.approx(0.9**45)
+    assert share_of_initial_averages(tf_keras.Sequential([tf_keras.layers.ReLU()]), 45) == 0

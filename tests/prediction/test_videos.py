@@ -7,6 +7,7 @@ from small_clips import write_video
 from tiny_network import build_tiny
 
 from perfnet_tf.config import ClipConfig, ExperimentConfig
+from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation.fusion import ClipScores
 from perfnet_tf.evaluation.protocol import evaluate_runs
 from perfnet_tf.input_pipeline.augment import central_view, frame_indices
@@ -56,3 +57,8 @@ def test_prediction_gives_the_logits_of_evaluation(tmp_path, num_frames):
     np.testing.assert_allclose(from_video.logits, expected, atol=0.05 * np.ptp(expected))
     assert from_video.incomplete is None
     assert from_video.classes == CLASSES
+
+
+def test_one_path_in_place_of_a_list_is_refused():
+    with pytest.raises(InputError, match="a list of paths. Received: 'a.mp4'"):
+        next(predict_videos("a.mp4", "no model"))

@@ -177,13 +177,22 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(data, tmp_pa
 
 def test_progress_is_a_line_an_epoch_where_there_is_no_terminal(data, tmp_path, capsys):
     train(changed(validate_every_epochs=2), data, tmp_path / "run")
-    lines = capsys.readouterr().err.strip().splitlines()
+    warning, *lines = capsys.readouterr().err.strip().splitlines()
+    assert warning.startswith("warning: 12 steps are too few")
     assert len(lines) == 4
     assert lines[0].endswith(": 1 device, 4 clips each: a global batch of 4 clips")
     assert lines[1].startswith("epoch 1/3: loss ")
     assert "clips_per_second" in lines[1] and "left" in lines[1]
     validated = [row["val_top1"] for row in rows(tmp_path / "run")]
     assert validated[0] == "" and all(0 <= float(value) <= 1 for value in validated[1:])
+
+
+def test_too_few_steps_for_batch_norm_are_warned_of(data, tmp_path, capsys):
+    slow = CONFIG.replace(train=changed(epochs=1).train)  # 4 steps at a momentum of 0.9
+    run = train(slow, data, tmp_path / "short")
+    assert "warning: 4 steps are too few for the network's batch norms" in capsys.readouterr().err
+    train(slow, data, tmp_path / "further", initial=run)
+    assert "too few" not in capsys.readouterr().err
 
 
 def test_a_long_epoch_is_not_silent(data, tmp_path, capsys, monkeypatch):
