@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_OUTPUT ?= demo_output
-# Processes that share the tests, a file each at a time.
+# Processes that share the tests, a room each at a time.
 TEST_WORKERS ?= 2
 
 .PHONY: help demo test test-slow check format lint types docs clean
@@ -25,7 +25,7 @@ demo: $(STAMP)
 	$(BIN)/perfnet demo --output=$(DEMO_OUTPUT)
 
 test: $(STAMP)
-	$(BIN)/pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile
+	$(BIN)/python tests/run_rooms.py --processes=$(TEST_WORKERS)
 
 test-slow: $(STAMP)
 	$(BIN)/pytest -m "slow or not slow"
