@@ -14,6 +14,7 @@ PACKAGE = pathlib.Path(perfnet_tf.__file__).parent
 ROWS = [
     ("version", "errors"),
     ("files", "classes", "registry"),
+    ("downloads",),
     ("streams", "backbones"),
     ("config",),
     ("presets",),

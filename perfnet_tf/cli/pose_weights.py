@@ -7,7 +7,8 @@ import sys
 from absl import flags
 
 from perfnet_tf.cli.command import Command
-from perfnet_tf.pose.estimators.published import CHECKSUMS_FILE, PUBLISHED_MODELS
+from perfnet_tf.downloads.cache import CHECKSUMS_FILE
+from perfnet_tf.pose.estimators.published import PUBLISHED_MODELS
 
 
 def _run(arguments: flags.FlagValues, positional: list[str]) -> int:

@@ -16,10 +16,11 @@ from pose_graph import random_layers, write_graph
 
 import perfnet_tf
 from perfnet_tf.cli.main import main
+from perfnet_tf.downloads.cache import CHECKSUMS_FILE
 from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation.fusion import ClipScores
 from perfnet_tf.pose.estimators.download import fetch_weights
-from perfnet_tf.pose.estimators.published import CHECKSUMS_FILE, cached_model
+from perfnet_tf.pose.estimators.published import cached_model
 
 ROOT = pathlib.Path(perfnet_tf.__file__).parents[1]
 SOURCES = sorted([*(ROOT / "perfnet_tf").rglob("*.py"), *(ROOT / "export").rglob("*.py")])

