@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from perfnet_tf.cli.command import Command
+from perfnet_tf.cli.network_flags import default_network
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.pose.estimators import POSE_ESTIMATORS
@@ -38,7 +39,7 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
     from perfnet_tf.explanation.picture import write_explanation
     from perfnet_tf.recognizers.load import load
 
-    networks = [load(path, trainable=True) for path in arguments.model]
+    networks = [load(path, trainable=True) for path in arguments.model or [default_network()]]
     cut = None
     if arguments.clip is not None:
         own = networks[0].expected_clip()
@@ -92,9 +93,14 @@ def _footage(
 
 
 COMMAND = Command(
-    "explain", "VIDEO... --model=RUN[,RUN...] --output=FILE.png|.mp4", _run, positional="VIDEO"
+    "explain", "VIDEO... [--model=RUN[,RUN...]] --output=FILE.png|.mp4", _run, positional="VIDEO"
 )
-COMMAND.list("model", [], "Runs, or exports that can be trained, separated by commas.")
+COMMAND.list(
+    "model",
+    [],
+    "Runs, exports that can be trained, or names of perfnet pretrained, separated by commas; "
+    "without it, i3d_kinetics400.",
+)
 COMMAND.string("output", None, "Picture (.png) or video (.mp4) to write.")
 COMMAND.string("data", None, "Prepared dataset, in place of videos.")
 COMMAND.list("clip_id", [], "With --data: ids of clips.")
@@ -120,4 +126,4 @@ COMMAND.string("pose_weights", None, "Folder of --pose's weights.")
 COMMAND.alias("run", "model")
 COMMAND.alias("clip", "clip_id", when=lambda value: not re.fullmatch(r"\d+x\d+x\d+", value))
 COMMAND.alias("clip_size", "clip")
-COMMAND.require("model", "output")
+COMMAND.require("output")

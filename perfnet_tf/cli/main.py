@@ -16,6 +16,7 @@ COMMANDS = {
     "demo": "run the whole job on generated videos, ending with a report",
     "prepare": "turn a folder of videos into records with RGB, pose and optical flow",
     "pose-weights": "fetch a pose network's weights",
+    "pretrained": "list and fetch networks trained on Kinetics",
     "inspect": "look at prepared records: streams side by side, statistics",
     "train": "train a network on one stream",
     "distill": "train an RGB-only student from flow and pose teachers",
@@ -87,6 +88,8 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """The console script."""
+    # This process uses Keras 2 only: else TensorFlow imports Keras 3 as well, for two seconds.
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     # TensorFlow's C++ notices, such as that of a missing GPU, do not help users.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,18 @@ def define_network_flags(command: Command) -> None:
         "File with the names of the classes in the order of the logits, one per line or JSON; in "
         "place of those that the network says.",
     )
+
+
+def default_network() -> str:
+    """The pretrained network of a command that is given none; notes on standard error which."""
+    from perfnet_tf.recognizers.pretrained import DEFAULT_NETWORK, describe_pretrained
+
+    print(
+        f"note: without --model this is {DEFAULT_NETWORK}: {describe_pretrained(DEFAULT_NETWORK)}.",
+        file=sys.stderr,
+        flush=True,
+    )
+    return DEFAULT_NETWORK
 
 
 def check_one_network(arguments: flags.FlagValues, handles: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from perfnet_tf.cli.command import Command
-from perfnet_tf.cli.network_flags import define_network_flags, load_named_network
+from perfnet_tf.cli.network_flags import default_network, define_network_flags, load_named_network
 from perfnet_tf.config import INFERENCE_PRECISIONS, ClipConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.pose.estimators import POSE_ESTIMATORS
@@ -27,22 +27,24 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
-    """Classifies the central clip of each video; folders stand for the videos in them.
+    """Classifies the middle of each video, or of all videos in a folder.
 
-    With --sliding, windows all along each video, and what follows on what in it; --output writes
-    the video with the running answer on its frames. --camera=0 classifies what a camera sees until
-    Ctrl-C. Memory stays that of a window, however long a video is.
+    Without --model the network is I3D, trained on Kinetics-400: 400 actions, no training needed. It
+    is fetched once (perfnet pretrained). Else it is a run, a SavedModel, or a TF Hub or Kaggle
+    handle; a SavedModel that is not of perfnet export needs --stream, --classes and --clip. For
+    networks of the flow and pose streams, flow (TV-L1, slow) and people are computed.
 
-    The network is a run, a SavedModel, or a TF Hub or Kaggle handle; a SavedModel that is not of
-    perfnet export needs --stream, --classes and --clip. For networks of the flow and pose streams,
-    flow (TV-L1, slow) and people are computed.
+    With --sliding, it classifies windows along the whole video and prints the resulting segments;
+    --output writes the video with the current answer on its frames. --camera=0 classifies what a
+    camera films until Ctrl-C. Memory holds one window, however long a video is. A video that is
+    shorter than a clip repeats its last frame.
 
-    The network runs with its batch norm folded. --precision=bfloat16 is faster still where the
-    processor has it; probabilities change in the third digit.
+    Batch norm is folded into the weights. --precision=bfloat16 is faster where the processor
+    supports it; probabilities change in the third digit.
 
-    A video that cannot be read is reported on standard error; the others are answered, and the exit
-    status is 2. Loading a SavedModel runs code from it: use models that you trust. Of an export of
-    this package that can be trained only the numbers are read.
+    A video that cannot be read is reported on standard error; the others are classified, and the
+    exit status is 2. Loading a SavedModel runs code from it: use models that you trust. An export
+    of this package that can be trained is read as numbers only.
     """
     if arguments.camera is None and not videos:
         raise InputError(f"Name at least one video. Usage: {COMMAND.usage()}")
@@ -57,9 +59,8 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
 
     files = list_videos(videos)
     outputs = _outputs(arguments.output, files) if arguments.output else [None] * len(files)
-    model = load_named_network(
-        arguments, arguments.model, folded=True, precision=arguments.precision
-    )
+    handle = arguments.model or default_network()
+    model = load_named_network(arguments, handle, folded=True, precision=arguments.precision)
     people = PoseSource(arguments.pose, arguments.pose_weights)
     clip = None
     if arguments.clip is not None:
@@ -249,8 +250,12 @@ def bar(share: float) -> str:
     return text.ljust(_BAR_CELLS)
 
 
-COMMAND = Command("predict", "VIDEO... --model=RUN_OR_SAVEDMODEL", _run, positional="VIDEO")
-COMMAND.string("model", None, "Run, SavedModel or Hub handle.")
+COMMAND = Command("predict", "VIDEO... [--model=NETWORK]", _run, positional="VIDEO")
+COMMAND.string(
+    "model",
+    None,
+    "Run, SavedModel, Hub handle, or a name of perfnet pretrained; without it, i3d_kinetics400.",
+)
 define_network_flags(COMMAND)
 COMMAND.string(
     "pose",
@@ -292,4 +297,3 @@ COMMAND.number(
     "Look at this much of the beginning of each video, or stop the camera then; without it, 300 "
     "where the middle is classified, else all.",
 )
-COMMAND.require("model")

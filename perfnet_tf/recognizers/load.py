@@ -21,6 +21,7 @@ from perfnet_tf.recognizers.exported import (
 )
 from perfnet_tf.recognizers.foreign import load_foreign
 from perfnet_tf.recognizers.frozen import InferenceModule
+from perfnet_tf.recognizers.pretrained import resolve_pretrained
 from perfnet_tf.recognizers.recognizer import DEFAULT_FPS, Recognizer, UnspecifiedError, no_layers
 from perfnet_tf.recognizers.run_directory import Run, is_run, load_run
 from perfnet_tf.streams import STREAMS
@@ -46,7 +47,8 @@ def load(
     that can be trained, `trainable` and `folded` read the numbers only.
 
     Args:
-        handle: the folder of a run, or a `Run`; the folder of a SavedModel; a TF Hub or Kaggle
+        handle: the name of a pretrained network (`pretrained.PRETRAINED`), which is fetched if need
+            be; the folder of a run, or a `Run`; the folder of a SavedModel; a TF Hub or Kaggle
             handle; a Keras model or a function from one batch of clips of `stream`, as
             `build_dataset` gives them (frames are uint8), to logits `[batch, classes]`; or a
             `Recognizer`.
@@ -93,6 +95,7 @@ def runs_code(handle: str) -> bool:
     Raises:
         InputError: there is neither a run nor a SavedModel.
     """
+    handle = resolve_pretrained(handle)
     if is_run(handle):
         return False
     folder = _resolve(handle)
@@ -107,9 +110,10 @@ def _from_path(
     trainable: bool,
     folded: bool,
 ) -> Recognizer:
-    if is_run(handle):
-        run = load_run(handle, precision="float32" if folded else precision or "float32")
-        return _of_run(run, folded, precision)
+    path = resolve_pretrained(handle)
+    if is_run(path):
+        run = load_run(path, precision="float32" if folded else precision or "float32")
+        return _of_run(run, folded, precision, None if path == handle else handle)
     folder = _resolve(handle)
     if not is_export(folder):
         if trainable:
