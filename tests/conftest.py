@@ -26,6 +26,12 @@ def _free_networks():
         ctypes.CDLL(None).malloc_trim(0)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """Keeps the networks that tests freeze out of the user's cache."""
+    os.environ["PERFNET_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> pathlib.Path:
     """A folder of real clips, split lists and pose weights; tests skip where there is none."""

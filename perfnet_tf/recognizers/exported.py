@@ -14,6 +14,7 @@ from perfnet_tf.errors import InputError, first_line
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.models.precision import precision_policy
 from perfnet_tf.recognizers.frozen import InferenceModule
+from perfnet_tf.recognizers.frozen_cache import frozen_module
 from perfnet_tf.recognizers.info import INFO_FILE, LABELS_FILE, ModelInfo
 from perfnet_tf.recognizers.recognizer import DEFAULT_FPS, Recognizer
 from perfnet_tf.recognizers.run_directory import Run
@@ -95,8 +96,18 @@ def load_for_inference(path: str | os.PathLike[str], *, precision: str | None = 
                 "Leave the precision out, or export the run again."
             )
         return load_saved_model(folder)
-    model, classes, info = restore_model(folder)
-    module = InferenceModule(model, precision=precision or "float32")
+    precision = precision or "float32"
+
+    def make() -> InferenceModule:
+        return InferenceModule(restore_model(folder)[0], precision=precision)
+
+    local = pathlib.Path(folder)
+    weights = sorted(local.glob("variables/variables.*"))
+    if weights:
+        files = [local / "assets" / INFO_FILE, local / "assets" / LABELS_FILE, *weights]
+        module = frozen_module(info.experiment, files, precision, make)
+    else:  # remote, or damaged
+        module = make()
     return _recognizer(folder, classes, info, module)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import pathlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,9 +23,19 @@ from perfnet_tf.recognizers.exported import (
 )
 from perfnet_tf.recognizers.foreign import load_foreign
 from perfnet_tf.recognizers.frozen import InferenceModule
+from perfnet_tf.recognizers.frozen_cache import frozen_module
 from perfnet_tf.recognizers.pretrained import resolve_pretrained
 from perfnet_tf.recognizers.recognizer import DEFAULT_FPS, Recognizer, UnspecifiedError, no_layers
-from perfnet_tf.recognizers.run_directory import Run, is_run, load_run
+from perfnet_tf.recognizers.run_directory import (
+    CLASSES_FILE,
+    CONFIG_FILE,
+    WEIGHTS_PREFIX,
+    Run,
+    has_weights,
+    is_run,
+    load_run,
+    read_run,
+)
 from perfnet_tf.streams import STREAMS
 
 #: Everything that `load` takes.
@@ -112,8 +124,10 @@ def _from_path(
 ) -> Recognizer:
     path = resolve_pretrained(handle)
     if is_run(path):
-        run = load_run(path, precision="float32" if folded else precision or "float32")
-        return _of_run(run, folded, precision, None if path == handle else handle)
+        source = None if path == handle else handle
+        if folded:
+            return _frozen_run(path, precision or "float32", source)
+        return _of_run(load_run(path, precision=precision or "float32"), False, None, source)
     folder = _resolve(handle)
     if not is_export(folder):
         if trainable:
@@ -144,6 +158,35 @@ def _resolve(handle: str) -> str:
             "SavedModel one with a saved_model.pb."
         )
     return folder
+
+
+def _frozen_run(path: str, precision: str, source: str | None) -> Recognizer:
+    """A run to classify with, whose layers are loaded only if they are asked for."""
+    folder = pathlib.Path(path)
+    open_run = functools.cache(lambda: load_run(folder))
+    if not has_weights(folder):
+        open_run()  # says what is wrong
+    config, classes, record = read_run(folder)
+    module = frozen_module(
+        config,
+        [folder / CONFIG_FILE, folder / CLASSES_FILE, *sorted(folder.glob(f"{WEIGHTS_PREFIX}.*"))],
+        precision,
+        lambda: InferenceModule(open_run().model, precision=precision),
+    )
+    dataset = record.get("dataset") or {}
+    return Recognizer(
+        lambda inputs: module(inputs, training=False),
+        config.stream,
+        classes,
+        config.pose_render,
+        config.resolved_eval_clip,
+        dataset.get("fps", DEFAULT_FPS),
+        dataset.get("short_side"),
+        source or str(folder),
+        config=config,
+        module=module,
+        _open_run=open_run,
+    )
 
 
 def _of_run(run: Run, folded: bool, precision: str | None, source: str | None = None) -> Recognizer:

@@ -22,7 +22,6 @@ from perfnet_tf.downloads.http import DownloadError, download, reason
 from perfnet_tf.downloads.packages import PythonCopy
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.files import file_digest
-from perfnet_tf.recognizers.imported_run import import_run
 from perfnet_tf.recognizers.run_directory import update_record
 
 _HUB = "https://tfhub.dev/deepmind/i3d-kinetics-{}/1?tf-hub-format=compressed"
@@ -148,6 +147,8 @@ def fetch_pretrained(
         weights, place = _fetch(name, cache, show_progress)
     else:
         weights, place = _local(Path(source), cache / f"{name}.copy.partial"), os.fspath(source)
+    from perfnet_tf.recognizers.imported_run import import_run  # only the first use needs it
+
     model = PRETRAINED[name]
     partial = emptied(cache / f"{name}.run.partial")
     import_run(model.importer, weights, partial, clip=model.clip)

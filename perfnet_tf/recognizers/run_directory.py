@@ -78,7 +78,7 @@ def load_run(path: str | pathlib.Path, *, precision: str = "float32") -> Run:
     """
     folder = pathlib.Path(path)
     config, classes, record = read_run(folder)
-    if not (folder / f"{WEIGHTS_PREFIX}.index").exists():
+    if not has_weights(folder):
         raise InputError(
             f"{folder} has no weights: its training has not finished. "
             "Rerun the command that trains it to resume it."
@@ -148,6 +148,11 @@ def _read_text(path: pathlib.Path) -> str:
 def is_run(path: str | pathlib.Path) -> bool:
     """Whether `path` is the folder of a run, finished or not."""
     return (pathlib.Path(path) / RUN_FILE).is_file()
+
+
+def has_weights(path: str | pathlib.Path) -> bool:
+    """Whether a run has its final weights."""
+    return (pathlib.Path(path) / f"{WEIGHTS_PREFIX}.index").exists()
 
 
 def create_run(
