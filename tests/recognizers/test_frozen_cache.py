@@ -1,15 +1,15 @@
 import os
-import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tiny_network import TINY
 
 from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig
 from perfnet_tf.downloads.cache import cache_folder
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.recognizers import frozen_cache
-from perfnet_tf.recognizers.frozen import InferenceModule
+from perfnet_tf.recognizers.frozen_cache import frozen_module
 from perfnet_tf.recognizers.load import load
 from perfnet_tf.recognizers.run_directory import save_run
 from perfnet_tf.saved_model import export_saved_model
@@ -26,85 +26,98 @@ def cache(tmp_path, monkeypatch):
     return cache_folder("frozen")
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trained")
-    model = build_from_config(CONFIG.model, len(CLASSES), "rgb")
-    run = save_run(folder / "run", CONFIG, CLASSES, model)
-    export_saved_model(run, folder / "export")
-    return folder
+class Doubling(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None])])
+    def __call__(self, inputs):
+        return 2 * inputs
+
+
+class Maker:
+    """Makes modules and counts them."""
+
+    def __init__(self):
+        self.made = 0
+
+    def __call__(self):
+        self.made += 1
+        return Doubling()
 
 
 @pytest.fixture
-def made(monkeypatch):
-    """The networks that were frozen, not taken out of the cache."""
-    made = []
-
-    class Counting(InferenceModule):
-        def __init__(self, model, **options):
-            made.append(model)
-            super().__init__(model, **options)
-
-    for module in ("load", "exported"):
-        monkeypatch.setattr(f"perfnet_tf.recognizers.{module}.InferenceModule", Counting)
-    return made
+def weights(tmp_path):
+    path = tmp_path / "weights"
+    path.write_bytes(b"numbers")
+    return path
 
 
-@pytest.mark.parametrize("kind", ["run", "export"])
-def test_a_network_is_frozen_once_and_answers_the_same(trained, tmp_path, cache, made, kind):
-    path = tmp_path / "network"
-    shutil.copytree(trained / kind, path)
-    clip = np.random.default_rng(0).random((2, 4, 32, 32, 3), np.float32)
-    expected = load(path, trainable=True).layers()(clip, training=False)
-    for _ in range(2):
-        network = load(path, folded=True)
-        assert len(made) == 1 and len(list(cache.iterdir())) == 1
-        np.testing.assert_allclose(network.predict(clip), expected, rtol=1e-4, atol=1e-5)
-        assert (network.classes, network.clip) == (CLASSES, CONFIG.clip)
-    assert network.layers().backbone == "s3d_g"  # loaded when it is asked for
-    # A damaged copy in the cache is made again.
+def test_a_module_is_made_once(cache, weights):
+    make = Maker()
+    for _ in range(3):
+        module = frozen_module(CONFIG, [weights], "float32", make)
+        assert module(tf.constant([1.0, 3.0])).numpy().tolist() == [2, 6]
+    assert make.made == 1 and len(list(cache.iterdir())) == 1
+
+
+def test_another_precision_and_other_weights_are_other_modules(cache, weights):
+    make = Maker()
+    frozen_module(CONFIG, [weights], "float32", make)
+    frozen_module(CONFIG, [weights], "bfloat16", make)
+    weights.write_bytes(b"other numbers")
+    frozen_module(CONFIG, [weights], "float32", make)
+    assert make.made == len(list(cache.iterdir())) == 3
+
+
+def test_a_damaged_module_is_made_again(cache, weights):
+    make = Maker()
+    frozen_module(CONFIG, [weights], "float32", make)
     (graph,) = cache.glob("*/saved_model.pb")
     graph.write_bytes(graph.read_bytes()[:-9])
-    np.testing.assert_allclose(
-        load(path, folded=True).predict(clip), expected, rtol=1e-4, atol=1e-5
-    )
-    assert len(made) == 2
-    load(path, folded=True, precision="bfloat16")
-    assert len(made) == 3  # another precision is another network
+    assert frozen_module(CONFIG, [weights], "float32", make)(tf.constant([1.0])).numpy() == [2]
+    assert make.made == 2
+    frozen_module(CONFIG, [weights], "float32", make)
+    assert make.made == 2
 
 
-def test_a_change_of_the_weights_or_the_code_is_another_network(trained, tmp_path, cache, made):
-    path = tmp_path / "run"
-    shutil.copytree(trained / "run", path)
-    load(path, folded=True)
-    model = build_from_config(CONFIG.model, len(CLASSES), "rgb")
-    shutil.rmtree(path)
-    save_run(path, CONFIG, CLASSES, model)
-    clip = np.random.default_rng(0).random((2, 4, 32, 32, 3), np.float32)
-    found = load(path, folded=True).predict(clip)
-    np.testing.assert_allclose(found, model(clip, training=False), rtol=1e-4, atol=1e-5)
-    assert len(made) == 2
+def test_networks_of_plugins_are_always_made(cache, weights):
+    make = Maker()
+    for _ in range(2):
+        frozen_module(CONFIG.replace(model=TINY), [weights], "float32", make)
+    assert make.made == 2 and not cache.exists()
 
 
-def test_networks_of_plugins_are_always_made(tmp_path, cache):
-    config = CONFIG.replace(model=TINY)
-    save_run(tmp_path / "run", config, CLASSES, build_from_config(config.model, 3, "rgb"))
-    load(tmp_path / "run", folded=True)
-    assert not cache.exists()
-
-
-def test_without_a_place_to_write_there_is_no_cache(trained, tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("PERFNET_CACHE", str(tmp_path / "file"))
-    assert load(trained / "run", folded=True).classes == CLASSES
+def test_without_a_place_to_write_there_is_no_cache(weights, monkeypatch):
+    monkeypatch.setenv("PERFNET_CACHE", str(weights))
+    assert frozen_module(CONFIG, [weights], "float32", Maker())(tf.constant([1.0])).numpy() == [2]
 
 
 def test_the_cache_keeps_those_that_were_used_last(tmp_path):
-    for number in range(frozen_cache.MOST_KEPT + 2):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        os.utime(folder, (number, number))
+    most = frozen_cache.MOST_KEPT
+    for number in range(most + 2):
+        (tmp_path / str(number)).mkdir()
+        os.utime(tmp_path / str(number), (number, number))
     frozen_cache._remove_old(tmp_path)
-    assert sorted(int(path.name) for path in tmp_path.iterdir()) == list(
-        range(2, frozen_cache.MOST_KEPT + 2)
-    )
+    assert {int(path.name) for path in tmp_path.iterdir()} == set(range(2, most + 2))
+
+
+def test_runs_and_exports_answer_out_of_the_cache_as_their_layers_do(cache, tmp_path, monkeypatch):
+    model = build_from_config(CONFIG.model, len(CLASSES), "rgb")
+    run = save_run(tmp_path / "run", CONFIG, CLASSES, model)
+    export_saved_model(run, tmp_path / "export")
+    clip = np.random.default_rng(0).random((2, 4, 32, 32, 3), np.float32)
+    expected = model(clip, training=False)
+    for kind in ("run", "export"):
+        np.testing.assert_allclose(
+            load(tmp_path / kind, folded=True).predict(clip), expected, rtol=1e-4, atol=1e-5
+        )
+
+    def refuse(*args, **options):
+        pytest.fail("a network in the cache needs no layers")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("perfnet_tf.recognizers.load.load_run", refuse)
+        patch.setattr("perfnet_tf.recognizers.exported.restore_model", refuse)
+        for kind in ("run", "export"):
+            network = load(tmp_path / kind, folded=True)
+            np.testing.assert_allclose(network.predict(clip), expected, rtol=1e-4, atol=1e-5)
+            assert (network.classes, network.clip) == (CLASSES, CONFIG.clip)
+    assert network.layers().backbone == "s3d_g"  # loaded when it is asked for

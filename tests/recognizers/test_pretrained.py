@@ -42,6 +42,7 @@ def published(checkpoint, tmp_path, monkeypatch):
     folder = tmp_path / "published"
     shutil.copytree(checkpoint, folder)
     monkeypatch.setenv("PERFNET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("perfnet_tf.downloads.http._PAUSE", 0.0)
     model = PretrainedModel(
         "small S3D-G on RGB, 5 classes",
         "a test",
