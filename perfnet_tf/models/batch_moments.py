@@ -13,6 +13,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from perfnet_tf.models.modes import trains_on_cpu
+from perfnet_tf.models.video_shapes import sizes_of
 
 
 def sums_lose_bits(frames: tf.Tensor) -> bool:
@@ -29,9 +30,11 @@ def moments(frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     Returns:
         float32 mean `[channels]`, biased variance `[channels]`, and number of values a channel.
     """
-    shape = tf.shape(frames)
-    rows = tf.reshape(frames, [shape[0], 1, 1, shape[1] * shape[2] * shape[3]])
-    ones = tf.ones([tf.shape(rows)[3]])
+    num_frames, *sizes = sizes_of(frames)
+    height, width, channels = sizes
+    values = height * width * channels
+    rows = tf.reshape(frames, [num_frames, 1, 1, values])
+    ones = tf.ones([values])
     kernel = tf.raw_ops.FusedBatchNormV3(
         x=rows,
         scale=ones,
@@ -40,14 +43,11 @@ def moments(frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         variance=tf.zeros([0]),
         is_training=True,
     )
-    means = tf.reshape(kernel.reserve_space_1, shape[1:])  # [height, width, channels]
-    variances = tf.reshape(kernel.reserve_space_2, shape[1:])
+    means = tf.reshape(kernel.reserve_space_1, sizes)  # [height, width, channels]
+    variances = tf.reshape(kernel.reserve_space_2, sizes)
     mean = _mean(means)
     variance = _mean(variances + tf.math.squared_difference(means, mean))
-    channels = frames.shape[-1]
-    mean.set_shape([channels])
-    variance.set_shape([channels])
-    return mean, variance, tf.cast(shape[0] * shape[1] * shape[2], tf.float32)
+    return mean, variance, tf.cast(num_frames * height * width, tf.float32)
 
 
 def _mean(positions: tf.Tensor) -> tf.Tensor:

@@ -124,16 +124,15 @@ class FactorizedConv3D(tf_keras.layers.Conv3D):
         if self.kernel_size[0] == 1 and self.strides[0] == 1:
             frames = tf.reshape(inputs, merged_frames(inputs))
             outputs = conv2d(frames, tf.squeeze(kernel, 0), self.strides[1:], padding)
-            batch, num_frames = sizes_of(inputs)[:2]
-            return tf.reshape(outputs, [batch, num_frames, *sizes_of(outputs)[1:]])
+            return tf.reshape(outputs, [-1, sizes_of(inputs)[1], *sizes_of(outputs)[1:]])
         if self.kernel_size[1:] == (1, 1):
             if max(self.strides[1:]) > 1:
                 inputs = inputs[:, :, :: self.strides[1], :: self.strides[2]]
-            batch, num_frames, height, width, channels = sizes_of(inputs)
-            pixels = tf.reshape(inputs, [batch, num_frames, height * width, channels])
+            _, num_frames, height, width, channels = sizes_of(inputs)
+            pixels = tf.reshape(inputs, [-1, num_frames, height * width, channels])
             strides = (self.strides[0], 1)
             outputs = conv2d(pixels, tf.squeeze(kernel, 1), strides, padding)
-            return tf.reshape(outputs, [batch, sizes_of(outputs)[1], height, width, self.filters])
+            return tf.reshape(outputs, [-1, sizes_of(outputs)[1], height, width, self.filters])
         if inputs.dtype != tf.bfloat16 or padding == "VALID":
             return tf.nn.convolution(inputs, kernel, self.strides, padding, "NDHWC")
         num_frames, stride = sizes_of(inputs)[1], self.strides[0]

@@ -15,9 +15,7 @@ PADDINGS = ("same", "symmetric")
 
 def merged_frames(video: tf.Tensor) -> Any:
     """The shape `[batch * frames, height, width, channels]`."""
-    if video.shape[2:].is_fully_defined():
-        return [-1, *video.shape[2:]]
-    return tf.concat([[-1], tf.shape(video)[2:]], axis=0)
+    return [-1, *sizes_of(video)[2:]]
 
 
 def static_or_dynamic_shape(video: tf.Tensor) -> Any:
@@ -51,5 +49,9 @@ def pad_symmetrically(
 
 def sizes_of(tensor: tf.Tensor) -> list[Any]:
     """Each axis's size: a number where it is known, else a scalar tensor."""
-    dynamic = tf.shape(tensor)
-    return [dynamic[i] if size is None else size for i, size in enumerate(tensor.shape)]
+    sizes = tensor.shape.as_list()
+    if None not in sizes:
+        return sizes
+    # Two operations. An index for each axis would be five for each, most of a network's graph.
+    dynamic = tf.unstack(tf.shape(tensor), num=len(sizes))
+    return [dynamic[axis] if size is None else size for axis, size in enumerate(sizes)]
