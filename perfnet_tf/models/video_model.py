@@ -139,7 +139,8 @@ class VideoModel(tf_keras.Model):
     def build_for_stream(self) -> VideoModel:
         """Creates the weights, which depend on the stream's channels only; returns the model."""
         if not self.built:
-            self.build((None, None, None, None, STREAM_CHANNELS[self.stream]))
+            # Any size would do: with known ones the graph that Keras traces for this is smaller.
+            self.build((1, 16, 224, 224, STREAM_CHANNELS[self.stream]))
         return self
 
     def scaled(self, channels: int) -> int:
