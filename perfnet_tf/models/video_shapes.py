@@ -49,7 +49,7 @@ def pad_symmetrically(
 
 def sizes_of(tensor: tf.Tensor) -> list[Any]:
     """Each axis's size: a number where it is known, else a scalar tensor."""
-    sizes = tensor.shape.as_list()
+    sizes: list[Any] = tensor.shape.as_list()
     if None not in sizes:
         return sizes
     # Two operations. An index for each axis would be five for each, most of a network's graph.

@@ -82,7 +82,7 @@ def test_bad_videos_are_reported_and_the_others_answered(folder, tmp_path, capsy
 def test_a_part_of_a_long_video_is_said_to_be_one(folder, capsys):
     video = str(folder / "videos" / "a.mp4")
     assert main(["predict", video, f"--model={folder / 'model'}", "--max_seconds=0.5"]) == 0
-    assert "(longer than 0.5 s: only that much was looked at)" in capsys.readouterr().out
+    assert "(longer than 0.5 s: only that much was used)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
