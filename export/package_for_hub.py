@@ -29,9 +29,10 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from perfnet_tf import InputError
+from perfnet_tf.backbones import BACKBONES
 from perfnet_tf.recognizers.info import INFO_FILE, LABELS_FILE, PAPER, ModelInfo
+from perfnet_tf.registry import load_plugins
 from perfnet_tf.reporting.markdown import escape
-from perfnet_tf.reproduction.tables import BACKBONE_TITLES
 from perfnet_tf.streams import POSE, STREAMS
 
 _MODEL = flags.DEFINE_string("model", None, "SavedModel of perfnet export.", required=True)
@@ -148,7 +149,7 @@ def package(
             "modelSlug": slug,
             "instanceSlug": variation,
             "framework": "tensorFlow2",
-            "overview": f"{BACKBONE_TITLES[info.experiment.model.backbone]} for "
+            "overview": f"{BACKBONES[info.experiment.model.backbone].title} for "
             f"{STREAMS[info.experiment.stream].content}, {len(labels)} classes"
             + (f" of {dataset}." if dataset else "."),
             "usage": card[card.index("## How to use it") :],
@@ -173,7 +174,7 @@ def write_card(info: ModelInfo, labels: Sequence[str], *, handle: str, title: st
     return string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=title,
         handle=handle,
-        backbone=BACKBONE_TITLES[experiment.model.backbone],
+        backbone=BACKBONES[experiment.model.backbone].title,
         stream=stream.content,
         input=f"{stream.content}, `{stream.shape}`: {stream.values}",
         drawing=DRAWING if experiment.stream == POSE else "",
@@ -259,6 +260,7 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")
     output = pathlib.Path(_OUTPUT.value)
     try:
+        load_plugins()
         package(
             pathlib.Path(_MODEL.value),
             output,

@@ -1,10 +1,11 @@
 import cv2
 import pytest
 from small_clips import write_video
+from tiny_network import TINY
 
 from perfnet_tf.cli.explain import COMMAND
 from perfnet_tf.cli.main import main
-from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig
+from perfnet_tf.config import ClipConfig, ExperimentConfig
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.recognizers.run_directory import load_run, save_run
 from perfnet_tf.saved_model import export_saved_model
@@ -16,8 +17,7 @@ CLASSES = ("Clapping", "Jumping", "Waving")
 def folder(tmp_path_factory):
     """A run, its SavedModel, and a.mp4."""
     folder = tmp_path_factory.mktemp("explain")
-    network = ModelConfig("s3d_g", width_multiplier=0.0625)
-    config = ExperimentConfig(clip=ClipConfig(6, 32, 40, short_side=36), model=network)
+    config = ExperimentConfig(clip=ClipConfig(6, 32, 40, short_side=36), model=TINY)
     model = build_from_config(config.model, len(CLASSES))
     dataset = {"name": "toy", "num_clips": 9, "fps": 12.5, "short_side": 40}
     save_run(folder / "run", config, CLASSES, model, dataset=dataset)
@@ -28,14 +28,14 @@ def folder(tmp_path_factory):
 
 def test_a_run_and_its_saved_model_are_explained_alike(folder, tmp_path, capsys):
     runs = f"--model={folder / 'run'},{folder / 'model'}"
-    arguments = [str(folder / "a.mp4"), runs, "--endpoint=Mixed_3c", "--label=Waving"]
+    arguments = [str(folder / "a.mp4"), runs, "--endpoint=unit", "--label=Waving"]
     assert main(["explain", *arguments, f"--output={tmp_path / 'a.mp4'}"]) == 0
     line, written = capsys.readouterr().out.splitlines()
     first, second = line.removeprefix("a.mp4: ").split("; ")
     assert first.endswith("%")
     assert first.startswith("RGB, run: ")
     assert first.replace("RGB, run", "RGB, model") == second
-    assert written == f"{tmp_path / 'a.mp4'}: Mixed_3c"
+    assert written == f"{tmp_path / 'a.mp4'}: unit"
     capture = cv2.VideoCapture(str(tmp_path / "a.mp4"))
     _, frame = capture.read()
     capture.release()

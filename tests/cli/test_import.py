@@ -29,6 +29,7 @@ def checkpoint(network, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_an_imported_run_teaches_exports_and_knows_where_it_is_from(
     network, checkpoint, tmp_path, capsys
 ):

@@ -48,6 +48,7 @@ def test_table_marks_what_others_published():
     assert "gating=block" in table
 
 
+@pytest.mark.slow
 def test_every_reading_is_a_network():
     for backbone, options in models.READINGS.values():
         network = build_model(backbone, 3, width_multiplier=0.1, **options)

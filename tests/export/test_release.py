@@ -6,6 +6,7 @@ import functools
 import http.server
 import importlib.util
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -17,12 +18,15 @@ import pytest
 import tensorflow as tf
 import tensorflow_hub as hub
 import tf_keras
+import tiny_network
+from tiny_network import TINY
 
-from perfnet_tf.config import ClipConfig, DistillConfig, ExperimentConfig, ModelConfig
+from perfnet_tf.config import ClipConfig, DistillConfig, ExperimentConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.recognizers.info import INFO_FILE, ModelInfo
 from perfnet_tf.recognizers.run_directory import save_run
+from perfnet_tf.registry import PLUGINS_VARIABLE
 
 SCRIPTS = pathlib.Path(__file__).parents[2] / "export"
 CLASSES = ("Clapping", "Jumping jacks", "Running")
@@ -39,7 +43,10 @@ METRICS = {
 
 def run_script(name, *arguments):
     return subprocess.run(
-        [sys.executable, str(SCRIPTS / name), *map(str, arguments)], capture_output=True, text=True
+        [sys.executable, str(SCRIPTS / name), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, PLUGINS_VARIABLE: tiny_network.__file__},
     )
 
 
@@ -49,7 +56,7 @@ def release(tmp_path_factory):
     folder = tmp_path_factory.mktemp("release")
     config = ExperimentConfig(
         clip=ClipConfig(8, 64, 64, frame_stride=2),
-        model=ModelConfig("r3d50_g", width_multiplier=0.0625),
+        model=TINY,
         distill=DistillConfig("separate"),
     )
     tf_keras.utils.set_random_seed(0)
@@ -113,7 +120,7 @@ def test_package_holds_what_kaggle_wants_and_only_measured_numbers(release, scri
     assert (model["ownerSlug"], model["slug"]) == ("me", "perf-net")
     assert model["isPrivate"] is True
     variation = json.loads((output / "variation" / "model-instance-metadata.json").read_text())
-    assert variation["instanceSlug"] == "r3d50-g-rgb-toy"
+    assert variation["instanceSlug"] == "tiny-rgb-toy"
     assert variation["framework"] == "tensorFlow2"
     assert variation["licenseName"] == "Apache 2.0"
     assert variation["fineTunable"] is True
@@ -126,7 +133,7 @@ def test_package_holds_what_kaggle_wants_and_only_measured_numbers(release, scri
     assert "8 frames (every second frame) of 64x64, at 12.5 frames per second" in card
     assert "toy, training split: 40 clips" in card
     assert "separate distillation" in card
-    assert "me/perf-net/tensorFlow2/r3d50-g-rgb-toy" in card
+    assert "me/perf-net/tensorFlow2/tiny-rgb-toy" in card
     assert "$" not in card
     assert "RecognizerLayer" in (output / "variation" / "keras3_layer.py").read_text()
     assert "keras3_layer" in card and "## Intended use" in card
