@@ -11,7 +11,10 @@ from perfnet_tf.cli.main import COMMANDS, load_command
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PAGES = [README, *((ROOT / "docs" / name).read_text() for name in ("results.md", "design.md"))]
+PAGES = [
+    README,
+    *((ROOT / "docs" / name).read_text() for name in ("results.md", "design.md", "finetuning.md")),
+]
 PAGES.append((ROOT / "export" / "README.md").read_text())
 
 

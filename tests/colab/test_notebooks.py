@@ -7,6 +7,12 @@ import re
 
 import pytest
 from notebook import read_cells, run_notebook, to_python
+from tiny_network import TINY
+
+from perfnet_tf.config import ClipConfig, ExperimentConfig
+from perfnet_tf.downloads.cache import cache_folder, install
+from perfnet_tf.models.factory import build_from_config
+from perfnet_tf.recognizers.run_directory import save_run
 
 ROOT = pathlib.Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "colab").glob("*.ipynb"))
@@ -34,13 +40,26 @@ def beside_the_checkout(tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "agg")
 
 
+@pytest.fixture
+def pretrained(tmp_path, monkeypatch):
+    """A tiny network under the name `i3d_kinetics400`: no test fetches 50 MB."""
+    monkeypatch.setenv("PERFNET_CACHE", str(tmp_path / "cache"))
+    config = ExperimentConfig(clip=ClipConfig(8, 32, 36), model=TINY)
+    classes = [f"action {index}" for index in range(400)]
+    model = build_from_config(config.model, len(classes), config.stream)
+    folder = cache_folder("pretrained") / "i3d_kinetics400"
+    partial = folder.with_name("partial")
+    save_run(partial, config, classes, model)
+    install(partial, folder)
+
+
 def run(name):
     return run_notebook(ROOT / "colab" / f"{name}.ipynb")
 
 
-def test_quickstart_runs(beside_the_checkout, capsys):
+def test_quickstart_runs(beside_the_checkout, pretrained, capsys):
     names = run("01_quickstart")
-    assert names["model"](names["noise"]).shape == (2, 10)
+    assert names["model"](names["noise"]).shape == (2, 400)
     assert len(names["frames"]) == 20
     assert (names["WORK"] / "explanation.png").stat().st_size > 20_000
     assert "written to quickstart/answers.mp4" in capsys.readouterr().out
@@ -54,7 +73,7 @@ def test_prepare_your_videos_runs(beside_the_checkout):
 
 
 @pytest.mark.slow
-def test_finetune_on_ucf101_runs(beside_the_checkout):
+def test_finetune_on_ucf101_runs(beside_the_checkout, pretrained):
     names = run("03_finetune_on_ucf101")
     assert names["num_classes"] == 10
     metrics = json.loads((names["WORK"] / "results" / "metrics.json").read_text())
