@@ -79,9 +79,8 @@ PRESETS: dict[str, ExperimentConfig] = {
         model=ModelConfig("s3d_g"),
         train=FINETUNING,
     ),
-    # Ours: I3D's Kinetics weights to the classes of a few hundred videos, in under 20 minutes of two
-    # cores with fast bfloat16 arithmetic. Adam at a low rate keeps what is known, and the new
-    # classifier learns at 40 times that.
+    # Ours: I3D's Kinetics weights to the classes of a few hundred videos. Adam at a low rate keeps
+    # what is known, and the new classifier learns at 40 times that.
     "finetune_i3d": ExperimentConfig(
         clip=ClipConfig(32, 160, 160, frame_stride=2),
         model=ModelConfig("i3d"),
