@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import tiny_network  # noqa: F401, registers `tiny`
 from small_clips import write_video
 
 import perfnet_tf
@@ -27,7 +28,7 @@ from perfnet_tf.registry import PLUGINS_VARIABLE, load_plugin
 from perfnet_tf.streams import SOURCES, STREAMS
 
 PLUGIN = pathlib.Path(__file__).parents[1] / "reference" / "depth_stream.py"
-NETWORK = ["--backbone=s3d_g", "--width_multiplier=0.1", "--clip=4x32x32", "--epochs=1"]
+NETWORK = ["--backbone=tiny", "--clip=4x32x32", "--epochs=1"]
 
 
 @pytest.fixture(scope="module", autouse=True)
