@@ -18,9 +18,19 @@ from collections.abc import Iterable, Sequence
 
 TESTS = pathlib.Path(__file__).parent
 #: The rooms and files that take longest, which begin first so that all processes end together.
-LONGEST: tuple[str, ...] = ()
+LONGEST = (
+    "models/test_conformance.py",
+    "models",
+    "training",
+    "saved_model",
+    "trust",
+    "cli",
+    "reproduction",
+    "integration",
+    "colab",
+)
 #: Rooms that take seconds share a process: starting one costs as much.
-QUICK: tuple[str, ...] = ()
+QUICK = ("demo", "distill", "downloads", "inspection", "reporting", "synthetic", "video")
 #: Exit statuses of pytest for a room without a failure; 5: no test was chosen.
 _GOOD = (0, 5)
 
