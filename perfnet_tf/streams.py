@@ -31,12 +31,13 @@ import importlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
 
 RGB = "rgb"
 FLOW = "flow"
@@ -248,6 +249,8 @@ class Stream:
             return self.picture(values, largest)
         if self.is_picture:
             return values
+        import numpy as np  # every command's --help imports this module
+
         grey = np.asarray(values, np.float32).mean(axis=-1, keepdims=True)
         least, most = float(grey.min()), float(grey.max())
         if least < 0 < most:

@@ -15,6 +15,8 @@ from perfnet_tf.files import file_digest
 
 #: Digests of a cached model's files, in the form of the `sha256sum` program.
 CHECKSUMS_FILE = "SHA256SUMS"
+#: Far above any of the models: a wrong address should not fill a disk.
+MAX_BYTES = 1 << 30
 
 
 def cache_folder(kind: str) -> Path:

@@ -12,14 +12,13 @@ import urllib.request
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path
 
+from perfnet_tf.downloads.cache import MAX_BYTES
 from perfnet_tf.errors import FailureError, InputError
 
 _TIMEOUT = 30.0  # seconds without a byte
 _TRIES = 4
 _PAUSE = 1.0  # seconds before the second try; doubles
 _BLOCK = 1 << 16
-#: Far above any of the models: a wrong address should not fill a disk.
-MAX_BYTES = 1 << 30
 
 
 class DownloadError(FailureError):

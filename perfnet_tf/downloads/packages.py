@@ -15,8 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from perfnet_tf.downloads.cache import CHECKSUMS_FILE
-from perfnet_tf.downloads.http import MAX_BYTES
+from perfnet_tf.downloads.cache import CHECKSUMS_FILE, MAX_BYTES
 from perfnet_tf.errors import InputError
 from perfnet_tf.files import file_digest
 
