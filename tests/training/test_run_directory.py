@@ -48,7 +48,7 @@ def test_a_policy_is_restored_after_an_error():
 
 def test_a_run_without_weights_says_what_to_do(tmp_path):
     create_run(tmp_path / "run", CONFIG, CLASSES)
-    with pytest.raises(InputError, match="has no weights.*Rerun the same command to resume"):
+    with pytest.raises(InputError, match="has no weights.*Rerun the command that trains it"):
         load_run(tmp_path / "run")
 
 
