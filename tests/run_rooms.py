@@ -20,6 +20,7 @@ TESTS = pathlib.Path(__file__).parent
 #: The rooms and files that take longest, which begin first so that all processes end together.
 LONGEST = (
     "models/test_conformance.py",
+    "models/importers",
     "models",
     "training",
     "saved_model",
