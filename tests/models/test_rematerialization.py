@@ -31,7 +31,13 @@ def clips(shape=(2, 5, 24, 20, 3)):
 
 
 @pytest.mark.parametrize("backbone", ["r3d50_g", "s3d_g"])
-@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize(
+    "jit_compile",
+    [
+        pytest.param(False, id="graph"),
+        pytest.param(True, id="xla", marks=pytest.mark.slow),
+    ],
+)
 def test_gradients_and_moving_moments_are_those_of_a_plain_step(backbone, jit_compile):
     if jit_compile and backbone == "r3d50_g":
         pytest.skip("compiling takes long, and one network shows it")
