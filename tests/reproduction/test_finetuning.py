@@ -12,7 +12,7 @@ from perfnet_tf.evaluation.fusion import ClipScores
 from perfnet_tf.recognizers.run_directory import Run
 from perfnet_tf.records.folder import read_dataset_info, write_dataset_info
 from perfnet_tf.reproduction import runner
-from perfnet_tf.reproduction.table7 import finetuning_config
+from perfnet_tf.reproduction.table7 import table7_config
 from perfnet_tf.training.trainer import train
 
 EXPERIMENT = ExperimentConfig(
@@ -124,7 +124,7 @@ def test_bad_flags_are_refused_in_one_line(data, tmp_path, refuses, flags, messa
 def test_fine_tuning_keeps_the_network_and_drops_the_teachers():
     theirs = EXPERIMENT.replace(model=ModelConfig("s3d_g", 0.25))
     run = Run(None, theirs, ("a",), None)
-    paper = finetuning_config("paper", "hmdb51", run)
+    paper = table7_config("paper", "hmdb51", run)
     assert (paper.model, paper.resolved_eval_clip.num_frames) == (theirs.model, 64)
-    mini = finetuning_config("mini", "ucf101", run)
+    mini = table7_config("mini", "ucf101", run)
     assert (mini.clip, mini.train.epochs, mini.distill) == (theirs.clip, 30, None)
