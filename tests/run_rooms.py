@@ -28,6 +28,7 @@ LONGEST = (
     "cli",
     "reproduction",
     "integration",
+    "test_extending.py",
     "colab",
 )
 #: Rooms that take seconds share a process: starting one costs as much.

@@ -45,14 +45,13 @@ def test_the_readme_shows_the_whole_job():
 
 def test_the_readme_python_runs(tmp_path, monkeypatch):
     import tensorflow as tf
+    from tiny_network import TINY
 
-    from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig
+    from perfnet_tf.config import ClipConfig, ExperimentConfig
     from perfnet_tf.models.factory import build_from_config
     from perfnet_tf.saved_model import export_saved_model
 
-    config = ExperimentConfig(
-        clip=ClipConfig(4, 32, 32), model=ModelConfig("s3d_g", width_multiplier=0.0625)
-    )
+    config = ExperimentConfig(clip=ClipConfig(4, 32, 32), model=TINY)
     model = build_from_config(config.model, 3, config.stream)
     model(tf.zeros([1, 4, 32, 32, 3]))
     export_saved_model(model, tmp_path / "student", classes=("a", "b", "c"), config=config)
