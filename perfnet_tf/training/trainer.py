@@ -222,11 +222,9 @@ def train(
         chosen = {} if kept_epoch is None else {"kept_epoch": kept_epoch}
         _save_weights(folder, student, workers, steps=checkpoints.step, **chosen)
     checkpoints.delete()
-    if workers.is_chief:
-        shutil.rmtree(folder / run_directory.BEST_FOLDER, ignore_errors=True)
-    if frozen:  # its layers must come back as trainable
-        return load_run(output, precision=precision)
-    return Run(folder, config, info.classes, student, run_directory.read_run(folder)[2])
+    # Not the student itself: its dropout has a state, which no export can hold, and its layers may
+    # be frozen.
+    return load_run(output, precision=precision)
 
 
 def _warn_lagging_averages(student: tf_keras.Model, steps: int) -> None:

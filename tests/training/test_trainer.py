@@ -18,6 +18,7 @@ from perfnet_tf.config import (
 from perfnet_tf.errors import FailureError, InputError
 from perfnet_tf.recognizers.recognizer import Teacher
 from perfnet_tf.recognizers.run_directory import load_run
+from perfnet_tf.saved_model import export_saved_model, load_saved_model
 from perfnet_tf.training.callbacks import KeepCheckpoints
 from perfnet_tf.training.trainer import train
 
@@ -108,6 +109,14 @@ def test_a_run_leaves_what_the_module_documents(unstopped):
     assert_close(weights(load_run(unstopped.path)), weights(unstopped), 0)
     events = list((unstopped.path / "tensorboard").iterdir())
     assert len(events) == 1
+
+
+def test_the_run_that_training_returns_can_be_exported(unstopped, tmp_path):
+    exported = load_saved_model(export_saved_model(unstopped, tmp_path / "export"))
+    clip = np.random.default_rng(0).random((2, 6, 24, 32, 3), np.float32)
+    expected = unstopped.model(clip, training=False)
+    np.testing.assert_allclose(exported(clip), expected, rtol=1e-5, atol=1e-6)
+    assert np.abs(exported(clip, training=True) - expected).max() > 1e-3  # dropout
 
 
 def test_a_finished_run_is_returned_as_it_is(data, unstopped, capsys):
