@@ -222,6 +222,8 @@ def train(
         chosen = {} if kept_epoch is None else {"kept_epoch": kept_epoch}
         _save_weights(folder, student, workers, steps=checkpoints.step, **chosen)
     checkpoints.delete()
+    if workers.is_chief:
+        shutil.rmtree(folder / run_directory.BEST_FOLDER, ignore_errors=True)
     # Not the student itself: its dropout has a state, which no export can hold, and its layers may
     # be frozen.
     return load_run(output, precision=precision)
