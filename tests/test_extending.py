@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from small_clips import CLASSES, write_video
+from tiny_network import TINY
 
 import perfnet_tf
 from perfnet_tf import presets
@@ -72,7 +73,10 @@ def blocks(section):
 
 def run(line):
     name, *arguments = shlex.split(line)[1:]
-    assert main([name, *arguments, *QUICK[name]]) == 0, line
+    quick = list(QUICK[name])
+    if name in ("train", "distill") and "--backbone" not in line:
+        quick.append("--backbone=tiny")
+    assert main([name, *arguments, *quick]) == 0, line
 
 
 def execute(title):
@@ -137,7 +141,7 @@ def test_a_teacher(folder, monkeypatch):
     quick = mini.replace(
         clip=ClipConfig(4, 32, 32),
         eval_clip=None,
-        model=perfnet_tf.ModelConfig("s3d_g", width_multiplier=0.0625),
+        model=TINY,
         train=perfnet_tf.TrainConfig(epochs=1, batch_size=2),
     )
     monkeypatch.setitem(presets.PRESETS, "mini", quick)
