@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 from prepared_clips import make_clip, write_dataset, write_tiny_dataset
+from tensorflow.python.autograph.utils import ag_logging
 
 import perfnet_tf
 from perfnet_tf.config import ClipConfig, PoseRenderConfig
@@ -53,6 +54,13 @@ def test_a_batch_is_what_features_documents_with_static_shapes(data):
         "boxes": tf.TensorSpec([4, 6, 2, 4], tf.float32),
         "label": tf.TensorSpec([4], tf.int32),
     }
+
+
+def test_reading_records_warns_of_nothing(data, monkeypatch):
+    said = []
+    monkeypatch.setattr(ag_logging, "warning", lambda *words: said.append(words))
+    batches(data, take=1)
+    assert not said
 
 
 def test_a_pass_takes_each_clip_once_and_the_next_takes_them_in_another_order(data):
