@@ -29,7 +29,8 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         for name, model in PRETRAINED.items():
             here = (cache_folder("pretrained") / name / CHECKSUMS_FILE).is_file()
             print(f"{name:<{width}}  {model.summary}{' (in the cache)' if here else ''}")
-            print(f"{'':<{width}}  {model.publisher}; {model.license}")
+            facts = [model.publisher, model.license, *filter(None, [model.accuracy])]
+            print(f"{'':<{width}}  {'; '.join(facts)}")
         return 0
     folder = fetch_pretrained(
         arguments.model, source=arguments["from"].value, show_progress=sys.stderr.isatty()
