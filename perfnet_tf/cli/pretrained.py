@@ -29,8 +29,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         for name, model in PRETRAINED.items():
             here = (cache_folder("pretrained") / name / CHECKSUMS_FILE).is_file()
             print(f"{name:<{width}}  {model.summary}{' (in the cache)' if here else ''}")
-            facts = [model.publisher, model.license, *filter(None, [model.accuracy])]
-            print(f"{'':<{width}}  {'; '.join(facts)}")
+            print(f"{'':<{width}}  {model.facts}")
         return 0
     folder = fetch_pretrained(
         arguments.model, source=arguments["from"].value, show_progress=sys.stderr.isatty()
@@ -38,7 +37,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     model = PRETRAINED[arguments.model]
     print((folder / CHECKSUMS_FILE).read_text(), end="")
     print(f"{arguments.model}: {folder}")
-    print(f"{model.summary}. {model.publisher}; {model.license}. Cite {model.citation}.")
+    print(f"{model.summary}. {model.facts}. Cite {model.citation}.")
     print(f"next: perfnet predict VIDEO --model={arguments.model}")
     return 0
 

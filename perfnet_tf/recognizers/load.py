@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import tensorflow as tf
 
-from perfnet_tf.config import ClipConfig
+from perfnet_tf.config import ClipConfig, ExperimentConfig
 from perfnet_tf.errors import InputError, first_line
 from perfnet_tf.models.video_model import VideoModel
 from perfnet_tf.recognizers.exported import (
@@ -24,7 +24,7 @@ from perfnet_tf.recognizers.exported import (
 from perfnet_tf.recognizers.foreign import load_foreign
 from perfnet_tf.recognizers.frozen import InferenceModule
 from perfnet_tf.recognizers.frozen_cache import frozen_module
-from perfnet_tf.recognizers.pretrained import resolve_pretrained
+from perfnet_tf.recognizers.pretrained import is_pretrained, resolve_pretrained
 from perfnet_tf.recognizers.recognizer import DEFAULT_FPS, Recognizer, UnspecifiedError, no_layers
 from perfnet_tf.recognizers.run_directory import (
     CLASSES_FILE,
@@ -107,8 +107,7 @@ def runs_code(handle: str) -> bool:
     Raises:
         InputError: there is neither a run nor a SavedModel.
     """
-    handle = resolve_pretrained(handle)
-    if is_run(handle):
+    if is_pretrained(handle) or is_run(handle):
         return False
     folder = _resolve(handle)
     return not is_export(folder) or is_frozen(folder)
@@ -173,19 +172,8 @@ def _frozen_run(path: str, precision: str, source: str | None) -> Recognizer:
         precision,
         lambda: InferenceModule(open_run().model, precision=precision),
     )
-    dataset = record.get("dataset") or {}
-    return Recognizer(
-        lambda inputs: module(inputs, training=False),
-        config.stream,
-        classes,
-        config.pose_render,
-        config.resolved_eval_clip,
-        dataset.get("fps", DEFAULT_FPS),
-        dataset.get("short_side"),
-        source or str(folder),
-        config=config,
-        module=module,
-        _open_run=open_run,
+    return _recognizer(
+        module, config, classes, record, source or str(folder), module=module, _open_run=open_run
     )
 
 
@@ -193,21 +181,39 @@ def _of_run(run: Run, folded: bool, precision: str | None, source: str | None = 
     module: Any = None
     if folded:
         module = InferenceModule(run.model, precision=precision or "float32")
-    network = module or run.model
-    dataset = run.record.get("dataset") or {}
-    return Recognizer(
-        lambda inputs: network(inputs, training=False),
-        run.config.stream,
+    return _recognizer(
+        module or run.model,
+        run.config,
         run.classes,
-        run.config.pose_render,
-        run.config.resolved_eval_clip,
-        dataset.get("fps", DEFAULT_FPS),
-        dataset.get("short_side"),
+        run.record,
         source or str(run.path),
         model=run.model,
-        config=run.config,
         module=module,
         _open_run=lambda: run,
+    )
+
+
+def _recognizer(
+    network: Any,
+    config: ExperimentConfig,
+    classes: tuple[str, ...],
+    record: Mapping[str, Any],
+    source: str,
+    **layers: Any,
+) -> Recognizer:
+    """What a run's files say of `network`; `layers` are further attributes."""
+    dataset = record.get("dataset") or {}
+    return Recognizer(
+        lambda inputs: network(inputs, training=False),
+        config.stream,
+        classes,
+        config.pose_render,
+        config.resolved_eval_clip,
+        dataset.get("fps", DEFAULT_FPS),
+        dataset.get("short_side"),
+        source,
+        config=config,
+        **layers,
     )
 
 

@@ -60,6 +60,11 @@ class PretrainedModel:
     accuracy: str = ""
     citation: str = _PAPER
 
+    @property
+    def facts(self) -> str:
+        """Publisher, licence, and accuracy if one is stated, in a line."""
+        return "; ".join(filter(None, [self.publisher, self.license, self.accuracy]))
+
 
 def _hub_module(classes: int, package: PythonCopy | None = None) -> PretrainedModel:
     return PretrainedModel(
@@ -170,13 +175,18 @@ def fetch_pretrained(
     return install(partial, folder)
 
 
+def is_pretrained(handle: str) -> bool:
+    """Whether a handle is the name of a pretrained network, and not of a folder here."""
+    return handle in PRETRAINED and not os.path.exists(handle)
+
+
 def resolve_pretrained(handle: str) -> str:
     """The folder of a pretrained network's run, fetched if need be; other handles as they are.
 
     Raises:
         InputError, DownloadError: as `fetch_pretrained`.
     """
-    if handle not in PRETRAINED or os.path.exists(handle):
+    if not is_pretrained(handle):
         return handle
     return str(fetch_pretrained(handle, show_progress=sys.stderr.isatty()))
 
@@ -184,8 +194,7 @@ def resolve_pretrained(handle: str) -> str:
 def describe_pretrained(name: str) -> str:
     """What a pretrained network is and where it comes from, in a sentence."""
     model = PRETRAINED[name]
-    facts = [model.publisher, model.license, *filter(None, [model.accuracy])]
-    return f"{model.summary} ({'; '.join(facts)})"
+    return f"{model.summary} ({model.facts})"
 
 
 def _fetch(name: str, cache: Path, show_progress: bool) -> tuple[Path, str]:

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import published_s3d
 import pytest
-import tensorflow as tf
+from weight_files import write_tf1
 
 from perfnet_tf.cli.main import main
 from perfnet_tf.config import ClipConfig
@@ -26,12 +26,10 @@ FILES = ("model.ckpt.index", "model.ckpt.data-00000-of-00001")
 def checkpoint(tmp_path_factory):
     """A small network as TF-slim publishes it."""
     folder = tmp_path_factory.mktemp("published")
-    graph = tf.Graph()
-    with graph.as_default(), tf.compat.v1.Session(graph=graph) as session:
-        for name, value in published_s3d.SlimS3DG(0.1).tensors.items():
-            tf.compat.v1.Variable(value, name=f"InceptionV1/{name}", use_resource=False)
-        session.run(tf.compat.v1.global_variables_initializer())
-        tf.compat.v1.train.Saver().save(session, str(folder / "model.ckpt"), write_meta_graph=False)
+    tensors = published_s3d.SlimS3DG(0.1).tensors
+    write_tf1(
+        folder / "model.ckpt", {f"InceptionV1/{name}": value for name, value in tensors.items()}
+    )
     (folder / "checkpoint").unlink()
     return folder
 
