@@ -31,6 +31,7 @@ from absl import app, flags
 from perfnet_tf import InputError
 from perfnet_tf.backbones import BACKBONES
 from perfnet_tf.recognizers.info import INFO_FILE, LABELS_FILE, PAPER, ModelInfo
+from perfnet_tf.recognizers.recognizer import DEFAULT_FPS
 from perfnet_tf.registry import load_plugins
 from perfnet_tf.reporting.markdown import escape
 from perfnet_tf.streams import POSE, STREAMS
@@ -40,7 +41,11 @@ _OUTPUT = flags.DEFINE_string("output", None, "Folder to make.", required=True)
 _OWNER = flags.DEFINE_string("owner", None, "Kaggle user or organisation.", required=True)
 _SLUG = flags.DEFINE_string("slug", None, "Kaggle's name of the model.", required=True)
 _VARIATION = flags.DEFINE_string("variation", None, "Its variation; default: made of the network.")
-_TITLE = flags.DEFINE_string("title", "PERF-Net", "Title of the model's page.")
+_TITLE = flags.DEFINE_string(
+    "title",
+    None,
+    "Its page's title; default: PERF-Net, or what published weights are.",
+)
 
 TEMPLATE = pathlib.Path(__file__).with_name("model_card.md.tmpl")
 KERAS3_LAYER = pathlib.Path(__file__).with_name("keras3_layer.py")
@@ -95,7 +100,13 @@ DRAWING = """\
 
 
 def package(
-    model: pathlib.Path, output: pathlib.Path, *, owner: str, slug: str, variation: str, title: str
+    model: pathlib.Path,
+    output: pathlib.Path,
+    *,
+    owner: str,
+    slug: str,
+    variation: str | None = None,
+    title: str | None = None,
 ) -> None:
     """Writes the folder of the module's docstring.
 
@@ -115,6 +126,7 @@ def package(
             "Export with another --license, or host model.tar.gz yourself."
         )
     variation = variation or _default_variation(info)
+    title = title or (info.pretrained["summary"] if _is_conversion(info) else "PERF-Net")
     for name, value in (("owner", owner), ("slug", slug), ("variation", variation)):
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", value):
             raise InputError(
@@ -138,10 +150,12 @@ def package(
             "isPrivate": True,
             "description": card,
             "publishTime": "",
-            "provenanceSources": f"https://arxiv.org/abs/{PAPER['arxiv']}",
+            "provenanceSources": _provenance(info),
         },
     )
     dataset = info.dataset.get("name")
+    if _is_conversion(info):
+        dataset = info.pretrained["training_data"]
     _write_json(
         target / "model-instance-metadata.json",
         {
@@ -171,6 +185,7 @@ def write_card(info: ModelInfo, labels: Sequence[str], *, handle: str, title: st
     """The model card, as Markdown."""
     experiment, clip = info.experiment, info.experiment.resolved_eval_clip
     stream = STREAMS[experiment.stream]
+    fps = info.dataset.get("fps", DEFAULT_FPS)
     return string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=title,
         handle=handle,
@@ -182,21 +197,59 @@ def write_card(info: ModelInfo, labels: Sequence[str], *, handle: str, title: st
         labels=", ".join(map(escape, labels)),
         clip=f"{clip.num_frames} frames (every {_ordinal(clip.frame_stride)}) of "
         f"{clip.height}x{clip.width}",
-        rate=f"{info.dataset['fps']:g} frames per second"
-        if info.dataset.get("fps")
-        else "each video's own frame rate",
+        rate=f"{fps:g} frames per second" if fps else "each video's own frame rate",
         training_data=_training_data(info),
         evaluation=_evaluation(info),
+        first_weights=_first_weights(info),
         loss=_loss(info),
         versions=", ".join(f"{name} {version}" for name, version in info.versions.items()),
         license=info.license,
         fine_tuning=FROZEN if info.inference_precision else FINE_TUNING.replace("$handle", handle),
         formats=_formats(info),
-        paper=f"[{PAPER['title']}](https://arxiv.org/abs/{PAPER['arxiv']}), {PAPER['authors']}",
+        lineage=_lineage(info),
     )
 
 
+def _is_conversion(info: ModelInfo) -> bool:
+    """Whether the weights are published ones as they were, not trained further."""
+    return bool(info.pretrained) and not info.pretrained.get("trained_further")
+
+
+def _lineage(info: ModelInfo) -> str:
+    if _is_conversion(info):
+        weights = info.pretrained
+        return (
+            f"{weights['summary']}. Network and weights are those of {weights['publisher']}: "
+            f"{weights['citation']}. Converted, not trained further: an independent "
+            "implementation in TensorFlow 2, not by the authors."
+        )
+    return (
+        f"After [{PAPER['title']}](https://arxiv.org/abs/{PAPER['arxiv']}), {PAPER['authors']}; an "
+        "independent implementation in TensorFlow, not by the authors."
+    )
+
+
+def _first_weights(info: ModelInfo) -> str:
+    if not info.pretrained or _is_conversion(info):
+        return ""
+    weights = info.pretrained
+    return (
+        f"- First weights: {weights['summary']}, of {weights['publisher']} "
+        f"({weights['license']}): {weights['citation']}.\n"
+    )
+
+
+def _provenance(info: ModelInfo) -> str:
+    paper = f"https://arxiv.org/abs/{PAPER['arxiv']}"
+    if not info.pretrained:
+        return paper
+    weights = f"{info.pretrained['publisher']}; {info.pretrained['citation']}"
+    return weights if _is_conversion(info) else f"{paper}; first weights: {weights}"
+
+
 def _training_data(info: ModelInfo) -> str:
+    if _is_conversion(info):
+        return f"{info.pretrained['training_data']}, by its authors."
     name, clips = info.dataset.get("name"), info.dataset.get("num_clips")
     if not name:
         return "Not recorded."
@@ -227,12 +280,16 @@ def _formats(info: ModelInfo) -> str:
 
 
 def _loss(info: ModelInfo) -> str:
+    if _is_conversion(info):
+        return "its authors'."
     if info.experiment.distill is None:
-        return "cross-entropy"
-    return f"cross-entropy and {info.experiment.distill.loss} distillation from teachers (Eq. 1)"
+        return "cross-entropy."
+    return f"cross-entropy and {info.experiment.distill.loss} distillation from teachers (Eq. 1)."
 
 
 def _default_variation(info: ModelInfo) -> str:
+    if _is_conversion(info):
+        return re.sub(r"[^a-z0-9]+", "-", info.pretrained["name"])
     words = [info.experiment.model.backbone, info.experiment.stream, info.dataset.get("name", "")]
     return re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-")
 

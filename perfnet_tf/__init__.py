@@ -48,6 +48,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; a test holds it against
     from perfnet_tf.streams import Stream as Stream
     from perfnet_tf.streams import register_source as register_source
     from perfnet_tf.streams import register_stream as register_stream
+    from perfnet_tf.training.classifier_fitting import fit_classifier as fit_classifier
     from perfnet_tf.training.finetuning import finetune as finetune
     from perfnet_tf.training.finetuning import finetuning_config as finetuning_config
     from perfnet_tf.training.schedules import steps_per_epoch as steps_per_epoch
@@ -81,6 +82,7 @@ _PUBLIC = {
     "export_saved_model": "perfnet_tf.saved_model",
     "finetune": "perfnet_tf.training.finetuning",
     "finetuning_config": "perfnet_tf.training.finetuning",
+    "fit_classifier": "perfnet_tf.training.classifier_fitting",
     "import_weights": "perfnet_tf.recognizers.imported_run",
     "load": "perfnet_tf.recognizers.load",
     "load_plugin": "perfnet_tf.registry",

@@ -12,9 +12,12 @@ from perfnet_tf.cli.network_flags import (
     define_network_flags,
     load_named_network,
 )
-from perfnet_tf.cli.view_flag import define_view_flag, windows_and_crops
-from perfnet_tf.config import ClipConfig
-from perfnet_tf.errors import InputError
+from perfnet_tf.cli.view_flags import (
+    clip_to_see,
+    define_clip_flags,
+    define_view_flag,
+    windows_and_crops,
+)
 
 
 def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
@@ -26,15 +29,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     sum of their logits. OUTPUT gets metrics.json, per_class.csv, predictions.csv, confusion.png and
     logits.npz.
     """
-    clip = None
-    if arguments.clip is not None:
-        clip = ClipConfig.parse(
-            arguments.clip,
-            frame_stride=arguments.frame_stride or 1,
-            short_side=arguments.short_side,
-        )
-    elif arguments.frame_stride is not None or arguments.short_side is not None:
-        raise InputError("--frame_stride and --short_side belong to --clip. Give it, too.")
+    clip = clip_to_see(arguments)
     windows, crops = windows_and_crops(arguments)
     check_one_network(arguments, arguments.models)
     from perfnet_tf.evaluation.protocol import evaluate_runs
@@ -85,15 +80,7 @@ COMMAND.string("data", None, "Prepared dataset.")
 COMMAND.string("output", None, "Folder to write to.")
 COMMAND.string("split", "test", "Split of the dataset.")
 COMMAND.integer("batch", 8, "Clips at once.", argument="batch_size")
-COMMAND.string(
-    "clip",
-    None,
-    "FRAMESxHEIGHTxWIDTH that every network sees; without it, the evaluation clip of each.",
-)
-COMMAND.integer("frame_stride", None, "With --clip: take every n-th stored frame.")
-COMMAND.integer(
-    "short_side", None, "With --clip: pixels of the frames' shorter side before the crop."
-)
+define_clip_flags(COMMAND)
 define_view_flag(COMMAND)
 COMMAND.boolean("progress", True, "Report progress.")
 COMMAND.alias("runs", "models")

@@ -65,7 +65,12 @@ COMMAND = Command("export", "--model=RUN --output=DIR", _run)
 COMMAND.string("model", None, "Finished run, or export that can be trained.")
 COMMAND.string("output", None, "Folder to make.")
 COMMAND.string("metrics", None, "metrics.json of perfnet evaluate for this run.")
-COMMAND.string("license", "Apache-2.0", "SPDX name of the weights' licence.")
+COMMAND.string(
+    "license",
+    None,
+    "SPDX name of the weights' licence; without it, that of the published weights that they came "
+    "from, else Apache-2.0.",
+)
 COMMAND.boolean("inference_only", False, "Freeze the network, batch norm folded.")
 COMMAND.string(
     "precision",

@@ -17,7 +17,7 @@ from perfnet_tf.cli.experiment_flags import (
     devices,
 )
 from perfnet_tf.cli.named_values import parse_named_values
-from perfnet_tf.cli.view_flag import define_view_flag, windows_and_crops
+from perfnet_tf.cli.view_flags import define_view_flag, windows_and_crops
 from perfnet_tf.config import DistillConfig, ExperimentConfig
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.reproduction.settings import (

@@ -35,13 +35,13 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation import metrics
 from perfnet_tf.evaluation.fusion import ClipScores, fuse
 from perfnet_tf.input_pipeline.augment import ClipView, evenly_spread_views
-from perfnet_tf.input_pipeline.dataset import build_dataset, explaining_damaged_records, streams_of
+from perfnet_tf.input_pipeline.dataset import explaining_damaged_records
 from perfnet_tf.recognizers.load import Network, load
+from perfnet_tf.recognizers.outputs import outputs_of_view
 from perfnet_tf.recognizers.recognizer import Recognizer
 from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.reporting.confusion_plot import save_confusion
-from perfnet_tf.streams import CLIP_ID, LABEL
 from perfnet_tf.version import __version__
 
 
@@ -159,7 +159,7 @@ def _score(
         for cut in dict.fromkeys(clips):
             members = {i: run for i, run in enumerate(runs) if clips[i] == cut}
             seen = [
-                _view_scores(members, cut, view, data, split, batch_size, bar) for view in views
+                outputs_of_view(members, cut, view, data, split, batch_size, bar) for view in views
             ]
             labels, clip_ids, _ = seen[0]
             for i, run in members.items():
@@ -167,53 +167,6 @@ def _score(
                 logits = np.stack([logits[i] for _, _, logits in seen])[..., columns].mean(axis=0)
                 scores[i] = ClipScores(clip_ids, labels, logits, info.classes)
     return [scores[i] for i in range(len(runs))]
-
-
-def _view_scores(
-    members: Mapping[int, Recognizer],
-    cut: ClipConfig,
-    view: ClipView,
-    data: str,
-    split: str,
-    batch_size: int,
-    bar: tqdm,
-) -> tuple[np.ndarray, tuple[str, ...], dict[int, np.ndarray]]:
-    """One pass over the split: labels, clips' names, and each member's logits [clips, classes]."""
-    streams = sorted({run.stream for run in members.values()})
-    dataset = build_dataset(
-        data,
-        split,
-        clip=cut,
-        streams=streams,
-        batch_size=batch_size,
-        training=False,
-        view=view,
-        with_clip_ids=True,
-    )
-    spec = {
-        key: value for key, value in dataset.element_spec.items() if key not in (LABEL, CLIP_ID)
-    }
-
-    # With this signature the last, smaller batch is not traced again.
-    @tf.function(input_signature=[spec], autograph=False)
-    def predict(sources: dict[str, tf.Tensor]) -> dict[int, tf.Tensor]:
-        logits = {}
-        for i, run in members.items():
-            seen = streams_of(sources, [run.stream], run.render)
-            logits[i] = run.predict(seen[run.stream])
-        return logits
-
-    labels: list[np.ndarray] = []
-    clip_ids: list[str] = []
-    parts: dict[int, list[np.ndarray]] = {i: [] for i in members}
-    for batch in dataset:
-        labels.append(batch[LABEL].numpy())
-        clip_ids += [name.decode() for name in batch[CLIP_ID].numpy()]
-        for i, value in predict({key: batch[key] for key in spec}).items():
-            parts[i].append(value.numpy())
-        bar.update(len(labels[-1]))
-    logits = {i: np.concatenate(values) for i, values in parts.items()}
-    return np.concatenate(labels), tuple(clip_ids), logits
 
 
 def _unique_names(runs: Sequence[Recognizer]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,8 @@ import tf_keras
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.models import PACKAGE
-from perfnet_tf.models.batch_moments import moments, normalize, sums_lose_bits
-from perfnet_tf.models.modes import is_recomputing, is_synchronized
+from perfnet_tf.models.batch_moments import exact_normalization, moving_averages, sums_lose_bits
+from perfnet_tf.models.modes import is_building, is_recomputing, is_synchronized
 from perfnet_tf.models.synchronization import global_moments
 from perfnet_tf.models.video_shapes import merged_frames, static_or_dynamic_shape
 
@@ -81,6 +82,8 @@ class VideoBatchNormalization(tf_keras.layers.BatchNormalization):
 
         A frozen layer (`trainable` is False) takes its moving averages in training as well.
         """
+        if is_building():
+            return inputs
         training = training if self.trainable else False
         frames = tf.reshape(inputs, merged_frames(inputs))
         if training and is_synchronized():
@@ -100,7 +103,8 @@ class VideoBatchNormalization(tf_keras.layers.BatchNormalization):
 
     def _normalize_over_replicas(self, frames: tf.Tensor) -> tf.Tensor:
         mean, variance, count = global_moments(frames)
-        self._move(mean, variance, count)
+        values, averages = (mean, variance), (self.moving_mean, self.moving_variance)
+        self._move(moving_averages(averages, values, count, self.momentum))
         scale = tf.math.rsqrt(variance + self.epsilon)
         if self.scale:
             scale = scale * self.gamma
@@ -110,18 +114,24 @@ class VideoBatchNormalization(tf_keras.layers.BatchNormalization):
         return tf.cast(outputs, frames.dtype)
 
     def _normalize_exactly(self, frames: tf.Tensor) -> tf.Tensor:
-        mean, variance, count = moments(frames)
-        self._move(mean, variance, count)
-        scale = tf.identity(self.gamma) if self.scale else tf.ones_like(mean)
-        offset = tf.identity(self.beta) if self.center else tf.zeros_like(mean)
-        return normalize(frames, scale, offset, mean, variance, self.epsilon)
+        channels = [frames.shape[-1]]
+        scale = tf.identity(self.gamma) if self.scale else tf.ones(channels)
+        offset = tf.identity(self.beta) if self.center else tf.zeros(channels)
+        outputs, *averages = exact_normalization(self.epsilon, self.momentum)(
+            frames,
+            scale,
+            offset,
+            tf.convert_to_tensor(self.moving_mean),
+            tf.convert_to_tensor(self.moving_variance),
+        )
+        self._move(averages)
+        return outputs
 
-    def _move(self, mean: tf.Tensor, variance: tf.Tensor, count: tf.Tensor) -> None:
+    def _move(self, averages: Sequence[tf.Tensor]) -> None:
         if is_recomputing():
             return
-        unbiased = variance * count / tf.maximum(count - 1.0, 1.0)
-        for moving, value in ((self.moving_mean, mean), (self.moving_variance, unbiased)):
-            moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
+        for variable, value in zip((self.moving_mean, self.moving_variance), averages, strict=True):
+            variable.assign(value)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

@@ -13,6 +13,7 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.models import PACKAGE
 from perfnet_tf.models.batch_norm import BatchNormOptions, VideoBatchNormalization
 from perfnet_tf.models.filter_gradient import conv2d
+from perfnet_tf.models.modes import is_building
 from perfnet_tf.models.video_shapes import merged_frames, pad_symmetrically, sizes_of
 
 
@@ -118,6 +119,9 @@ class FactorizedConv3D(tf_keras.layers.Conv3D):
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Convolves `[batch, frames, height, width, channels]`, without the bias."""
+        if is_building():
+            shape = self.compute_output_shape(inputs.shape)
+            return tf.raw_ops.Placeholder(dtype=inputs.dtype, shape=shape)
         padding = "SAME"
         if self.pad_symmetrically and max(self.strides) > 1:
             inputs, padding = pad_symmetrically(inputs, self.kernel_size, 0.0), "VALID"

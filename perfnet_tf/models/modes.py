@@ -16,7 +16,8 @@ class _Modes(threading.local):
     rematerializes = False
     recomputing = False
     synchronizes = False
-    for_accelerator = False
+    for_any_device = False
+    building = False
 
 
 _modes = _Modes()
@@ -65,15 +66,25 @@ def is_synchronized() -> bool:
     return _modes.synchronizes and replicas > 1
 
 
-def traced_for_accelerator() -> contextlib.AbstractContextManager[None]:
-    """Inside the block, networks are traced as if an accelerator were there, to be compiled for."""
-    return _set(for_accelerator=True)
+def traced_for_any_device(enabled: bool = True) -> contextlib.AbstractContextManager[None]:
+    """Inside the block, networks are traced with nothing that is right or fast on CPUs only."""
+    return _set(for_any_device=enabled or _modes.for_any_device)
+
+
+def building() -> contextlib.AbstractContextManager[None]:
+    """Inside the block, layers are called for their weights only: what they return has a shape."""
+    return _set(building=True)
+
+
+def is_building() -> bool:
+    """Whether nothing is computed with what layers return."""
+    return _modes.building
 
 
 def trains_on_cpu() -> bool:
-    """Whether training is this machine's CPU's: there is no GPU, and the strategy has no TPU."""
+    """Whether what is traced will train on this machine's CPU: there is no GPU and no TPU."""
     return not (
-        _modes.for_accelerator
+        _modes.for_any_device
         or isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
         or tf.config.list_logical_devices("GPU")
     )

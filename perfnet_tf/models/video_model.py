@@ -12,6 +12,7 @@ from perfnet_tf.backbones import BACKBONES
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.models.input_normalization import InputNormalization
 from perfnet_tf.models.layers import kernel_decay
+from perfnet_tf.models.modes import building, traced_for_any_device
 from perfnet_tf.models.video_shapes import PADDINGS
 from perfnet_tf.streams import FEATURES, LOGITS, RGB, STREAM_CHANNELS
 
@@ -124,7 +125,8 @@ class VideoModel(tf_keras.Model):
             names, then `features`, float32 `[batch, channels]`, pooled and without dropout, and
             `logits`, float32 `[batch, num_classes]`.
         """
-        endpoints = self.feature_maps(self.normalization(inputs), training)
+        with traced_for_any_device(enabled=not training):  # CPUs gain in training only
+            endpoints = self.feature_maps(self.normalization(inputs), training)
         last = list(endpoints.values())[-1]
         steps = self.pool(tf.cast(last, tf.float32))
         kept = self.dropout(steps, training=training)
@@ -139,8 +141,8 @@ class VideoModel(tf_keras.Model):
     def build_for_stream(self) -> VideoModel:
         """Creates the weights, which depend on the stream's channels only; returns the model."""
         if not self.built:
-            # Any size would do: with known ones the graph that Keras traces for this is smaller.
-            self.build((1, 16, 224, 224, STREAM_CHANNELS[self.stream]))
+            with building():  # any size would do
+                self.build((1, 16, 224, 224, STREAM_CHANNELS[self.stream]))
         return self
 
     def scaled(self, channels: int) -> int:

@@ -72,7 +72,10 @@ def restore_model(
 def restore_run(path: str | os.PathLike[str]) -> Run:
     """What an export that can be trained was made of; raises as `restore_model`."""
     model, classes, info = restore_model(path)
-    return Run(pathlib.Path(path), info.experiment, classes, model, {"dataset": dict(info.dataset)})
+    record = {"dataset": dict(info.dataset)}
+    if info.pretrained:
+        record["pretrained"] = dict(info.pretrained)
+    return Run(pathlib.Path(path), info.experiment, classes, model, record)
 
 
 def load_for_inference(path: str | os.PathLike[str], *, precision: str | None = None) -> Recognizer:

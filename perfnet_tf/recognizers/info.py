@@ -17,6 +17,8 @@ INFO_FILE = "model.json"
 #: TensorFlow's folder for files that travel with a SavedModel and that its graph does not read.
 GOLDEN_FILE = "assets.extra/golden.npz"
 FORMAT = 1
+#: SPDX name; of weights that do not say another.
+DEFAULT_LICENSE = "Apache-2.0"
 
 PAPER = {
     "title": "PERF-Net: Pose Empowered RGB-Flow Net",
@@ -34,6 +36,8 @@ class ModelInfo:
         dataset: `name`, `fps` and `short_side` of the records it was trained on; empty if unknown.
         metrics: such as `top1`, `top5`, `num_clips`; empty if it was not evaluated.
         license: SPDX name of the weights' licence.
+        pretrained: of the published weights that it has, or was `trained_further` from: `summary`,
+            `publisher`, `license`, `citation`, `training_data`; empty without.
         inference_precision: what a frozen network computes in; None for one that can be trained.
         parity: what was exported -> largest difference of its logits from the trained network's,
             as a share of the largest logit; measured at export.
@@ -44,7 +48,8 @@ class ModelInfo:
     experiment: ExperimentConfig
     dataset: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    license: str = "Apache-2.0"
+    license: str = DEFAULT_LICENSE
+    pretrained: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     inference_precision: str | None = None
     parity: Mapping[str, float] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)

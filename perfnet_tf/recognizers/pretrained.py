@@ -41,6 +41,7 @@ class PretrainedModel:
         publisher: who published it, and where.
         license: of the weights; SPDX name.
         importer: the source of `models.importers` that reads it.
+        training_data: what it was trained on.
         files: name -> address of each file to fetch; a `module.tar.gz` is unpacked.
         digests: name -> SHA-256, of the files whose digest is known.
         package: a second place; None where there is none.
@@ -53,6 +54,7 @@ class PretrainedModel:
     publisher: str
     license: str
     importer: str
+    training_data: str
     files: Mapping[str, str]
     digests: Mapping[str, str] = field(default_factory=dict)
     package: PythonCopy | None = None
@@ -72,6 +74,7 @@ def _hub_module(classes: int, package: PythonCopy | None = None) -> PretrainedMo
         f"DeepMind, TF Hub module deepmind/i3d-kinetics-{classes}/1",
         "Apache-2.0",
         "kinetics_i3d",
+        f"Kinetics-{classes}",
         {_ARCHIVE: _HUB.format(classes)},
         package=package,
     )
@@ -86,6 +89,7 @@ def _checkpoint(
         f"DeepMind, repository google-deepmind/kinetics-i3d, {folder}",
         "Apache-2.0",
         "kinetics_i3d",
+        "ImageNet, then Kinetics-400",
         {name: f"{_CHECKPOINTS}/{folder}/{name}" for name in names},
         # It has the checksums of what is in the other file, which the reader checks.
         {names[0]: index_digest},
@@ -169,7 +173,7 @@ def fetch_pretrained(
     partial = emptied(cache / f"{name}.run.partial")
     import_run(model.importer, weights, partial, clip=model.clip)
     origin = {"name": name, "fetched_from": place}
-    for attribute in ("summary", "publisher", "license", "citation"):
+    for attribute in ("summary", "publisher", "license", "citation", "training_data"):
         origin[attribute] = getattr(model, attribute)
     update_record(partial, pretrained=origin)
     return install(partial, folder)

@@ -21,7 +21,13 @@ from perfnet_tf.files import check_new_or_empty
 from perfnet_tf.models.folding import fold_batch_norm
 from perfnet_tf.models.video_model import VideoModel
 from perfnet_tf.recognizers.frozen import InferenceModule, as_float, freeze, input_specs
-from perfnet_tf.recognizers.info import GOLDEN_FILE, INFO_FILE, LABELS_FILE, ModelInfo
+from perfnet_tf.recognizers.info import (
+    DEFAULT_LICENSE,
+    GOLDEN_FILE,
+    INFO_FILE,
+    LABELS_FILE,
+    ModelInfo,
+)
 from perfnet_tf.recognizers.recognizer import Recognizer, no_layers
 from perfnet_tf.recognizers.run_directory import Run
 from perfnet_tf.saved_model.formats import (
@@ -50,7 +56,7 @@ def export_saved_model(
     config: ExperimentConfig | None = None,
     dataset: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
-    license: str = "Apache-2.0",
+    license: str | None = None,
     inference_only: bool = False,
     precision: str = "float32",
     tflite: bool = False,
@@ -66,7 +72,8 @@ def export_saved_model(
         config: what the model was trained with; for a model only.
         dataset: `name`, `fps` and `short_side` of the records; None takes what a run says.
         metrics: such as `evaluate_runs` returns; written to `model.json`.
-        license: SPDX name of the weights' licence.
+        license: SPDX name of the weights' licence; None is that of the published weights that they
+            came from, else Apache-2.0.
         inference_only: freeze the SavedModel, batch norm folded: faster, and never to be trained.
         precision: what a frozen one computes in, `float32` or `bfloat16`.
         tflite: write `model_float32.tflite`, `model_float16.tflite` and `model_int8.tflite` too,
@@ -81,6 +88,7 @@ def export_saved_model(
             what ONNX needs is not installed.
     """
     output = check_new_or_empty(output)
+    pretrained: Mapping[str, Any] = {}
     if isinstance(source, Recognizer):
         source = source.run()
     if isinstance(source, Run):
@@ -88,6 +96,7 @@ def export_saved_model(
             raise InputError("A run brings its own classes and config. Leave both out.")
         model, classes, config = source.model, source.classes, source.config
         dataset = source.record.get("dataset") if dataset is None else dataset
+        pretrained = source.record.get("pretrained", {})
     elif isinstance(source, VideoModel):
         model = source
     else:
@@ -117,7 +126,8 @@ def export_saved_model(
         experiment=config,
         dataset=dict(dataset or {}),
         metrics=dict(metrics or {}),
-        license=license,
+        license=license or pretrained.get("license", DEFAULT_LICENSE),
+        pretrained=dict(pretrained),
         inference_precision=precision if inference_only else None,
         versions={
             "perfnet_tf": __version__,

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
+from perfnet_tf.models.modes import traced_for_any_device
 from perfnet_tf.recognizers.frozen import as_float, input_specs
 
 MODES = (True, False)
@@ -24,9 +25,13 @@ class Network:
         self.model = model
         function = tf.function(model.endpoints, autograph=False)
         spec = input_specs(model.stream)[0]
-        self._traces = {
-            training: function.get_concrete_function(spec, training=training) for training in MODES
-        }
+        # Whoever trains an export may have a GPU, which keeps other moments in a batch norm's
+        # reserve than CPUs do: traced for a CPU, the gradients would be wrong there.
+        with traced_for_any_device():
+            self._traces = {
+                training: function.get_concrete_function(spec, training=training)
+                for training in MODES
+            }
 
     def __call__(self, inputs: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
         """Every endpoint by name, of float32 `inputs`."""

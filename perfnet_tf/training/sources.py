@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from perfnet_tf.models.input_normalization import INPUT_SCALINGS
 from perfnet_tf.models.video_model import VideoModel
 from perfnet_tf.recognizers.load import Network
 from perfnet_tf.recognizers.run_directory import Run
+from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.streams import FLOW, STREAM_CHANNELS, STREAMS
 
 
@@ -27,6 +28,16 @@ def describe(source: Network) -> str:
     return getattr(source, "source", "") or "a function"
 
 
+def describe_dataset(info: DatasetInfo, split: str) -> dict[str, Any]:
+    """What `run.json` says of the training data."""
+    return {
+        "name": info.name,
+        "num_clips": info.split(split)["num_clips"],
+        "fps": info.fps,
+        "short_side": info.short_side,
+    }
+
+
 @dataclass(frozen=True)
 class CarriedOver:
     """What a network was started with.
@@ -36,12 +47,14 @@ class CarriedOver:
         first_kernels: `unchanged`, or `averaged over colour and repeated over (dx, dy)`.
         classes: how many of the student's classes got their part of the classifier.
         num_classes: of the student.
+        pretrained: what is known of the published weights among its ancestors; empty without.
     """
 
     stream: str
     first_kernels: str
     classes: int
     num_classes: int
+    pretrained: Mapping[str, Any] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """For `run.json`."""
@@ -50,6 +63,12 @@ class CarriedOver:
             "first_kernels": self.first_kernels,
             "classes": self.classes,
         }
+
+    def ancestry(self) -> dict[str, Any]:
+        """For `run.json`: `pretrained`, if there are published weights among the ancestors."""
+        if not self.pretrained:
+            return {}
+        return {"pretrained": {**self.pretrained, "trained_further": True}}
 
     def __str__(self) -> str:
         return (
@@ -112,7 +131,8 @@ def copy_weights(source: Run, student: VideoModel, classes: Sequence[str]) -> Ca
             value[..., label] = columns[..., place]
         mine.assign(value)
     kernels = "averaged over colour and repeated over (dx, dy)" if averages else "unchanged"
-    return CarriedOver(theirs.stream, kernels, len(found), len(classes))
+    published = source.record.get("pretrained", {})
+    return CarriedOver(theirs.stream, kernels, len(found), len(classes), published)
 
 
 def _averages_color(source: str, student: str) -> bool:

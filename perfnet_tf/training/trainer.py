@@ -12,33 +12,28 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.config import DistillConfig, ExperimentConfig
-from perfnet_tf.distill.distiller import Distiller
 from perfnet_tf.errors import InputError
 from perfnet_tf.files import check_new_or_empty
 from perfnet_tf.input_pipeline.dataset import explaining_damaged_records
 from perfnet_tf.models.batch_norm import share_of_initial_averages
-from perfnet_tf.models.factory import build_from_config
-from perfnet_tf.models.freezing import find_frozen_layers, freeze_layers
 from perfnet_tf.models.precision import precision_policy
 from perfnet_tf.recognizers import run_directory
-from perfnet_tf.recognizers.load import Network, load, load_named
+from perfnet_tf.recognizers.load import Network
 from perfnet_tf.recognizers.run_directory import Run, load_run
 from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.records.reader import check_streams
 from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.training.checkpoints import Checkpoints, resumable_dropout
-from perfnet_tf.training.class_weights import balanced_weights
 from perfnet_tf.training.failure import explaining_full_disk
 from perfnet_tf.training.fitting import TRAIN_SPLIT, VALIDATION_SPLIT, fit
-from perfnet_tf.training.head_rate import scale_learning_rate
 from perfnet_tf.training.run_identity import describe_run, differences
 from perfnet_tf.training.schedules import (
     OptimizerSource,
     describe_optimizer,
-    make_optimizer,
     steps_per_epoch,
 )
-from perfnet_tf.training.sources import copy_weights, describe
+from perfnet_tf.training.sources import describe, describe_dataset
+from perfnet_tf.training.start import Start, find_frozen, make_distiller
 from perfnet_tf.training.strategy import describe_batch, make_strategy
 from perfnet_tf.training.workers import Workers
 
@@ -120,12 +115,7 @@ def train(
     check_streams([config.stream], info)
     num_clips = info.split(TRAIN_SPLIT)["num_clips"]
     record: dict[str, Any] = {
-        "dataset": {
-            "name": info.name,
-            "num_clips": num_clips,
-            "fps": info.fps,
-            "short_side": info.short_side,
-        },
+        "dataset": describe_dataset(info, TRAIN_SPLIT),
         "teachers": {name: describe(source) for name, source in teachers.items()},
         "initial": None if initial is None else describe(initial),
         "steps": config.train.epochs * steps_per_epoch(num_clips, config.train.batch_size),
@@ -157,48 +147,18 @@ def train(
             "perfnet_tf.datasets.groups.write_validation_subset holds out training clips."
         )
 
-    frozen: tuple[int, ...] = ()
-    if config.train.freeze:
-        probe = build_from_config(config.model, info.num_classes, config.stream)
-        frozen = find_frozen_layers(probe, config.train.freeze)
-
+    frozen = find_frozen(config, info.num_classes)
+    start = Start(teachers, initial, optimizer, first_step, folder)
     with precision_policy(precision), resumable_dropout(), strategy.scope():
-        tf_keras.utils.set_random_seed(config.train.seed)
-        student = build_from_config(config.model, info.num_classes, config.stream)
-        distiller = Distiller(
-            student,
-            {name: load_named(name, s, precision=precision) for name, s in teachers.items()},
-            distill.loss if distill else "separate",
-            distill.teacher_weights if distill else None,
-            classes=info.classes,
-            render=config.pose_render,
-            rematerialize=config.train.rematerialize,
-            synchronize_batch_norm=config.train.synchronize_batch_norm,
-            class_weights=_class_weights(config, info),
-        )
-        check_streams(distiller.streams, info)
-        if first_step:
-            _restore_weights(folder, student)
-        elif initial is not None:
-            carried = copy_weights(load(initial, trainable=True).run(), student, info.classes)
-            record["carried_over"] = carried.record()
-        freeze_layers(student, frozen)
-        updates = make_optimizer(optimizer, config.train, num_clips, first_step)
-        if config.train.head_learning_rate_scale != 1:
-            head, scale = student.classifier.variables, config.train.head_learning_rate_scale
-            scale_learning_rate(updates, head, scale)
-        distiller.compile(
-            updates,
-            steps_per_execution=config.train.steps_per_execution,
-            jit_compile=jit_compile,
-        )
-        distiller.optimizer.build(student.trainable_variables)
+        distiller, carried = make_distiller(config, info, start, frozen, jit_compile=jit_compile)
+    if carried is not None:
+        record |= {"carried_over": carried.record(), **carried.ancestry()}
 
     if progress and workers.is_chief and initial is None:
-        _warn_lagging_averages(student, record["steps"])
+        _warn_lagging_averages(distiller.student, record["steps"])
     if workers.is_chief and not run_directory.is_run(folder):
         run_directory.create_run(folder, config, info.classes, **record)
-        if progress and initial is not None:
+        if progress and carried is not None:
             print(f"{folder}: {carried}", file=sys.stderr, flush=True)
     workers.wait()
     checkpoints = Checkpoints(folder, distiller, workers, first_step)
@@ -220,7 +180,7 @@ def train(
             show_progress=progress,
         )
         chosen = {} if kept_epoch is None else {"kept_epoch": kept_epoch}
-        _save_weights(folder, student, workers, steps=checkpoints.step, **chosen)
+        _save_weights(folder, distiller.student, workers, steps=checkpoints.step, **chosen)
     checkpoints.delete()
     if workers.is_chief:
         shutil.rmtree(folder / run_directory.BEST_FOLDER, ignore_errors=True)
@@ -258,18 +218,6 @@ def _earlier_ends(folder: pathlib.Path) -> list[dict[str, int]]:
     if not run_directory.is_run(folder):
         return []
     return list(run_directory.read_run(folder)[2].get("continued", ()))
-
-
-def _restore_weights(folder: pathlib.Path, student: tf_keras.Model) -> None:
-    checkpoint = tf.train.Checkpoint(model=student)
-    status = checkpoint.read(str(folder / run_directory.WEIGHTS_PREFIX))
-    status.assert_existing_objects_matched()
-
-
-def _class_weights(config: ExperimentConfig, info: DatasetInfo) -> list[float] | None:
-    if config.train.class_weights == "none":
-        return None
-    return balanced_weights(info.split(TRAIN_SPLIT)["clips_per_class"], info.classes)
 
 
 def _save_weights(

@@ -174,9 +174,9 @@ def tiny_networks(monkeypatch):
     from tiny_network import build_tiny
 
     from perfnet_tf.recognizers import run_directory
-    from perfnet_tf.training import trainer
+    from perfnet_tf.training import start
 
-    monkeypatch.setattr(trainer, "build_from_config", build_tiny)
+    monkeypatch.setattr(start, "build_from_config", build_tiny)
     monkeypatch.setattr(run_directory, "build_from_config", build_tiny)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import http.server
 import importlib.util
@@ -25,8 +26,10 @@ from perfnet_tf.config import ClipConfig, DistillConfig, ExperimentConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.recognizers.info import INFO_FILE, ModelInfo
-from perfnet_tf.recognizers.run_directory import save_run
+from perfnet_tf.recognizers.load import load
+from perfnet_tf.recognizers.run_directory import load_run, save_run
 from perfnet_tf.registry import PLUGINS_VARIABLE
+from perfnet_tf.saved_model import export_saved_model
 
 SCRIPTS = pathlib.Path(__file__).parents[2] / "export"
 CLASSES = ("Clapping", "Jumping jacks", "Running")
@@ -138,6 +141,43 @@ def test_package_holds_what_kaggle_wants_and_only_measured_numbers(release, scri
     assert "RecognizerLayer" in (output / "variation" / "keras3_layer.py").read_text()
     assert "keras3_layer" in card and "## Intended use" in card
     assert hub.load(str(output / "variation"))(tf.zeros([1, 8, 64, 64, 3])).shape == (1, 3)
+
+
+PUBLISHED = {
+    "name": "toys_i3d",
+    "summary": "I3D on RGB, 3 classes of Toys",
+    "publisher": "A lab, its repository",
+    "license": "CC-BY-4.0",
+    "citation": "Doe: Toys (2017)",
+    "training_data": "Toys",
+}
+
+
+@pytest.mark.parametrize("trained_further", [False, True])
+def test_published_weights_are_named_with_their_licence(release, script, tmp_path, trained_further):
+    published = {**PUBLISHED, "trained_further": True} if trained_further else PUBLISHED
+    saved = load_run(release[0] / "run")
+    record = {**saved.record, "pretrained": published}
+    run = dataclasses.replace(saved, record=record)
+    export_saved_model(run, tmp_path / "model")
+    assert load(str(tmp_path / "model"), trainable=True).run().record["pretrained"] == published
+    script.package(tmp_path / "model", tmp_path / "package", owner="me", slug="p")
+    model = json.loads((tmp_path / "package" / "model-metadata.json").read_text())
+    folder = tmp_path / "package" / "variation"
+    variation = json.loads((folder / "model-instance-metadata.json").read_text())
+    card = model["description"]
+    assert variation["licenseName"] == script.LICENSES["CC-BY-4.0"] and "CC-BY-4.0" in card
+    for fact in (PUBLISHED["summary"], PUBLISHED["publisher"], PUBLISHED["citation"]):
+        assert fact in card
+    assert "A lab, its repository; Doe: Toys (2017)" in model["provenanceSources"]
+    assert ("Converted, not trained further" in card) != trained_further
+    if trained_further:
+        assert (variation["instanceSlug"], model["title"]) == ("tiny-rgb-toy", "PERF-Net")
+        assert "toy, training split: 40 clips.\n- First weights: I3D on RGB" in card
+    else:
+        assert (variation["instanceSlug"], model["title"]) == ("toys-i3d", PUBLISHED["summary"])
+        assert variation["trainingData"] == ["Toys"] and "Data: Toys, by its authors." in card
+        assert "PERF-Net" not in card.split("## Intended use")[0]
 
 
 def test_tarball_loads_from_a_web_server(release, script, tmp_path, monkeypatch):

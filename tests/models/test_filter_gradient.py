@@ -5,7 +5,7 @@ import tensorflow as tf
 from perfnet_tf.models import filter_gradient
 from perfnet_tf.models.filter_gradient import conv2d
 from perfnet_tf.models.layers import FactorizedConv3D
-from perfnet_tf.models.modes import traced_for_accelerator, trains_on_cpu
+from perfnet_tf.models.modes import traced_for_any_device, trains_on_cpu
 
 #: Where the gradient is a product: images' shape, kernel's rows and columns, filters, strides.
 CASES = [
@@ -99,7 +99,7 @@ def test_accelerators_get_tensorflows_own_gradient():
         return gradients(lambda x, k: conv2d(x, k, (1, 1), "SAME"), images, kernel)
 
     assert trains_on_cpu() == (not tf.config.list_logical_devices("GPU"))
-    with traced_for_accelerator():
+    with traced_for_any_device():
         assert not trains_on_cpu()
         types = operations(both, images, kernel)
     assert "Conv2DBackpropFilter" in types and "MatMul" not in types

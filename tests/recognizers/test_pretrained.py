@@ -46,6 +46,7 @@ def published(checkpoint, tmp_path, monkeypatch):
         "a test",
         "MIT",
         "slim_s3dg",
+        "toys",
         {name: (folder / name).as_uri() for name in FILES},
         {FILES[0]: file_digest(folder / FILES[0])},
         clip=CLIP,

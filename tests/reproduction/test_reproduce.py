@@ -65,11 +65,11 @@ def finished(data, tmp_path_factory):
     from tiny_network import build_tiny
 
     from perfnet_tf.recognizers import run_directory
-    from perfnet_tf.training import trainer
+    from perfnet_tf.training import start
 
     output = tmp_path_factory.mktemp("reproduced")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "build_from_config", build_tiny)
+        patch.setattr(start, "build_from_config", build_tiny)
         patch.setattr(run_directory, "build_from_config", build_tiny)
         reproduction, report = reproduce(data, output)
     return output, reproduction, report

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_hub as hub
 import tf_keras
+from tensorflow.python.saved_model import loader_impl
 
 from perfnet_tf.config import ModelConfig
 from perfnet_tf.errors import InputError
@@ -165,6 +166,17 @@ def test_backbones_export_and_are_restored(tmp_path, config, trained_looking, ba
     assert (labels, info.experiment) == (CLASSES, config)
     for variable, original in zip(restored.variables, model.variables, strict=True):
         np.testing.assert_array_equal(variable, original)
+    assert_trains_on_every_device(tmp_path / "model")
+
+
+def assert_trains_on_every_device(path):
+    """No gradient made for CPUs, and no batch norm's reserve is read: GPUs keep another there."""
+    library = loader_impl.parse_saved_model(str(path)).meta_graphs[0].graph_def.library
+    assert not [gradient.registered_op_type for gradient in library.registered_gradients]
+    nodes = [node for function in library.function for node in function.node_def]
+    training = [node for node in nodes if node.op == "FusedBatchNormV3"]
+    assert any(node.attr["is_training"].b for node in training)
+    assert not [node.name for node in nodes for name in node.input if ":reserve_space" in name]
 
 
 def test_output_in_use_is_refused_and_left_alone(small_model, config, tmp_path):

@@ -1,5 +1,9 @@
+import contextlib
+
 import pytest
 import tiny_network  # noqa: F401  (registers the backbone `tiny`)
+
+from perfnet_tf.training.callbacks import KeepCheckpoints
 
 
 @pytest.fixture(scope="session")
@@ -8,3 +12,30 @@ def data(tmp_path_factory):
     from prepared_clips import write_tiny_dataset
 
     return write_tiny_dataset(tmp_path_factory.mktemp("data") / "tiny")
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture
+def before_step(monkeypatch):
+    """A context: `action()` before the step behind `step` others; without one the run dies."""
+
+    @contextlib.contextmanager
+    def context(step, action=None):
+        def interrupt(self, batch, logs=None):
+            if self._step == step and action is None:
+                raise Killed
+            if self._step == step:
+                action()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(KeepCheckpoints, "on_train_batch_begin", interrupt)
+            if action is not None:
+                yield
+                return
+            with pytest.raises(Killed):
+                yield
+
+    return context

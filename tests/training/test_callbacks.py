@@ -8,7 +8,6 @@ import tf_keras
 
 from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig, TrainConfig
 from perfnet_tf.errors import InputError
-from perfnet_tf.training.callbacks import KeepCheckpoints
 from perfnet_tf.training.trainer import train
 
 #: 15 clips in batches of 4: epochs end after 4, 8 and 12 steps.
@@ -62,15 +61,9 @@ def test_a_callback_that_stops_the_training_finishes_the_run(data, tmp_path):
 
 
 @pytest.mark.parametrize("step", [2, 7])
-def test_a_killed_run_restores_the_state_of_a_custom_optimizer(data, tmp_path, monkeypatch, step):
+def test_a_killed_run_restores_the_state_of_a_custom_optimizer(data, tmp_path, before_step, step):
     expected = train(CONFIG, data, tmp_path / "unstopped", optimizer=adam, progress=False)
-
-    def kill(self, batch, logs=None):
-        if self._step == step:
-            raise KeyError
-
-    with monkeypatch.context() as patch, pytest.raises(KeyError):
-        patch.setattr(KeepCheckpoints, "on_train_batch_begin", kill)
+    with before_step(step):
         train(CONFIG, data, tmp_path / "run", optimizer=adam, progress=False)
     resumed = train(CONFIG, data, tmp_path / "run", optimizer=adam, progress=False)
     for one, other in zip(resumed.model.variables, expected.model.variables, strict=True):

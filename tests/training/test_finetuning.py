@@ -14,6 +14,7 @@ from perfnet_tf.config import (
 )
 from perfnet_tf.errors import InputError
 from perfnet_tf.presets import FINETUNING, PRESETS
+from perfnet_tf.recognizers.run_directory import update_record
 from perfnet_tf.training.finetuning import finetuning_config
 
 INITIAL = ExperimentConfig(
@@ -40,10 +41,13 @@ def test_the_network_stays_and_the_teachers_go():
 
 def test_a_run_is_fine_tuned_from_python(data, tmp_path):
     first = perfnet_tf.train(INITIAL.replace(stream="rgb"), data, tmp_path / "a", progress=False)
+    update_record(first.path, pretrained={"publisher": "a lab", "license": "MIT"})
     still = INITIAL.replace(train=TrainConfig(epochs=1, batch_size=4, learning_rate=1e-30))
     run = perfnet_tf.finetune(first.path, data, tmp_path / "b", config=still, progress=False)
     assert (run.config.stream, run.config.distill) == ("rgb", None)
     assert run.record["initial"] == str(first.path)
+    published = {"publisher": "a lab", "license": "MIT", "trained_further": True}
+    assert run.record["pretrained"] == published
     for ours, theirs in zip(
         run.model.trainable_variables, first.model.trainable_variables, strict=True
     ):

@@ -7,7 +7,6 @@ import pytest
 
 from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig, TrainConfig
 from perfnet_tf.errors import InputError
-from perfnet_tf.training.callbacks import KeepCheckpoints
 from perfnet_tf.training.class_weights import balanced_weights
 from perfnet_tf.training.history import read_history
 from perfnet_tf.training.trainer import train
@@ -102,7 +101,7 @@ def test_the_classifier_moves_further_in_the_first_step_by_its_scale(
 
 @pytest.mark.parametrize("step", [2, 7])
 def test_a_killed_run_with_every_option_arrives_where_it_would_have_arrived(
-    data, tmp_path, monkeypatch, first, step
+    data, tmp_path, before_step, first, step
 ):
     config = changed(
         epochs=3,
@@ -114,13 +113,7 @@ def test_a_killed_run_with_every_option_arrives_where_it_would_have_arrived(
         sampling="balanced",
     )
     expected = train(config, data, tmp_path / "whole", initial=first, progress=False)
-
-    def kill(self, batch, logs=None):
-        if self._step == step:
-            raise KeyError
-
-    with monkeypatch.context() as patch, pytest.raises(KeyError):
-        patch.setattr(KeepCheckpoints, "on_train_batch_begin", kill)
+    with before_step(step):
         train(config, data, tmp_path / "run", initial=first, progress=False)
     resumed = train(config, data, tmp_path / "run", initial=first, progress=False)
     for one, other in zip(resumed.model.variables, expected.model.variables, strict=True):

@@ -13,7 +13,6 @@ from prepared_clips import make_clip, write_dataset
 from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig, TrainConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.recognizers.run_directory import load_run
-from perfnet_tf.training.callbacks import KeepCheckpoints
 from perfnet_tf.training.history import read_history
 from perfnet_tf.training.selection import Selection
 from perfnet_tf.training.trainer import train
@@ -61,17 +60,8 @@ def assert_weights(run, expected, tolerance=1e-6):
         np.testing.assert_allclose(one, other, atol=tolerance)
 
 
-def kill_at(monkeypatch, step):
-    def kill(self, batch, logs=None):
-        if self._step == step:
-            raise KeyError
-
-    monkeypatch.setattr(KeepCheckpoints, "on_train_batch_begin", kill)
-
-
-def killed(monkeypatch, step, *arguments, **options):
-    with monkeypatch.context() as patch, pytest.raises(KeyError):
-        kill_at(patch, step)
+def killed(before_step, step, *arguments, **options):
+    with before_step(step):
         train(*arguments, **options, progress=False)
     return train(*arguments, **options, progress=False)
 
@@ -110,7 +100,7 @@ def test_patience_counts_epochs_since_the_best(epochs, first_epoch, exhausted):
     assert selection(rows, first_epoch, early_stopping_epochs=2).is_exhausted() is exhausted
 
 
-def test_the_best_weights_are_kept_also_over_an_interruption(with_val, tmp_path, monkeypatch):
+def test_the_best_weights_are_kept_also_over_an_interruption(with_val, tmp_path, before_step):
     seen = Snapshots()
     run = train(CONFIG, with_val, tmp_path / "run", callbacks=[seen], progress=False)
     rows = read_history(run.path)
@@ -121,7 +111,7 @@ def test_the_best_weights_are_kept_also_over_an_interruption(with_val, tmp_path,
     assert_weights(load_run(run.path), seen.weights[best], 0)
     assert not (run.path / "best").exists() and not (run.path / "checkpoints").exists()
     for step in (4, 10):
-        resumed = killed(monkeypatch, step, CONFIG, with_val, tmp_path / f"killed{step}")
+        resumed = killed(before_step, step, CONFIG, with_val, tmp_path / f"killed{step}")
         assert resumed.record["kept_epoch"] == best + 1
         assert_weights(resumed, seen.weights[best])
 
@@ -163,7 +153,7 @@ def test_how_often_validation_chooses_is_part_of_the_run(with_val, tmp_path):
 
 
 @pytest.mark.parametrize(("keep", "kills"), [("last", (7,)), ("best", (6, 10))])
-def test_a_finished_run_is_trained_further(with_val, tmp_path, monkeypatch, capsys, keep, kills):
+def test_a_finished_run_is_trained_further(with_val, tmp_path, before_step, capsys, keep, kills):
     short, long = changed(epochs=2, keep=keep), changed(epochs=4, keep=keep)
     first = train(short, with_val, tmp_path / "run", progress=False)
     copies = [shutil.copytree(first.path, tmp_path / f"killed{step}") for step in kills]
@@ -182,7 +172,7 @@ def test_a_finished_run_is_trained_further(with_val, tmp_path, monkeypatch, caps
     ]
     assert any(moved) or run.record.get("kept_epoch", 4) <= 2
     for step, copy in zip(kills, copies, strict=True):
-        resumed = killed(monkeypatch, step, long, with_val, copy)
+        resumed = killed(before_step, step, long, with_val, copy)
         assert_weights(resumed, run.model.get_weights())
         assert resumed.record["continued"] == run.record["continued"]
     assert train(long, with_val, first.path, progress=False).record == run.record
@@ -191,10 +181,9 @@ def test_a_finished_run_is_trained_further(with_val, tmp_path, monkeypatch, caps
 
 
 def test_an_unfinished_run_or_another_difference_is_not_trained_further(
-    with_val, tmp_path, monkeypatch
+    with_val, tmp_path, before_step
 ):
-    with monkeypatch.context() as patch, pytest.raises(KeyError):
-        kill_at(patch, 2)
+    with before_step(2):
         train(changed(epochs=1), with_val, tmp_path / "a", progress=False)
     with pytest.raises(InputError, match="train.epochs was 1, is 2"):
         train(changed(epochs=2), with_val, tmp_path / "a", progress=False)

@@ -19,7 +19,6 @@ from perfnet_tf.errors import FailureError, InputError
 from perfnet_tf.recognizers.recognizer import Teacher
 from perfnet_tf.recognizers.run_directory import load_run
 from perfnet_tf.saved_model import export_saved_model, load_saved_model
-from perfnet_tf.training.callbacks import KeepCheckpoints
 from perfnet_tf.training.trainer import train
 
 #: 15 clips in batches of 4: epochs end after 4, 8 and 12 steps.
@@ -54,21 +53,6 @@ def assert_close(some, others, tolerance=1e-6):
         np.testing.assert_allclose(one, other, atol=tolerance)
 
 
-class Killed(Exception):
-    pass
-
-
-def kill_after(monkeypatch, step, action=None):
-    def kill(self, batch, logs=None):
-        done = int(self.model.optimizer.iterations.numpy())
-        if done >= step and action is None:
-            raise Killed
-        if done == step:
-            action()
-
-    monkeypatch.setattr(KeepCheckpoints, "on_train_batch_begin", kill)
-
-
 @pytest.fixture(scope="module")
 def unstopped(data, tmp_path_factory):
     return train(CONFIG, data, tmp_path_factory.mktemp("runs") / "unstopped", progress=False)
@@ -76,11 +60,10 @@ def unstopped(data, tmp_path_factory):
 
 @pytest.mark.parametrize("step", [2, 7, 9])
 def test_a_killed_run_arrives_where_it_would_have_arrived(
-    data, tmp_path, monkeypatch, unstopped, step
+    data, tmp_path, before_step, unstopped, step
 ):
     output = tmp_path / "run"
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        kill_after(patch, step)
+    with before_step(step):
         train(CONFIG, data, output, progress=False)
     with pytest.raises(InputError, match="has no weights"):
         load_run(output)
@@ -163,11 +146,10 @@ def test_steps_per_execution_changes_nothing_but_the_calls(data, tmp_path, unsto
     [(signal.SIGTERM, SystemExit, 143), (signal.SIGINT, KeyboardInterrupt, None)],
 )
 def test_a_signal_saves_at_the_next_step(
-    data, tmp_path, monkeypatch, unstopped, number, left_by, status, capsys
+    data, tmp_path, before_step, unstopped, number, left_by, status, capsys
 ):
     before = signal.getsignal(number)
-    with monkeypatch.context() as patch:
-        kill_after(patch, 5, lambda: os.kill(os.getpid(), number))
+    with before_step(5, lambda: os.kill(os.getpid(), number)):
         with pytest.raises(left_by) as error:
             train(changed(checkpoint_every_steps=None), data, tmp_path / "run")
     assert getattr(error.value, "code", None) == status

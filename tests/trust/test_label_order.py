@@ -17,7 +17,7 @@ from perfnet_tf.recognizers.recognizer import Teacher
 from perfnet_tf.records import schema
 from perfnet_tf.records.folder import read_dataset_info, write_dataset_info
 from perfnet_tf.saved_model import export_saved_model, load_saved_model
-from perfnet_tf.training import trainer
+from perfnet_tf.training import start, trainer
 
 CLASSES = ("class0", "class1", "class2")
 OTHER_ORDER = ("class2", "class0", "class1")
@@ -29,7 +29,7 @@ CONFIG = ExperimentConfig(
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch):
-    monkeypatch.setattr(trainer, "build_from_config", build_tiny)
+    monkeypatch.setattr(start, "build_from_config", build_tiny)
     monkeypatch.setattr(run_directory, "build_from_config", build_tiny)
 
 

@@ -23,10 +23,10 @@ def train_in_another_process(data, output, *, deterministic, backbone, steps=8) 
     sys.path.insert(0, {str(REFERENCE)!r})
     from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig, TrainConfig
     from perfnet_tf.recognizers import run_directory
-    from perfnet_tf.training import trainer
+    from perfnet_tf.training import start, trainer
     if {backbone!r} == "tiny":
         from tiny_network import build_tiny
-        trainer.build_from_config = run_directory.build_from_config = build_tiny
+        start.build_from_config = run_directory.build_from_config = build_tiny
     config = ExperimentConfig(
         clip=ClipConfig(6, 32, 32),
         model=ModelConfig({network!r}, 0.125),
@@ -67,9 +67,9 @@ def test_memory_is_flat_over_two_thousand_steps(tmp_path, monkeypatch):
 
     from perfnet_tf.config import ClipConfig, ExperimentConfig, TrainConfig
     from perfnet_tf.recognizers import run_directory
-    from perfnet_tf.training import callbacks, trainer
+    from perfnet_tf.training import callbacks, start, trainer
 
-    monkeypatch.setattr(trainer, "build_from_config", build_tiny)
+    monkeypatch.setattr(start, "build_from_config", build_tiny)
     monkeypatch.setattr(run_directory, "build_from_config", build_tiny)
     memory = []
     advance = callbacks.KeepCheckpoints.on_train_batch_end

@@ -1,0 +1,71 @@
+"""The flags that say which part of each prepared video a network sees."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from absl import flags
+
+from perfnet_tf.cli.command import Command
+from perfnet_tf.config import ClipConfig
+from perfnet_tf.errors import InputError
+
+
+def define_clip_flags(command: Command) -> None:
+    """Defines --clip, --frame_stride and --short_side."""
+    command.string(
+        "clip",
+        None,
+        "FRAMESxHEIGHTxWIDTH that the network sees; without it, its own evaluation clip.",
+    )
+    command.integer("frame_stride", None, "With --clip: take every n-th stored frame.")
+    command.integer(
+        "short_side", None, "With --clip: pixels of the frames' shorter side before the crop."
+    )
+
+
+def clip_to_see(values: flags.FlagValues) -> ClipConfig | None:
+    """What --clip and its likes say; None for the network's own.
+
+    Raises:
+        InputError: no clip, or one of the others without --clip.
+    """
+    if values.clip is not None:
+        return ClipConfig.parse(
+            values.clip, frame_stride=values.frame_stride or 1, short_side=values.short_side
+        )
+    if values.frame_stride is not None or values.short_side is not None:
+        raise InputError("--frame_stride and --short_side belong to --clip. Give it, too.")
+    return None
+
+
+def define_view_flag(
+    command: Command,
+    presets: Mapping[str, tuple[int, int]] | None = None,
+    *,
+    purpose: str = "of each video whose logits are averaged",
+) -> None:
+    """Defines --views; where `presets` say what each takes, without it that of --preset."""
+    stated = (f"{windows}x{crops} for {name}" for name, (windows, crops) in (presets or {}).items())
+    command.string(
+        "views",
+        None if presets else "1x1",
+        f"WINDOWSxCROPS {purpose}; 1x1 is the paper's central one, 10x3 what SlowFast and others "
+        "report." + (f" Without it, {', '.join(stated)}." if presets else ""),
+    )
+
+
+def windows_and_crops(values: flags.FlagValues) -> tuple[int, int]:
+    """What --views says.
+
+    Raises:
+        InputError: it says something else.
+    """
+    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", values.views)
+    if found is None:
+        raise InputError(
+            "--views is WINDOWSxCROPS, such as 10x3: so many windows along each video, each with "
+            f"so many crops. Received: {values.views!r}."
+        )
+    return int(found[1]), int(found[2])
