@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import re
 import types
 import typing
@@ -17,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from perfnet_tf.backbones import BACKBONES
-from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.errors import InputError, check_choice, check_not_negative, check_positive
 from perfnet_tf.streams import STREAMS
 
 T = TypeVar("T")
@@ -34,18 +33,6 @@ INFERENCE_PRECISIONS = ("float32", "bfloat16")
 
 #: Bounds the memory that an untrusted configuration can ask for.
 MAX_WIDTH = 16
-
-
-def _check_positive(**values: float | None) -> None:
-    for name, value in values.items():
-        if value is not None and not 0 < value < math.inf:
-            raise InputError(f"{name} must be greater than 0, and finite. Received: {value!r}.")
-
-
-def _check_not_negative(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 <= value < math.inf:
-            raise InputError(f"{name} must be 0 or greater, and finite. Received: {value!r}.")
 
 
 @dataclass(frozen=True)
@@ -67,7 +54,7 @@ class ClipConfig:
     short_side: int | None = None
 
     def __post_init__(self) -> None:
-        _check_positive(
+        check_positive(
             num_frames=self.num_frames,
             height=self.height,
             width=self.width,
@@ -130,12 +117,12 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_choice("backbone", self.backbone, BACKBONES)
-        _check_positive(width_multiplier=self.width_multiplier)
+        check_positive(width_multiplier=self.width_multiplier)
         if self.width_multiplier > MAX_WIDTH:
             raise InputError(
                 f"width_multiplier must be at most {MAX_WIDTH}. Received: {self.width_multiplier}."
             )
-        _check_not_negative(weight_decay=self.weight_decay)
+        check_not_negative(weight_decay=self.weight_decay)
         if not 0 <= self.dropout_rate < 1:
             raise InputError(f"dropout_rate must be in [0, 1). Received: {self.dropout_rate!r}.")
 
@@ -165,8 +152,8 @@ class PoseRenderConfig:
         check_choice("marker", self.marker, ("dot", "bar"))
         check_choice("num_colors", self.num_colors, (6, 13))  # type: ignore[arg-type]
         check_choice("background", self.background, ("rgb", "black"))
-        _check_not_negative(min_score=self.min_score)
-        _check_positive(thickness=self.thickness)
+        check_not_negative(min_score=self.min_score)
+        check_positive(thickness=self.thickness)
 
 
 @dataclass(frozen=True)
@@ -185,7 +172,7 @@ class DistillConfig:
 
     def __post_init__(self) -> None:
         check_choice("loss", self.loss, ("separate", "unified"))
-        _check_not_negative(**{f"teacher_weights[{k}]": v for k, v in self.teacher_weights.items()})
+        check_not_negative(**{f"teacher_weights[{k}]": v for k, v in self.teacher_weights.items()})
 
     def of(self, loss: str, teachers: Iterable[str]) -> DistillConfig:
         """These weights for another loss and its teachers: of the terms that it has, no others."""
@@ -256,7 +243,7 @@ class TrainConfig:
     keep: str = "last"
 
     def __post_init__(self) -> None:
-        _check_positive(
+        check_positive(
             epochs=self.epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
@@ -264,7 +251,7 @@ class TrainConfig:
             checkpoint_every_steps=self.checkpoint_every_steps,
             steps_per_execution=self.steps_per_execution,
         )
-        _check_not_negative(
+        check_not_negative(
             momentum=self.momentum,
             seed=self.seed,
             validate_every_epochs=self.validate_every_epochs,

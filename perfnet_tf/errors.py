@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 from collections.abc import Iterable
 
@@ -33,6 +34,27 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
     hint = f"Did you mean {near[0]!r}?" if near else getattr(choices, "remedy", "")
     message = f"{name} must be one of {', '.join(names)}. Received: {value!r}. {hint}"
     raise InputError(message.rstrip())
+
+
+def check_positive(**values: float | None) -> None:
+    """Raises `InputError` unless each is greater than 0 and finite, or None."""
+    for name, value in values.items():
+        if value is not None and not 0 < value < math.inf:
+            raise InputError(f"`{name}` must be greater than 0, and finite. Received: {value!r}.")
+
+
+def check_not_negative(**values: float) -> None:
+    """Raises `InputError` unless each is 0 or greater, and finite."""
+    for name, value in values.items():
+        if not 0 <= value < math.inf:
+            raise InputError(f"`{name}` must be 0 or greater, and finite. Received: {value!r}.")
+
+
+def check_whole(**values: int) -> None:
+    """Raises `InputError` unless each is 1 or greater."""
+    for name, value in values.items():
+        if value < 1:
+            raise InputError(f"`{name}` must be 1 or greater. Received: {value}.")
 
 
 def first_line(error: BaseException) -> str:

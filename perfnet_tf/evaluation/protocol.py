@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from perfnet_tf.classes import check_same_classes
 from perfnet_tf.config import ClipConfig
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import InputError, check_whole
 from perfnet_tf.evaluation import metrics
 from perfnet_tf.evaluation.fusion import ClipScores, fuse
 from perfnet_tf.input_pipeline.augment import ClipView, evenly_spread_views
@@ -85,9 +85,7 @@ def evaluate_runs(
     """
     if not runs:
         raise InputError("Evaluation needs at least one network. Received: none.")
-    for name, value in (("batch_size", batch_size), ("windows", windows), ("crops", crops)):
-        if value < 1:
-            raise InputError(f"{name} must be 1 or greater. Received: {value}.")
+    check_whole(batch_size=batch_size, windows=windows, crops=crops)
     data = os.fspath(data)  # may be remote, which a pathlib.Path is not
     info = read_dataset_info(data)
     info.split(split)

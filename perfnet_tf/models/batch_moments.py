@@ -54,7 +54,8 @@ def exact_normalization(
         first, second = map(tf.stop_gradient, moved)
         return normalize(frames, scale, offset, mean, variance, epsilon), first, second
 
-    return normalized
+    result: Callable[..., tuple[tf.Tensor, tf.Tensor, tf.Tensor]] = normalized
+    return result
 
 
 def moving_averages(

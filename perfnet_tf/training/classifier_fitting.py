@@ -18,9 +18,9 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from perfnet_tf.config import ClipConfig, ExperimentConfig
+from perfnet_tf.config import CLASS_WEIGHTS, ClipConfig, ExperimentConfig
 from perfnet_tf.datasets.groups import VALIDATION_FOLDS, draw_folds
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import InputError, check_choice, check_positive, check_whole
 from perfnet_tf.files import check_new_or_empty
 from perfnet_tf.input_pipeline.augment import ClipView, evenly_spread_views
 from perfnet_tf.input_pipeline.dataset import explaining_damaged_records
@@ -46,8 +46,8 @@ DEFAULT_DECAY = 1e-4
 
 def fit_classifier(
     initial: Network,
-    data: str | os.PathLike[str],
-    output: str | os.PathLike[str],
+    data: str | pathlib.Path,
+    output: str | pathlib.Path,
     *,
     clip: ClipConfig | None = None,
     windows: int = 1,
@@ -84,6 +84,9 @@ def fit_classifier(
     Raises:
         InputError: a network without layers, data that do not fit, or an `output` of another run.
     """
+    check_whole(batch_size=batch_size, windows=windows, crops=crops)
+    check_positive(decay=decay)
+    check_choice("`class_weights`", class_weights, CLASS_WEIGHTS)
     network = load(initial, trainable=True, folded=True)
     source = network.run()
     if getattr(network.module, "features", None) is None:
@@ -196,7 +199,7 @@ def _features(
     network: Recognizer,
     clip: ClipConfig,
     views: Sequence[ClipView],
-    data: str | os.PathLike[str],
+    data: str | pathlib.Path,
     info: DatasetInfo,
     batch_size: int,
     progress: bool,

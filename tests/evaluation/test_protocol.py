@@ -188,7 +188,7 @@ def test_missing_split_data_and_streams_are_refused(data, tmp_path):
     with pytest.raises(InputError, match="at least one network"):
         evaluate_runs([], data)
     for name in ("batch_size", "windows", "crops"):
-        with pytest.raises(InputError, match=f"{name} must be 1 or greater. Received: 0"):
+        with pytest.raises(InputError, match=f"`{name}` must be 1 or greater. Received: 0"):
             evaluate_runs([run], data, **{name: 0})
 
 
