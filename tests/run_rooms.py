@@ -32,7 +32,19 @@ LONGEST = (
     "colab",
 )
 #: Rooms that take seconds share a process: starting one costs as much.
-QUICK = ("demo", "distill", "downloads", "inspection", "reporting", "synthetic", "video")
+QUICK = (
+    "benchmark",
+    "datasets",
+    "demo",
+    "distill",
+    "downloads",
+    "inspection",
+    "prediction",
+    "reporting",
+    "synthetic",
+    "tpu_check",
+    "video",
+)
 #: Exit statuses of pytest for a room without a failure; 5: no test was chosen.
 _GOOD = (0, 5)
 

@@ -70,6 +70,8 @@ class FeatureGating(tf_keras.layers.Layer):
 
     def call(self, features: tf.Tensor) -> tf.Tensor:
         """Gates; see the class."""
+        if is_building():
+            return features
         context = tf.reduce_mean(features, axis=[1, 2, 3])  # [batch, channels]
         gate = 2 * self.gate(context) if self.neutral else self.gate(context)
         return features * gate[:, None, None, None, :]

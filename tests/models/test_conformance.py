@@ -216,7 +216,9 @@ def test_checkpoint_restores_the_logits(name, settled, tmp_path):
     np.testing.assert_array_equal(copy(clip), settled[name](clip))
 
 
-@main_models
+@pytest.mark.parametrize(
+    "name", ["s3d_g", *(pytest.param(n, marks=pytest.mark.slow) for n in ("r3d50_g", "i3d_g"))]
+)
 def test_xla_gives_the_logits_of_the_plain_graph(name, settled):
     model, clip = settled[name], random_clip(size=(2, 9, 32, 40))
     compiled = tf.function(

@@ -41,13 +41,15 @@ def clips(shape=(2, 5, 24, 20, 3)):
 def test_gradients_and_moving_moments_are_those_of_a_plain_step(backbone, jit_compile):
     if jit_compile and backbone == "r3d50_g":
         pytest.skip("compiling takes long, and one network shows it")
-    results = []
+    results, convolutions = [], []
     for enabled in (False, True):
         model = build_model(backbone, CLASSES, **OPTIONS)
         fixed_weights(model)
         step = tf.function(
             step_of(model, enabled=enabled), autograph=False, jit_compile=jit_compile
         )
+        graph = step.get_concrete_function(clips()).graph
+        convolutions.append(sum(op.type in ("Conv2D", "Conv3D") for op in graph.get_operations()))
         values = [value.numpy() for value in step(clips())]
         moments = [v.numpy() for v in model.non_trainable_variables]
         results.append((values, moments))
@@ -59,17 +61,8 @@ def test_gradients_and_moving_moments_are_those_of_a_plain_step(backbone, jit_co
     assert len(plain_moments) > 10
     for one, other in zip(plain_moments, again_moments, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
-
-
-def test_what_is_recomputed_is_really_computed_twice():
-    """In the graph that is handed to XLA: one more convolution of each kind than without."""
-    counts = []
-    for enabled in (False, True):
-        model = build_model("s3d_g", CLASSES, **OPTIONS)
-        step = tf.function(step_of(model, enabled=enabled), autograph=False)
-        graph = step.get_concrete_function(tf.TensorSpec([2, 5, 24, 20, 3])).graph
-        counts.append(sum(op.type in ("Conv2D", "Conv3D") for op in graph.get_operations()))
-    assert counts[1] == 2 * counts[0]
+    if backbone == "s3d_g":  # every convolution is in a block
+        assert convolutions[1] == 2 * convolutions[0]
 
 
 def test_the_second_computation_survives_the_compiler():
