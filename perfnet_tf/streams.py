@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import importlib
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -85,9 +84,7 @@ def _later(module: str, name: str) -> Callable[..., Any]:
     """A function of a module that is imported when the function is first called."""
 
     def call(*args: Any) -> Any:
-        # AutoGraph, which follows a graph function to here, warns of what it cannot see in imports.
-        found = sys.modules.get(module) or importlib.import_module(module)
-        return getattr(found, name)(*args)
+        return getattr(importlib.import_module(module), name)(*args)
 
     call.__name__ = name
     return call

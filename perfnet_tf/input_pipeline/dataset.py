@@ -114,12 +114,16 @@ def build_dataset(
 
     if training:
         # The worker's i-th clip is number `element` of the order of all workers.
-        elements = tf.data.Dataset.range(start_step * worker_batch, 2**62).map(
-            lambda i: (i // worker_batch * num_workers + worker) * worker_batch + i % worker_batch
-        )
+        @tf.autograph.experimental.do_not_convert
+        def element_of(i: tf.Tensor) -> tf.Tensor:
+            return (i // worker_batch * num_workers + worker) * worker_batch + i % worker_batch
+
+        elements = tf.data.Dataset.range(start_step * worker_batch, 2**62).map(element_of)
     else:
         elements = tf.data.Dataset.range(worker, len(index), num_workers)
 
+    # Converting it, and all that it calls, would take seconds: nothing depends on a value.
+    @tf.autograph.experimental.do_not_convert
     def read(element: tf.Tensor) -> dict[str, tf.Tensor]:
         if training:
             position = order(element)
@@ -239,6 +243,7 @@ def _pairs_of(
 ) -> Callable[[dict[str, tf.Tensor]], tuple[tf.Tensor, tf.Tensor]]:
     """A function from a batch to the stream's inputs and the labels."""
 
+    @tf.autograph.experimental.do_not_convert
     def pair(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         return streams_of(batch, [stream], render)[stream], batch[LABEL]
 

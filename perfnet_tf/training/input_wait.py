@@ -30,9 +30,15 @@ class InputWait:
         """The same dataset, timed; it must have its own prefetching already."""
         if not self.enabled:
             return dataset
-        # `zip` asks its parts one after the other: the clock first, then the batch.
-        clock = tf.data.Dataset.counter().map(lambda _: tf.timestamp())
 
+        # `zip` asks its parts one after the other: the clock first, then the batch.
+        @tf.autograph.experimental.do_not_convert
+        def now(_: tf.Tensor) -> tf.Tensor:
+            return tf.timestamp()
+
+        clock = tf.data.Dataset.counter().map(now)
+
+        @tf.autograph.experimental.do_not_convert
         def note(asked: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             with tf.control_dependencies([self._total.assign_add(tf.timestamp() - asked)]):
                 result: dict[str, tf.Tensor] = tf.nest.map_structure(tf.identity, batch)

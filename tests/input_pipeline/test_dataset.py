@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 from prepared_clips import make_clip, write_dataset, write_tiny_dataset
-from tensorflow.python.autograph.utils import ag_logging
+from tensorflow.python.autograph.impl import api
 
 import perfnet_tf
 from perfnet_tf.config import ClipConfig, PoseRenderConfig
@@ -56,11 +56,13 @@ def test_a_batch_is_what_features_documents_with_static_shapes(data):
     }
 
 
-def test_reading_records_warns_of_nothing(data, monkeypatch):
-    said = []
-    monkeypatch.setattr(ag_logging, "warning", lambda *words: said.append(words))
-    batches(data, take=1)
-    assert not said
+@pytest.mark.parametrize("training", [False, True])
+def test_autograph_converts_nothing(data, monkeypatch, training):
+    monkeypatch.setattr(api, "_convert_actual", lambda entity, *_: pytest.fail(str(entity)))
+    dataset = build_dataset(
+        data, "train", clip=CLIP, supervised="pose", batch_size=2, training=training
+    )
+    next(iter(dataset))
 
 
 def test_a_pass_takes_each_clip_once_and_the_next_takes_them_in_another_order(data):

@@ -180,7 +180,9 @@ class MoveNetEstimator:
             run = self._network.at(height, width)
             people = tf.TensorSpec([_MAX_PEOPLE, _OUTPUT_CHANNELS], tf.float32)
 
-            @tf.function(input_signature=[tf.TensorSpec([None, height, width, 3], tf.int32)])
+            frames_spec = tf.TensorSpec([None, height, width, 3], tf.int32)
+
+            @tf.function(input_signature=[frames_spec], autograph=False)
             def find(frames: tf.Tensor) -> tf.Tensor:
                 return tf.map_fn(
                     lambda frame: tf.ensure_shape(run(frame[None])[0], people.shape),

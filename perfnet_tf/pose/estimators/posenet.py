@@ -89,7 +89,7 @@ class PoseNetEstimator:
         self.short_side = short_side
         self.batch_size = batch_size
         self.params = params or DecoderParams()
-        self._predict = tf.function(self._fields)
+        self._predict = tf.function(self._fields, autograph=False)
 
     @classmethod
     def load(
