@@ -39,8 +39,9 @@ def fit_softmax_regression(
     """Minimises the mean cross-entropy plus `decay` / 2 times the square sum of the parameters.
 
     The minimum is the only one. The parameters that decay are those for features that were
-    centred and divided by one number, so that their mean square length is 1: one `decay` then
-    means the same for every network.
+    centred; divided, each channel, by its deviation plus the channels' mean deviation, so that a
+    few lively channels do not decide alone; and divided by one number, so that their mean square
+    length is 1: one `decay` then means the same for every network.
 
     Args:
         features: float `[samples, channels]`.
@@ -52,7 +53,9 @@ def fit_softmax_regression(
     features = np.asarray(features, np.float64)
     count, channels = features.shape
     centre = features.mean(axis=0)
-    scale = np.sqrt(np.mean(np.sum((features - centre) ** 2, axis=1))) or 1.0
+    deviation = features.std(axis=0)
+    scale = deviation + (deviation.mean() or 1.0)  # [channels]
+    scale *= np.sqrt(np.mean(np.sum(((features - centre) / scale) ** 2, axis=1))) or 1.0
     inputs = np.concatenate([(features - centre) / scale, np.ones([count, 1])], axis=1)
     share = np.full(count, 1.0) if weights is None else np.asarray(weights, np.float64)
     share = share[:, None] / share.sum()
@@ -68,5 +71,5 @@ def fit_softmax_regression(
     start = np.zeros((channels + 1) * num_classes)
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _MAX_STEPS})
     parameters = found.x.reshape(channels + 1, num_classes)
-    kernel = parameters[:-1] / scale
+    kernel = parameters[:-1] / scale[:, None]
     return LinearClassifier(kernel, parameters[-1] - centre @ kernel)

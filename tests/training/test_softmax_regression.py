@@ -23,10 +23,11 @@ def test_the_loss_has_no_slope_at_the_solution(weighted):
     found = fit_softmax_regression(
         features, labels, 4, decay=decay, weights=weights if weighted else None
     )
-    # By hand, on features that are centred and of mean square length 1.
-    centre = features.mean(axis=0)
-    scale = np.sqrt(np.square(features - centre).sum(axis=1).mean())
-    inputs, kernel = (features - centre) / scale, found.kernel * scale
+    # By hand, on features that are centred, evened out, and of mean square length 1.
+    centre, deviation = features.mean(axis=0), features.std(axis=0)
+    even = (features - centre) / (deviation + deviation.mean())
+    inputs = even / np.sqrt(np.square(even).sum(axis=1).mean())
+    kernel = found.kernel * ((features - centre)[:1] / inputs[:1]).T
     bias = found.bias + centre @ found.kernel
     errors = softmax(inputs @ kernel + bias) - np.eye(4)[labels]
     errors *= (weights / weights.sum())[:, None]
@@ -65,7 +66,7 @@ def test_more_noise_gets_more_decay():
     labels = np.tile(np.arange(4), 10)
     folds = [np.flatnonzero(np.arange(40) // 10 == k) for k in range(4)]
     clear = np.eye(4)[labels] + rng.normal(0, 0.02, (40, 4))
-    noisy = np.concatenate([clear, rng.normal(0, 0.8, (40, 60))], axis=1)
+    noisy = np.concatenate([clear, rng.normal(0, 1.6, (40, 20))], axis=1)
     chosen = {}
     for name, features in (("clear", clear), ("noisy", noisy)):
         chosen[name], fitted = choose_decay(features[None], labels, 4, folds)
