@@ -25,7 +25,7 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.explanation.explainer import Explainer, VideoFootage
 from perfnet_tf.recognizers import exported, run_directory
 from perfnet_tf.saved_model import export_saved_model
-from perfnet_tf.training import trainer
+from perfnet_tf.training import start
 
 #: A handle that TF Hub resolves to the folder of the export.
 HUB = "https://tfhub.dev/someone/tiny/1"
@@ -39,7 +39,7 @@ FROZEN = "Only an export that can be trained has weights to restore"
 @pytest.fixture(scope="module")
 def patched():
     with pytest.MonkeyPatch.context() as patch:
-        for module in (trainer, run_directory, exported):
+        for module in (start, run_directory, exported):
             patch.setattr(module, "build_from_config", build_tiny)
         yield patch
 
