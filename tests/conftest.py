@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# As the console script does: else TensorFlow imports Keras 3 as well, for two seconds.
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -31,20 +31,25 @@ LONGEST = (
     "test_extending.py",
     "colab",
 )
-#: Rooms that take seconds share a process: starting one costs as much.
-QUICK = (
-    "benchmark",
-    "datasets",
-    "demo",
-    "distill",
-    "downloads",
-    "inspection",
-    "prediction",
-    "reporting",
-    "synthetic",
-    "tpu_check",
-    "video",
-)
+#: Title -> rooms that share a process: starting one takes ten seconds.
+SHARED = {
+    "the quick rooms": (
+        "benchmark",
+        "datasets",
+        "demo",
+        "distill",
+        "downloads",
+        "inspection",
+        "prediction",
+        "reporting",
+        "synthetic",
+        "tpu_check",
+        "video",
+    ),
+    "from records to networks": ("input_pipeline", "recognizers", "records"),
+    "what networks say": ("evaluation", "explanation", "export"),
+    "what videos hold": ("flow", "pose", "preparation"),
+}
 #: Exit statuses of pytest for a room without a failure; 5: no test was chosen.
 _GOOD = (0, 5)
 
@@ -55,10 +60,18 @@ def rooms() -> dict[str, list[pathlib.Path]]:
     for file in sorted(TESTS.rglob("test_*.py")):
         path = file.relative_to(TESTS)
         title = next((name for name in LONGEST if path.is_relative_to(name)), path.parts[0])
-        if title not in LONGEST and (title in QUICK or path.parent == pathlib.Path()):
-            title = "the quick rooms"
+        if title not in LONGEST:
+            title = _shared(path)
         found.setdefault(title, []).append(file)
     return found
+
+
+def _shared(path: pathlib.Path) -> str:
+    """The title of a file of no long room; those beside the rooms are among the quick ones."""
+    if len(path.parts) == 1:
+        return next(iter(SHARED))
+    room = path.parts[0]
+    return next((title for title, shared in SHARED.items() if room in shared), room)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -20,7 +20,10 @@ def difference(values, reference):
     return np.abs(values - reference).max() / np.abs(reference).max()
 
 
-@pytest.mark.parametrize("backbone", ["s3d_g", "r3d50_g", "i3d_g"])
+@pytest.mark.parametrize(
+    "backbone",
+    ["s3d_g", *(pytest.param(name, marks=pytest.mark.slow) for name in ("r3d50_g", "i3d_g"))],
+)
 def test_tflite_files_give_the_logits_of_the_keras_model(
     tmp_path, config, trained_looking, backbone
 ):
