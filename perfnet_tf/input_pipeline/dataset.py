@@ -247,7 +247,8 @@ def _pairs_of(
     def pair(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         return streams_of(batch, [stream], render)[stream], batch[LABEL]
 
-    return pair
+    result: Callable[[dict[str, tf.Tensor]], tuple[tf.Tensor, tf.Tensor]] = pair
+    return result
 
 
 def _share(
