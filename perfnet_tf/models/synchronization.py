@@ -19,11 +19,17 @@ def global_moments(inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """
     context = tf.distribute.get_replica_context()
     values = tf.cast(inputs, tf.float32)
-    axes = list(range(values.shape.rank - 1))
     count = tf.cast(tf.size(values) / tf.shape(values)[-1], tf.float32)
-    sums = tf.concat([tf.reduce_sum(values, axes), count[None]], 0)  # [channels + 1]
+    sums = tf.concat([_sum(values), count[None]], 0)  # [channels + 1]
     sums = context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
     mean, count = sums[:-1] / sums[-1], sums[-1]
-    squares = tf.reduce_sum(tf.math.squared_difference(values, mean), axes)
+    squares = _sum(tf.math.squared_difference(values, mean))
     variance = context.all_reduce(tf.distribute.ReduceOp.SUM, squares) / count
     return mean, variance, count
+
+
+def _sum(values: tf.Tensor) -> tf.Tensor:
+    # Axis by axis: a CPU adds up one value after the other, and would lose bits in one long sum.
+    while values.shape.rank > 1:
+        values = tf.reduce_sum(values, axis=0)
+    return values

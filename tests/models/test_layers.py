@@ -18,6 +18,7 @@ from perfnet_tf.models.layers import (
     TemporalIdentity,
     VideoMaxPool,
 )
+from perfnet_tf.models.synchronization import global_moments
 
 SHAPE = (3, 4, 5, 6, 7)
 
@@ -140,6 +141,32 @@ class TestVideoBatchNormalization:
         np.testing.assert_allclose(layer.moving_mean, mean, rtol=1e-6)
         np.testing.assert_allclose(layer.moving_variance, variance, rtol=1e-5)
 
+    def test_gradients_over_many_positions_keep_their_bits(self):
+        # A step of training would else drift along what normalisation takes away, by 1e-5 of its
+        # length and always to the same side.
+        layer = VideoBatchNormalization(momentum=0.0, epsilon=1e-3)
+        clip, upstream = (video((2, 6, 150, 170, 3), seed=seed) for seed in (1, 2))
+        upstream += 0.5
+        layer.build(clip.shape)
+        with tf.GradientTape() as tape:
+            tape.watch(watched := tf.constant(clip))
+            loss = tf.reduce_sum(layer(watched, training=True) * upstream)
+        of_clip, of_gamma, of_beta = tape.gradient(loss, [watched, layer.gamma, layer.beta])
+
+        exact, exact_upstream = np.float64(clip), np.float64(upstream)
+        axes, count = (0, 1, 2, 3), clip.size / 3
+        inverse = 1 / np.sqrt(exact.var(axes) + 1e-3)
+        normalized = (exact - exact.mean(axes)) * inverse
+        expected_gamma, expected_beta = (
+            (exact_upstream * factor).sum(axes) for factor in (normalized, 1.0)
+        )
+        expected = exact_upstream - (expected_beta + normalized * expected_gamma) / count
+        np.testing.assert_allclose(of_clip, expected * inverse, atol=1e-6)
+        np.testing.assert_allclose(of_gamma, expected_gamma, atol=1e-6 * count)
+        np.testing.assert_allclose(of_beta, expected_beta, rtol=1e-6)
+        drift = np.float64(of_clip).sum(axes) / np.abs(expected * inverse).sum(axes)
+        np.testing.assert_allclose(drift, 0, atol=3e-7)
+
     def test_frozen_layer_keeps_its_statistics(self):
         layer = VideoBatchNormalization()
         layer(video())
@@ -240,6 +267,15 @@ class TestTemporalIdentity:
     def test_refuses_kernels_that_cannot_be_the_identity(self, shape):
         with pytest.raises(InputError, match="Received"):
             TemporalIdentity()(shape)
+
+
+def test_moments_over_replicas_keep_their_bits():
+    clip = video((2, 6, 150, 170, 3))
+    mean, variance, count = global_moments(tf.constant(clip))
+    exact, axes = np.float64(clip), (0, 1, 2, 3)
+    np.testing.assert_allclose(mean, exact.mean(axes), rtol=1e-6)
+    np.testing.assert_allclose(variance, exact.var(axes), rtol=1e-6)
+    assert count == clip.size / 3
 
 
 @pytest.mark.parametrize(("momentum", "epsilon"), [(1.5, 1e-3), (0.9, 0.0)])
