@@ -21,13 +21,11 @@ import csv
 import json
 import os
 import pathlib
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from perfnet_tf.classes import check_same_classes
 from perfnet_tf.config import ClipConfig
@@ -37,7 +35,7 @@ from perfnet_tf.evaluation.fusion import ClipScores, fuse
 from perfnet_tf.input_pipeline.augment import ClipView, evenly_spread_views
 from perfnet_tf.input_pipeline.dataset import explaining_damaged_records
 from perfnet_tf.recognizers.load import Network, load
-from perfnet_tf.recognizers.outputs import outputs_of_view
+from perfnet_tf.recognizers.outputs import clip_bar, outputs_of_views
 from perfnet_tf.recognizers.recognizer import Recognizer
 from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.records.schema import DatasetInfo
@@ -146,19 +144,11 @@ def _score(
     """The scores of each run, means over the views, in the dataset's order of clips and classes."""
     total = info.split(split)["num_clips"] * len(set(clips)) * len(views)
     scores: dict[int, ClipScores] = {}
-    with tqdm(
-        total=total,
-        desc=f"evaluate {split}",
-        unit="clip",
-        disable=not progress,
-        mininterval=0.1 if sys.stderr.isatty() else 10,  # a log file keeps every update
-    ) as bar:
+    with clip_bar(f"evaluate {split}", total, show=progress) as bar:
         # Runs with the same clip share one pass: decoding is a large part of the work.
         for cut in dict.fromkeys(clips):
             members = {i: run for i, run in enumerate(runs) if clips[i] == cut}
-            seen = [
-                outputs_of_view(members, cut, view, data, split, batch_size, bar) for view in views
-            ]
+            seen = list(outputs_of_views(members, cut, views, data, split, batch_size, bar))
             labels, clip_ids, _ = seen[0]
             for i, run in members.items():
                 columns = [run.known_classes().index(name) for name in info.classes]

@@ -10,6 +10,7 @@
 | `checkpoints/`   | what an interrupted run resumes from (`tf.train.CheckpointManager`)    |
 | `best/`          | while it trains: the best weights so far, where those are kept         |
 | `weights.index`, `weights.data-*` | the final weights, `tf.train.Checkpoint(model=...)`   |
+| `features/`      | while a classifier is fitted: the features of each view so far         |
 | `tensorboard/`   | the history as TensorBoard scalars                                     |
 
 Importers of others' weights write a run too (`save_run`), without history and checkpoints.
@@ -41,6 +42,7 @@ HISTORY_FILE = "history.csv"
 WEIGHTS_PREFIX = "weights"
 CHECKPOINTS_FOLDER = "checkpoints"
 BEST_FOLDER = "best"
+FEATURES_FOLDER = "features"
 TENSORBOARD_FOLDER = "tensorboard"
 
 TRAINING, FINISHED = "training", "finished"

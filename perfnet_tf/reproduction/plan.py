@@ -257,7 +257,7 @@ def run_differences(run: PlannedRun, workspace: Workspace, info: DatasetInfo) ->
         if stream in taught and digest is not None:
             old[f"weights of the teacher {stream}"] = taught[stream]
             new[f"weights of the teacher {stream}"] = digest
-    return differences(old, new)
+    return list(differences(old, new).values())
 
 
 def weights_digest(folder: pathlib.Path) -> str | None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import pathlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from perfnet_tf.config import ExperimentConfig
+from perfnet_tf.errors import InputError
+from perfnet_tf.files import check_new_or_empty
+from perfnet_tf.recognizers import run_directory
 
 VALIDATION = "train.validate_every_epochs"
 #: Settings that may change on resume; they do not affect the weights, unless weights are chosen by
@@ -19,6 +24,62 @@ FREE = (
     VALIDATION,
 )
 _LONGEST_VALUE = 80
+
+
+@dataclass(frozen=True)
+class EarlierRun:
+    """What an output folder already holds.
+
+    Attributes:
+        folder: of the run.
+        config, record: as `run_directory.read_run` gives them.
+        changed: name -> how it differs from the run that is wanted, see `differences`.
+    """
+
+    folder: pathlib.Path
+    config: ExperimentConfig
+    record: Mapping[str, Any]
+    changed: Mapping[str, str]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has its final weights."""
+        return bool(self.record["status"] == run_directory.FINISHED)
+
+    def check_unchanged(self) -> None:
+        """Raises `InputError` if it is not the run that is wanted."""
+        if not self.changed:
+            return
+        first, *others = self.changed.values()
+        more = f" ({len(self.changed)} differences)" if others else ""
+        raise InputError(
+            f"{self.folder} holds another run: {first}{more}. Choose another `output`, or delete "
+            "that folder."
+        )
+
+
+def find_earlier_run(
+    folder: pathlib.Path,
+    config: ExperimentConfig,
+    classes: Sequence[str],
+    entries: Mapping[str, Any],
+) -> EarlierRun | None:
+    """The run in an output folder beside the one that is wanted; None where there is nothing yet.
+
+    Args:
+        folder: of the output.
+        config, classes, entries: of the wanted run, as for `describe_run`.
+
+    Raises:
+        InputError: the folder holds something else, or a run that cannot be read.
+    """
+    if not run_directory.is_run(folder):
+        check_new_or_empty(folder, alternative="a run to resume")
+        return None
+    old_config, old_classes, record = run_directory.read_run(folder)
+    found = describe_run(old_config, old_classes, **{key: record.get(key) for key in entries})
+    wanted = describe_run(config, classes, **entries)
+    return EarlierRun(folder, old_config, record, differences(found, wanted))
 
 
 def describe_run(
@@ -47,16 +108,16 @@ def describe_run(
     return {**flat, "classes": list(classes), **entries}
 
 
-def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """What distinguishes two runs of `describe_run`: "NAME was VALUE, is VALUE"; empty: nothing.
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, str]:
+    """What distinguishes two runs of `describe_run`: name -> "NAME was VALUE, is VALUE".
 
     A name that is missing from one of them counts as None.
     """
-    return [
-        f"{name} was {_shorten(found.get(name))}, is {_shorten(wanted.get(name))}"
+    return {
+        name: f"{name} was {_shorten(found.get(name))}, is {_shorten(wanted.get(name))}"
         for name in {**found, **wanted}
         if found.get(name) != wanted.get(name)
-    ]
+    }
 
 
 def _shorten(value: Any) -> str:

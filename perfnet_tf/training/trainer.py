@@ -13,7 +13,6 @@ import tf_keras
 
 from perfnet_tf.config import DistillConfig, ExperimentConfig
 from perfnet_tf.errors import InputError
-from perfnet_tf.files import check_new_or_empty
 from perfnet_tf.input_pipeline.dataset import explaining_damaged_records
 from perfnet_tf.models.batch_norm import share_of_initial_averages
 from perfnet_tf.models.precision import precision_policy
@@ -26,7 +25,7 @@ from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.training.checkpoints import Checkpoints, resumable_dropout
 from perfnet_tf.training.failure import explaining_full_disk
 from perfnet_tf.training.fitting import TRAIN_SPLIT, VALIDATION_SPLIT, fit
-from perfnet_tf.training.run_identity import describe_run, differences
+from perfnet_tf.training.run_identity import find_earlier_run
 from perfnet_tf.training.schedules import (
     OptimizerSource,
     describe_optimizer,
@@ -242,30 +241,20 @@ def _is_finished(
     Raises:
         InputError: it holds another run, or something else.
     """
-    if not run_directory.is_run(folder):
-        check_new_or_empty(folder, alternative="a run to resume")
+    compared = {key: record.get(key) for key in ("dataset", "teachers", "initial", "optimizer")}
+    earlier = find_earlier_run(folder, config, info.classes, compared)
+    if earlier is None:
         return False
-    old_config, old_classes, old_record = run_directory.read_run(folder)
-    entries = ("dataset", "teachers", "initial", "optimizer")
-    found = describe_run(old_config, old_classes, **{key: old_record.get(key) for key in entries})
-    wanted = describe_run(config, info.classes, **{key: record.get(key) for key in entries})
-    changed = differences(found, wanted)
-    if config.train.epochs > old_config.train.epochs and not differences(
-        {**found, "train.epochs": config.train.epochs}, wanted
-    ):
+    epochs = earlier.config.train.epochs
+    if earlier.changed.keys() == {"train.epochs"} and config.train.epochs > epochs:
         ends = _earlier_ends(folder)
-        if old_record["status"] == run_directory.FINISHED:
-            ends.append({"epochs": old_config.train.epochs, "steps": old_record["steps"]})
+        if earlier.is_finished:
+            ends.append({"epochs": epochs, "steps": earlier.record["steps"]})
             run_directory.update_record(folder, status=run_directory.TRAINING, continued=ends)
-        if ends and ends[-1]["epochs"] == old_config.train.epochs:
+        if ends and ends[-1]["epochs"] == epochs:
             run_directory.update_config(folder, config)
             return False
-    if changed:
-        more = f" ({len(changed)} differences)" if len(changed) > 1 else ""
-        raise InputError(
-            f"{folder} holds another run: {changed[0]}{more}. Choose another `output`, or delete "
-            "that folder."
-        )
-    if old_config.eval_clip != config.eval_clip:
-        run_directory.update_config(folder, old_config.replace(eval_clip=config.eval_clip))
-    return bool(old_record["status"] == run_directory.FINISHED)
+    earlier.check_unchanged()
+    if earlier.config.eval_clip != config.eval_clip:
+        run_directory.update_config(folder, earlier.config.replace(eval_clip=config.eval_clip))
+    return earlier.is_finished

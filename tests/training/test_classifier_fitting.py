@@ -74,7 +74,7 @@ def test_the_record_says_how_it_was_made(first, fitted):
 
 
 def test_the_same_again_computes_nothing_and_another_is_refused(first, fitted, data, monkeypatch):
-    monkeypatch.setattr(classifier_fitting, "outputs_of_view", None)
+    monkeypatch.setattr(classifier_fitting, "outputs_of_views", None)
     assert fit_classifier(first.path, data, fitted.path).record == fitted.record
     with pytest.raises(InputError, match=r"classifier.*Choose another `output`"):
         fit_classifier(first.path, data, fitted.path, windows=2)
@@ -95,6 +95,32 @@ def test_every_view_is_an_example(first, data, tmp_path, monkeypatch):
     fit_classifier(first.path, data, tmp_path / "run", decay=0.5, class_weights="balanced", **views)
     assert seen["shape"][0] == seen["labels"] == 2 * 3 * 2 * 15
     assert seen["decay"] == 0.5 and seen["weights"].mean() == pytest.approx(1)
+
+
+def test_an_interrupted_one_goes_on_after_its_last_view(first, fitted, data, tmp_path, monkeypatch):
+    def interrupted(*arguments):
+        computed.append(len(arguments[2]))
+        for number, outputs in enumerate(real(*arguments)):
+            if number == 1 and len(computed) == 1:
+                raise KeyboardInterrupt
+            yield outputs
+
+    computed, real = [], classifier_fitting.outputs_of_views
+    monkeypatch.setattr(classifier_fitting, "outputs_of_views", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit_classifier(first.path, data, tmp_path / "run")
+    with pytest.raises(InputError, match="has not finished"):
+        perfnet_tf.load_run(tmp_path / "run")
+    with pytest.raises(InputError, match="train.mirror was True, is False"):
+        fit_classifier(first.path, data, tmp_path / "run", mirror=False)
+    run = fit_classifier(first.path, data, tmp_path / "run")
+    assert computed == [2, 1]
+    for ours, theirs in zip(run.model.variables, fitted.model.variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert {file.name for file in run.path.iterdir()} == {
+        file.name for file in fitted.path.iterdir()
+    }
+    assert run.record["status"] == "finished" and run.record["fitted"] == fitted.record["fitted"]
 
 
 def test_what_has_no_layers_is_refused(data, tmp_path):
