@@ -25,6 +25,7 @@ import string
 import sys
 import tarfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from absl import app, flags
 
@@ -125,8 +126,9 @@ def package(
             f"Kaggle takes weights under {', '.join(LICENSES)}. Received: {info.license!r}. "
             "Export with another --license, or host model.tar.gz yourself."
         )
-    variation = variation or _default_variation(info)
-    title = title or (info.pretrained["summary"] if _is_conversion(info) else "PERF-Net")
+    origin = find_origin(info)
+    variation = variation or re.sub(r"[^a-z0-9]+", "-", origin.name.lower()).strip("-")
+    title = title or origin.title
     for name, value in (("owner", owner), ("slug", slug), ("variation", variation)):
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", value):
             raise InputError(
@@ -150,12 +152,9 @@ def package(
             "isPrivate": True,
             "description": card,
             "publishTime": "",
-            "provenanceSources": _provenance(info),
+            "provenanceSources": origin.sources,
         },
     )
-    dataset = info.dataset.get("name")
-    if _is_conversion(info):
-        dataset = info.pretrained["training_data"]
     _write_json(
         target / "model-instance-metadata.json",
         {
@@ -165,11 +164,11 @@ def package(
             "framework": "tensorFlow2",
             "overview": f"{BACKBONES[info.experiment.model.backbone].title} for "
             f"{STREAMS[info.experiment.stream].content}, {len(labels)} classes"
-            + (f" of {dataset}." if dataset else "."),
+            + (f" of {origin.dataset}." if origin.dataset else "."),
             "usage": card[card.index("## How to use it") :],
             "licenseName": LICENSES[info.license],
             "fineTunable": info.inference_precision is None,
-            "trainingData": [dataset] if dataset else [],
+            "trainingData": [origin.dataset] if origin.dataset else [],
             "modelInstanceType": "Unspecified",
             "baseModelInstance": "",
             "externalBaseModelUrl": "",
@@ -184,6 +183,7 @@ def package(
 def write_card(info: ModelInfo, labels: Sequence[str], *, handle: str, title: str) -> str:
     """The model card, as Markdown."""
     experiment, clip = info.experiment, info.experiment.resolved_eval_clip
+    origin = find_origin(info)
     stream = STREAMS[experiment.stream]
     fps = info.dataset.get("fps", DEFAULT_FPS)
     return string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
@@ -198,62 +198,82 @@ def write_card(info: ModelInfo, labels: Sequence[str], *, handle: str, title: st
         clip=f"{clip.num_frames} frames (every {_ordinal(clip.frame_stride)}) of "
         f"{clip.height}x{clip.width}",
         rate=f"{fps:g} frames per second" if fps else "each video's own frame rate",
-        training_data=_training_data(info),
+        training_data=origin.training,
         evaluation=_evaluation(info),
-        first_weights=_first_weights(info),
-        loss=_loss(info),
+        first_weights=origin.first_weights,
+        loss=origin.loss,
         versions=", ".join(f"{name} {version}" for name, version in info.versions.items()),
         license=info.license,
         fine_tuning=FROZEN if info.inference_precision else FINE_TUNING.replace("$handle", handle),
         formats=_formats(info),
-        lineage=_lineage(info),
+        lineage=origin.lineage,
     )
 
 
-def _is_conversion(info: ModelInfo) -> bool:
-    """Whether the weights are published ones as they were, not trained further."""
-    return bool(info.pretrained) and not info.pretrained.get("trained_further")
+@dataclass(frozen=True)
+class Origin:
+    """Whose network this is, as the card and Kaggle's fields say it.
+
+    Attributes:
+        name: of the variation, where none is given.
+        title: of the page, where none is given.
+        dataset: what it was trained on, by name; empty if that was not recorded.
+        training: the same, with its size.
+        loss: it was trained by.
+        lineage: whose method and implementation it is.
+        sources: of the weights, for Kaggle.
+        first_weights: a line about the published weights it started from, or nothing.
+    """
+
+    name: str
+    title: str
+    dataset: str
+    training: str
+    loss: str
+    lineage: str
+    sources: str
+    first_weights: str = ""
 
 
-def _lineage(info: ModelInfo) -> str:
-    if _is_conversion(info):
-        weights = info.pretrained
-        return (
-            f"{weights['summary']}. Network and weights are those of {weights['publisher']}: "
-            f"{weights['citation']}. Converted, not trained further: an independent "
-            "implementation in TensorFlow 2, not by the authors."
-        )
-    return (
-        f"After [{PAPER['title']}](https://arxiv.org/abs/{PAPER['arxiv']}), {PAPER['authors']}; an "
-        "independent implementation in TensorFlow, not by the authors."
-    )
-
-
-def _first_weights(info: ModelInfo) -> str:
-    if not info.pretrained or _is_conversion(info):
-        return ""
+def find_origin(info: ModelInfo) -> Origin:
+    """Of published weights as they were, or of a network that was trained."""
     weights = info.pretrained
-    return (
-        f"- First weights: {weights['summary']}, of {weights['publisher']} "
-        f"({weights['license']}): {weights['citation']}.\n"
+    if weights and not weights.get("trained_further"):
+        return Origin(
+            name=weights["name"],
+            title=weights["summary"],
+            dataset=weights["training_data"],
+            training=f"{weights['training_data']}, by its authors.",
+            loss="its authors'.",
+            lineage=f"{weights['summary']}. Network and weights are those of "
+            f"{weights['publisher']}: {weights['citation']}. Converted, not trained further: an "
+            "independent implementation in TensorFlow 2, not by the authors.",
+            sources=f"{weights['publisher']}; {weights['citation']}",
+        )
+    experiment, dataset = info.experiment, info.dataset.get("name", "")
+    clips, paper = info.dataset.get("num_clips"), f"https://arxiv.org/abs/{PAPER['arxiv']}"
+    size = f": {clips} clips." if clips else "."
+    sources, first_weights = paper, ""
+    if weights:
+        sources += f"; first weights: {weights['publisher']}; {weights['citation']}"
+        first_weights = (
+            f"- First weights: {weights['summary']}, of {weights['publisher']} "
+            f"({weights['license']}): {weights['citation']}.\n"
+        )
+    loss = "cross-entropy"
+    if experiment.distill is not None:
+        loss += f" and {experiment.distill.loss} distillation from teachers (Eq. 1)"
+    return Origin(
+        name=f"{experiment.model.backbone} {experiment.stream} {dataset}",
+        title="PERF-Net",
+        dataset=dataset,
+        training=f"{dataset}, training split{size}" if dataset else "Not recorded.",
+        loss=f"{loss}.",
+        lineage=f"After [{PAPER['title']}]({paper}), {PAPER['authors']}; an independent "
+        "implementation in TensorFlow, not by the authors.",
+        sources=sources,
+        first_weights=first_weights,
     )
-
-
-def _provenance(info: ModelInfo) -> str:
-    paper = f"https://arxiv.org/abs/{PAPER['arxiv']}"
-    if not info.pretrained:
-        return paper
-    weights = f"{info.pretrained['publisher']}; {info.pretrained['citation']}"
-    return weights if _is_conversion(info) else f"{paper}; first weights: {weights}"
-
-
-def _training_data(info: ModelInfo) -> str:
-    if _is_conversion(info):
-        return f"{info.pretrained['training_data']}, by its authors."
-    name, clips = info.dataset.get("name"), info.dataset.get("num_clips")
-    if not name:
-        return "Not recorded."
-    return f"{name}, training split" + (f": {clips} clips." if clips else ".")
 
 
 def _evaluation(info: ModelInfo) -> str:
@@ -277,21 +297,6 @@ def _formats(info: ModelInfo) -> str:
     rows = [f"| `{name}` | {share:.1e} |" for name, share in files.items()]
     heading = "| file next to the SavedModel | its logits differ by, of the largest |"
     return "\n".join(["", heading, "|---|---|", *rows, ""])
-
-
-def _loss(info: ModelInfo) -> str:
-    if _is_conversion(info):
-        return "its authors'."
-    if info.experiment.distill is None:
-        return "cross-entropy."
-    return f"cross-entropy and {info.experiment.distill.loss} distillation from teachers (Eq. 1)."
-
-
-def _default_variation(info: ModelInfo) -> str:
-    if _is_conversion(info):
-        return re.sub(r"[^a-z0-9]+", "-", info.pretrained["name"])
-    words = [info.experiment.model.backbone, info.experiment.stream, info.dataset.get("name", "")]
-    return re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-")
 
 
 def _ordinal(stride: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ CLASSES = ("JumpingJack", "Punch", "PushUps")
 def load_script(name):
     """A file of `export/` as a module."""
     spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
@@ -30,6 +31,11 @@ def load_script(name):
 @pytest.fixture(scope="session")
 def keras3_layer():
     return load_script("keras3_layer").RecognizerLayer
+
+
+@pytest.fixture(scope="session")
+def package_for_hub():
+    return load_script("package_for_hub")
 
 
 #: The real backbones take half a minute each to be traced as often as it takes.

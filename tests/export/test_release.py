@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import http.server
-import importlib.util
 import json
 import os
 import pathlib
@@ -77,15 +76,6 @@ def release(tmp_path_factory):
     return folder, done.stdout
 
 
-@pytest.fixture(scope="module")
-def script():
-    """package_for_hub.py as a module."""
-    spec = importlib.util.spec_from_file_location("package_for_hub", SCRIPTS / "package_for_hub.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_export_is_verified_in_a_process_without_the_package(release):
     _, printed = release
     lines = [line for line in printed.splitlines() if line.startswith(("ok", "FAIL"))]
@@ -109,9 +99,11 @@ def test_verification_notices_other_weights(release, tmp_path):
     assert "ok    features" in done.stdout
 
 
-def test_package_holds_what_kaggle_wants_and_only_measured_numbers(release, script, tmp_path):
+def test_package_holds_what_kaggle_wants_and_only_measured_numbers(
+    release, package_for_hub, tmp_path
+):
     output = tmp_path / "package"
-    script.package(
+    package_for_hub.package(
         release[0] / "model",
         output,
         owner="me",
@@ -154,19 +146,21 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("trained_further", [False, True])
-def test_published_weights_are_named_with_their_licence(release, script, tmp_path, trained_further):
+def test_published_weights_are_named_with_their_licence(
+    release, package_for_hub, tmp_path, trained_further
+):
     published = {**PUBLISHED, "trained_further": True} if trained_further else PUBLISHED
     saved = load_run(release[0] / "run")
     record = {**saved.record, "pretrained": published}
     run = dataclasses.replace(saved, record=record)
     export_saved_model(run, tmp_path / "model")
     assert load(str(tmp_path / "model"), trainable=True).run().record["pretrained"] == published
-    script.package(tmp_path / "model", tmp_path / "package", owner="me", slug="p")
+    package_for_hub.package(tmp_path / "model", tmp_path / "package", owner="me", slug="p")
     model = json.loads((tmp_path / "package" / "model-metadata.json").read_text())
     folder = tmp_path / "package" / "variation"
     variation = json.loads((folder / "model-instance-metadata.json").read_text())
     card = model["description"]
-    assert variation["licenseName"] == script.LICENSES["CC-BY-4.0"] and "CC-BY-4.0" in card
+    assert variation["licenseName"] == package_for_hub.LICENSES["CC-BY-4.0"] and "CC-BY-4.0" in card
     for fact in (PUBLISHED["summary"], PUBLISHED["publisher"], PUBLISHED["citation"]):
         assert fact in card
     assert "A lab, its repository; Doe: Toys (2017)" in model["provenanceSources"]
@@ -180,9 +174,9 @@ def test_published_weights_are_named_with_their_licence(release, script, tmp_pat
         assert "PERF-Net" not in card.split("## Intended use")[0]
 
 
-def test_tarball_loads_from_a_web_server(release, script, tmp_path, monkeypatch):
+def test_tarball_loads_from_a_web_server(release, package_for_hub, tmp_path, monkeypatch):
     output = tmp_path / "package"
-    script.package(
+    package_for_hub.package(
         release[0] / "model", output, owner="me", slug="p", variation="v", title="PERF-Net"
     )
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(output))
@@ -198,36 +192,36 @@ def test_tarball_loads_from_a_web_server(release, script, tmp_path, monkeypatch)
         np.testing.assert_allclose(model(golden["frames"]), golden["logits"], atol=1e-6)
 
 
-def test_names_of_classes_are_shown_as_they_are(release, script):
+def test_names_of_classes_are_shown_as_they_are(release, package_for_hub):
     info = ModelInfo.from_json((release[0] / "model" / "assets" / INFO_FILE).read_text())
     labels = ["<img src=x onerror=y>", "brush_hair", "[a](b)"]
-    card = script.write_card(info, labels, handle="me/p/tensorFlow2/v", title="T")
+    card = package_for_hub.write_card(info, labels, handle="me/p/tensorFlow2/v", title="T")
     assert r"\<img src=x onerror=y\>, brush\_hair, \[a\](b)" in card
 
 
-def test_a_model_without_metrics_says_so(release, script):
-    info = script.ModelInfo(ExperimentConfig())
-    card = script.write_card(info, CLASSES, handle="a/b/c/d", title="T")
+def test_a_model_without_metrics_says_so(release, package_for_hub):
+    info = package_for_hub.ModelInfo(ExperimentConfig())
+    card = package_for_hub.write_card(info, CLASSES, handle="a/b/c/d", title="T")
     assert "was not evaluated" in card
     assert "%" not in card.split("## Accuracy")[1].split("## Training")[0]
 
 
-def test_a_card_names_the_other_files_and_how_a_pose_model_is_fed(script):
+def test_a_card_names_the_other_files_and_how_a_pose_model_is_fed(package_for_hub):
     parity = {"saved_model": 1e-7, "model_int8.tflite": 0.0312, "model.onnx": 2.5e-6}
-    info = script.ModelInfo(ExperimentConfig(stream="pose"), parity=parity)
-    card = script.write_card(info, CLASSES, handle="a/b/c/d", title="T")
+    info = package_for_hub.ModelInfo(ExperimentConfig(stream="pose"), parity=parity)
+    card = package_for_hub.write_card(info, CLASSES, handle="a/b/c/d", title="T")
     table = card.split("## Accuracy")[0].split("|---|---|")[1].split()
     assert table == "| `model_int8.tflite` | 3.1e-02 | | `model.onnx` | 2.5e-06 |".split()
     assert "from_keypoints" in card
-    plain = script.write_card(
-        script.ModelInfo(ExperimentConfig()), CLASSES, handle="a/b/c/d", title="T"
+    plain = package_for_hub.write_card(
+        package_for_hub.ModelInfo(ExperimentConfig()), CLASSES, handle="a/b/c/d", title="T"
     )
     assert "from_keypoints" not in plain and "tflite" not in plain
     assert "$" not in card + plain
 
 
 def test_a_frozen_model_is_verified_as_such_and_not_offered_for_fine_tuning(
-    release, script, tmp_path
+    release, package_for_hub, tmp_path
 ):
     done = run_script(
         "make_saved_model.py",
@@ -240,7 +234,7 @@ def test_a_frozen_model_is_verified_as_such_and_not_offered_for_fine_tuning(
     assert "FAIL" not in done.stdout
     output = tmp_path / "package"
     arguments = {"owner": "me", "slug": "p", "variation": "v", "title": "T"}
-    script.package(tmp_path / "frozen", output, **arguments)
+    package_for_hub.package(tmp_path / "frozen", output, **arguments)
     variation = json.loads((output / "variation" / "model-instance-metadata.json").read_text())
     assert variation["fineTunable"] is False
     assert "cannot be fine-tuned" in variation["usage"]
@@ -274,9 +268,9 @@ def test_a_run_that_is_none_prints_one_error_line(tmp_path):
         ({"model": pathlib.Path("nowhere")}, "SavedModel of perfnet export"),
     ],
 )
-def test_bad_input_is_refused(release, script, tmp_path, changes, message):
+def test_bad_input_is_refused(release, package_for_hub, tmp_path, changes, message):
     arguments = {"model": release[0] / "model", "owner": "me", "slug": "p", "variation": "v"}
     arguments |= changes
     with pytest.raises(InputError, match=message):
-        script.package(arguments.pop("model"), tmp_path / "new", title="T", **arguments)
+        package_for_hub.package(arguments.pop("model"), tmp_path / "new", title="T", **arguments)
     assert not (tmp_path / "new").exists()
