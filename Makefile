@@ -28,7 +28,7 @@ test: $(STAMP)
 	$(BIN)/python tests/run_rooms.py --processes=$(TEST_WORKERS)
 
 test-slow: $(STAMP)
-	$(BIN)/pytest -m "slow or not slow"
+	$(BIN)/python tests/run_rooms.py --processes=$(TEST_WORKERS) -m "slow or not slow"
 
 format: $(STAMP)
 	$(BIN)/ruff format .

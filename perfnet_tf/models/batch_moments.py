@@ -98,7 +98,7 @@ def moments(frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     variances = tf.reshape(kernel.reserve_space_2, sizes)
     mean = _mean(means)
     variance = _mean(variances + tf.math.squared_difference(means, mean))
-    return mean, variance, _num_values(frames)
+    return mean, variance, tf.cast(num_frames * height * width, tf.float32)
 
 
 def _mean(positions: tf.Tensor) -> tf.Tensor:
@@ -123,72 +123,29 @@ def normalize(
     def normalized(
         frames: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor
     ) -> tuple[tf.Tensor, object]:
-        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            through, of_scale, of_offset = _gradients_of_fixed_moments(
-                upstream, frames, scale, mean, variance, epsilon
-            )
-            # What flows through mean and variance makes the gradient of any frames sum to zero,
-            # by themselves and against the normalised ones.
-            share = -scale * tf.math.rsqrt(variance + epsilon) / _num_values(frames)
-            through_moments = _affine(
-                frames, share * of_scale, share * of_offset, mean, variance, epsilon
-            )
-            return through + through_moments, of_scale, of_offset
+        outputs = tf.raw_ops.FusedBatchNormV3(
+            x=frames,
+            scale=scale,
+            offset=offset,
+            mean=mean,
+            variance=variance,
+            epsilon=epsilon,
+            is_training=False,
+        ).y
 
-        return _affine(frames, scale, offset, mean, variance, epsilon), gradient
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            kernel = tf.raw_ops.FusedBatchNormGradV3(
+                y_backprop=upstream,
+                x=frames,
+                scale=scale,
+                reserve_space_1=mean,
+                reserve_space_2=variance,
+                reserve_space_3=tf.zeros([0]),
+                epsilon=epsilon,
+                is_training=True,
+            )
+            return kernel.x_backprop, kernel.scale_backprop, kernel.offset_backprop
+
+        return outputs, gradient
 
     return normalized(frames, scale, offset)
-
-
-def _affine(
-    frames: tf.Tensor,
-    scale: tf.Tensor,
-    offset: tf.Tensor,
-    mean: tf.Tensor,
-    variance: tf.Tensor,
-    epsilon: float,
-) -> tf.Tensor:
-    return tf.raw_ops.FusedBatchNormV3(
-        x=frames,
-        scale=scale,
-        offset=offset,
-        mean=mean,
-        variance=variance,
-        epsilon=epsilon,
-        is_training=False,
-    ).y
-
-
-def _gradients_of_fixed_moments(
-    upstream: tf.Tensor,
-    frames: tf.Tensor,
-    scale: tf.Tensor,
-    mean: tf.Tensor,
-    variance: tf.Tensor,
-    epsilon: float,
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Gradients of frames, scale and offset, summed like `moments`, as if those were constants."""
-    num_frames, *sizes = sizes_of(frames)
-    height, width, channels = sizes
-    positions, values = height * width, height * width * channels
-    rows = [num_frames, 1, 1, values]
-    kernel = tf.raw_ops.FusedBatchNormGradV3(
-        y_backprop=tf.reshape(upstream, rows),
-        x=tf.reshape(frames, rows),
-        scale=tf.tile(scale, [positions]),
-        reserve_space_1=tf.tile(mean, [positions]),
-        reserve_space_2=tf.tile(variance, [positions]),
-        reserve_space_3=tf.zeros([0]),
-        epsilon=epsilon,
-        is_training=False,
-    )
-    sums = (
-        tf.reduce_sum(tf.reduce_sum(tf.reshape(of_positions, sizes), axis=1), axis=0)
-        for of_positions in (kernel.scale_backprop, kernel.offset_backprop)
-    )
-    return tf.reshape(kernel.x_backprop, tf.shape(frames)), *sums
-
-
-def _num_values(frames: tf.Tensor) -> tf.Tensor:
-    num_frames, height, width, _ = sizes_of(frames)
-    return tf.cast(num_frames * height * width, tf.float32)

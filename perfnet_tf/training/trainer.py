@@ -143,7 +143,8 @@ def train(
         raise InputError(
             "Weights are chosen by clips that are neither trained on nor tested: the split "
             f"{VALIDATION_SPLIT!r}. Received: {', '.join(info.splits)} in {data}. "
-            "perfnet_tf.datasets.groups.write_validation_subset holds out training clips."
+            "--validation_fold=0, or perfnet_tf.datasets.groups.write_validation_subset, holds out "
+            "training clips."
         )
 
     frozen = find_frozen(config, info.num_classes)

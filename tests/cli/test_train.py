@@ -1,12 +1,17 @@
 """train, distill and finetune: what their flags mean, and that they do the job."""
 
+import types
+
 import pytest
+from prepared_clips import write_tiny_dataset
 
 from perfnet_tf.cli import distill, finetune, train
 from perfnet_tf.cli.main import main
 from perfnet_tf.config import ClipConfig, DistillConfig, ExperimentConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.presets import PRESETS, load_preset
+from perfnet_tf.records.folder import read_dataset_info
+from perfnet_tf.training import trainer
 
 COMMANDS = {"train": train, "distill": distill, "finetune": finetune}
 
@@ -232,6 +237,26 @@ def test_teachers_student_and_fine_tuning_from_the_command_line(
     again = [f"--output={tmp_path / 'again'}", "--stream=rgb", *common]
     assert run("train", f"--data={data}", *again) == 2
     assert f"{shard} is damaged" in capsys.readouterr().err
+
+
+def test_a_validation_fold_is_held_out_of_the_training_clips(monkeypatch, tmp_path, refuses):
+    data = write_tiny_dataset(tmp_path / "data")
+    seen = []
+
+    def fake_train(config, data, output, **options):
+        seen.append(read_dataset_info(data))
+        return types.SimpleNamespace(path=output, record={"steps": 1})
+
+    monkeypatch.setattr(trainer, "train", fake_train)
+    arguments = ["train", f"--data={data}", "--output=o", "--stream=rgb"]
+    assert run(*arguments, "--validation_fold=2") == 0
+    splits = seen[0].splits
+    assert splits.keys() == {"train", "val"}
+    assert sum(split["num_clips"] for split in splits.values()) == 15
+    assert seen[0].parameters["validation_fold"] == 2 and (data / "validation2").is_dir()
+    refuses([*arguments, "--validation_fold=4"], "validation fold must be in [0, 4)")
+    splits = ["--from=f", "--official_splits=all", "--validation_fold=0"]
+    refuses(["finetune", f"--data={data}", "--output=o", *splits], "own test clips")
 
 
 def test_from_must_be_a_run_or_a_saved_model(tmp_path):

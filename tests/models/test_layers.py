@@ -141,32 +141,6 @@ class TestVideoBatchNormalization:
         np.testing.assert_allclose(layer.moving_mean, mean, rtol=1e-6)
         np.testing.assert_allclose(layer.moving_variance, variance, rtol=1e-5)
 
-    def test_gradients_over_many_positions_keep_their_bits(self):
-        # A step of training would else drift along what normalisation takes away, by 1e-5 of its
-        # length and always to the same side.
-        layer = VideoBatchNormalization(momentum=0.0, epsilon=1e-3)
-        clip, upstream = (video((2, 6, 150, 170, 3), seed=seed) for seed in (1, 2))
-        upstream += 0.5
-        layer.build(clip.shape)
-        with tf.GradientTape() as tape:
-            tape.watch(watched := tf.constant(clip))
-            loss = tf.reduce_sum(layer(watched, training=True) * upstream)
-        of_clip, of_gamma, of_beta = tape.gradient(loss, [watched, layer.gamma, layer.beta])
-
-        exact, exact_upstream = np.float64(clip), np.float64(upstream)
-        axes, count = (0, 1, 2, 3), clip.size / 3
-        inverse = 1 / np.sqrt(exact.var(axes) + 1e-3)
-        normalized = (exact - exact.mean(axes)) * inverse
-        expected_gamma, expected_beta = (
-            (exact_upstream * factor).sum(axes) for factor in (normalized, 1.0)
-        )
-        expected = exact_upstream - (expected_beta + normalized * expected_gamma) / count
-        np.testing.assert_allclose(of_clip, expected * inverse, atol=1e-6)
-        np.testing.assert_allclose(of_gamma, expected_gamma, atol=1e-6 * count)
-        np.testing.assert_allclose(of_beta, expected_beta, rtol=1e-6)
-        drift = np.float64(of_clip).sum(axes) / np.abs(expected * inverse).sum(axes)
-        np.testing.assert_allclose(drift, 0, atol=3e-7)
-
     def test_frozen_layer_keeps_its_statistics(self):
         layer = VideoBatchNormalization()
         layer(video())
