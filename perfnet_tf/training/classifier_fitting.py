@@ -184,6 +184,6 @@ def _features(
         for index, (labels, clip_ids, outputs) in zip(missing, found, strict=True):
             with atomic_file(files[index]) as file:
                 np.savez(file, labels=labels, clip_ids=clip_ids, features=outputs[0])
-    arrays = [dict(np.load(file)) for file in files]
+    arrays = [dict(np.load(file, allow_pickle=False)) for file in files]
     features = np.stack([one["features"] for one in arrays])
     return features, arrays[0]["labels"], arrays[0]["clip_ids"].tolist()
