@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from perfnet_tf.training.classifier_fitting import DECAYS, DEFAULT_DECAY, choose_decay
+from perfnet_tf.training.decay_choice import DECAYS, DEFAULT_DECAY, choose_decay
 from perfnet_tf.training.softmax_regression import fit_softmax_regression
 
 
