@@ -30,7 +30,7 @@ def clips(shape=(2, 5, 24, 20, 3)):
     return tf.constant(np.random.default_rng(0).random(shape, np.float32))
 
 
-@pytest.mark.parametrize("backbone", ["r3d50_g", "s3d_g"])
+@pytest.mark.parametrize("backbone", [pytest.param("r3d50_g", marks=pytest.mark.slow), "s3d_g"])
 @pytest.mark.parametrize(
     "jit_compile",
     [

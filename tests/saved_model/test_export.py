@@ -146,7 +146,10 @@ def test_loaded_model_knows_labels_and_provenance(small_model, exported, config)
     np.testing.assert_allclose(loaded(clip), small_model(clip), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("backbone", "stream"), [("s3d_g", "flow"), ("r3d50_g", "pose")])
+@pytest.mark.parametrize(
+    ("backbone", "stream"),
+    [("s3d_g", "flow"), pytest.param("r3d50_g", "pose", marks=pytest.mark.slow)],
+)
 def test_backbones_export_and_are_restored(tmp_path, config, trained_looking, backbone, stream):
     config = config.replace(stream=stream, model=ModelConfig(backbone, width_multiplier=0.0625))
     model = trained_looking(build_from_config(config.model, len(CLASSES), stream))

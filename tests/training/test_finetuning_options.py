@@ -99,8 +99,9 @@ def test_the_classifier_moves_further_in_the_first_step_by_its_scale(
         assert largest == pytest.approx(1e-3, rel=0.05)
 
 
+@pytest.mark.parametrize("step", [7, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_killed_run_with_every_option_arrives_where_it_would_have_arrived(
-    data, tmp_path, before_step, first
+    data, tmp_path, before_step, first, step
 ):
     config = changed(
         epochs=3,
@@ -112,13 +113,12 @@ def test_a_killed_run_with_every_option_arrives_where_it_would_have_arrived(
         sampling="balanced",
     )
     expected = train(config, data, tmp_path / "whole", initial=first, progress=False)
-    for step in (2, 7):
-        output = tmp_path / f"killed{step}"
-        with before_step(step):
-            train(config, data, output, initial=first, progress=False)
-        resumed = train(config, data, output, initial=first, progress=False)
-        for one, other in zip(resumed.model.variables, expected.model.variables, strict=True):
-            np.testing.assert_allclose(one, other, atol=1e-6)
+    output = tmp_path / "killed"
+    with before_step(step):
+        train(config, data, output, initial=first, progress=False)
+    resumed = train(config, data, output, initial=first, progress=False)
+    for one, other in zip(resumed.model.variables, expected.model.variables, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
 
 
 def test_balanced_weights_by_hand():
