@@ -127,7 +127,7 @@ def package(
             "Export with another --license, or host model.tar.gz yourself."
         )
     origin = find_origin(info)
-    variation = variation or re.sub(r"[^a-z0-9]+", "-", origin.name.lower()).strip("-")
+    variation = variation or origin.variation
     title = title or origin.title
     for name, value in (("owner", owner), ("slug", slug), ("variation", variation)):
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", value):
@@ -212,20 +212,20 @@ def write_card(info: ModelInfo, labels: Sequence[str], *, handle: str, title: st
 
 @dataclass(frozen=True)
 class Origin:
-    """Whose network this is, as the card and Kaggle's fields say it.
+    """What the card and Kaggle's fields say about where a network comes from.
 
     Attributes:
-        name: of the variation, where none is given.
-        title: of the page, where none is given.
-        dataset: what it was trained on, by name; empty if that was not recorded.
-        training: the same, with its size.
-        loss: it was trained by.
-        lineage: whose method and implementation it is.
-        sources: of the weights, for Kaggle.
-        first_weights: a line about the published weights it started from, or nothing.
+        variation: default name of the Kaggle variation.
+        title: default title of the page.
+        dataset: name of the training data; empty if it was not recorded.
+        training: name and size of the training data.
+        loss: loss the network was trained with.
+        lineage: authors of the method, the weights and the implementation.
+        sources: sources of the weights, for Kaggle.
+        first_weights: line about the published weights that training began with; empty if none.
     """
 
-    name: str
+    variation: str
     title: str
     dataset: str
     training: str
@@ -236,11 +236,11 @@ class Origin:
 
 
 def find_origin(info: ModelInfo) -> Origin:
-    """Of published weights as they were, or of a network that was trained."""
+    """Tells converted published weights from a network that was trained here."""
     weights = info.pretrained
     if weights and not weights.get("trained_further"):
         return Origin(
-            name=weights["name"],
+            variation=_slug(weights["name"]),
             title=weights["summary"],
             dataset=weights["training_data"],
             training=f"{weights['training_data']}, by its authors.",
@@ -264,7 +264,7 @@ def find_origin(info: ModelInfo) -> Origin:
     if experiment.distill is not None:
         loss += f" and {experiment.distill.loss} distillation from teachers (Eq. 1)"
     return Origin(
-        name=f"{experiment.model.backbone} {experiment.stream} {dataset}",
+        variation=_slug(f"{experiment.model.backbone} {experiment.stream} {dataset}"),
         title="PERF-Net",
         dataset=dataset,
         training=f"{dataset}, training split{size}" if dataset else "Not recorded.",
@@ -274,6 +274,10 @@ def find_origin(info: ModelInfo) -> Origin:
         sources=sources,
         first_weights=first_weights,
     )
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def _evaluation(info: ModelInfo) -> str:

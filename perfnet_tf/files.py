@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import pathlib
+import platform
 import re
 from collections.abc import Callable, Collection, Iterator
 from typing import IO
@@ -40,7 +41,7 @@ def atomic_path(path: pathlib.Path, *, per_process: bool = False) -> Iterator[pa
         per_process: several processes may write this file at once, each under its own name.
             Otherwise the name is fixed, and a new try overwrites what a killed process left.
     """
-    owner = f".{os.getpid()}" if per_process else ""
+    owner = f".{platform.node()}-{os.getpid()}" if per_process else ""
     partial = path.with_name(f"{path.name}{owner}.partial")
     try:
         yield partial

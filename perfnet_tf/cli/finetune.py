@@ -37,8 +37,8 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     fold = arguments.validation_fold
     if fold is not None and arguments.official_splits is not None:
         raise InputError(
-            "Every official split has its own test clips. Received: --official_splits with "
-            f"--validation_fold={fold}. Leave one of them out."
+            "--official_splits trains on each official split as it is, and --validation_fold holds "
+            f"out a part of --data. Received: both, --validation_fold={fold}. Leave one out."
         )
     from perfnet_tf.recognizers.load import load
     from perfnet_tf.training.finetuning import finetuning_config

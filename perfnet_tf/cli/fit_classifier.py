@@ -17,9 +17,10 @@ from perfnet_tf.config import CLASS_WEIGHTS
 def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     """Fits a classifier of other classes to the features of a network, which is not changed.
 
-    Each training clip passes the network once, so that this takes minutes on a CPU, where
-    perfnet finetune takes hours. It is hard to beat where a class has few clips. The result is a
-    run like any other: evaluate it, predict with it, fine-tune or export it.
+    Each training clip passes the network once per view, so that this takes minutes on a CPU,
+    where perfnet finetune takes hours. It is hard to beat where a class has few clips. The result
+    is a run like any other: evaluate it, predict with it, fine-tune or export it. Rerun the
+    command to resume an interrupted run.
     """
     windows, crops = windows_and_crops(arguments)
     from perfnet_tf.training.classifier_fitting import fit_classifier
@@ -48,7 +49,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 COMMAND = Command("fit-classifier", "--data=DIR --from=RUN --output=RUN", _run)
 COMMAND.string("data", None, "Prepared dataset.")
 COMMAND.string("from", None, "Pretrained network, run, or export that can be trained.")
-COMMAND.string("output", None, "Folder of the new run: new or empty.")
+COMMAND.string("output", None, "Folder of the run: new, empty, or of this very run, to resume it.")
 define_clip_flags(COMMAND)
 define_view_flag(COMMAND, purpose="of each training video, each an example")
 COMMAND.boolean(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import hashlib
+import os
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
@@ -114,13 +115,20 @@ def write_validation_subset(
         Split name -> number of clips.
 
     Raises:
-        InputError: no such dataset or part, or too few groups.
+        InputError: no such dataset or part, too few groups, or a folder that is not local.
     """
     if not 0 <= fold < VALIDATION_FOLDS:
         raise InputError(
             f"The validation fold must be in [0, {VALIDATION_FOLDS}). Received: {fold}."
         )
-    folder = validation_folder(data_dir, fold) if folder is None else folder
+    if folder is None:
+        folder = validation_folder(data_dir, fold)
+        if "://" in os.fspath(data_dir) or not os.access(data_dir, os.W_OK):
+            raise InputError(
+                f"The validation subset is written to {folder.name} in the dataset's folder, which "
+                f"must be local and writable. Received: {data_dir}. Give write_validation_subset "
+                "another `folder`, and train on that one."
+            )
     check_local(folder)
     info = read_dataset_info(data_dir)
     entries = tuple(read_index(data_dir, "train"))

@@ -36,8 +36,8 @@ class ModelInfo:
         dataset: `name`, `fps` and `short_side` of the records it was trained on; empty if unknown.
         metrics: such as `top1`, `top5`, `num_clips`; empty if it was not evaluated.
         license: SPDX name of the weights' licence.
-        pretrained: of the published weights that it has, or was `trained_further` from: `summary`,
-            `publisher`, `license`, `citation`, `training_data`; empty without.
+        pretrained: of the published weights that it has, or was `trained_further` from: `name`,
+            `summary`, `publisher`, `license`, `citation`, `training_data`; empty without.
         inference_precision: what a frozen network computes in; None for one that can be trained.
         parity: what was exported -> largest difference of its logits from the trained network's,
             as a share of the largest logit; measured at export.

@@ -65,7 +65,7 @@ def read_dataset_info(data_dir: str | pathlib.Path) -> DatasetInfo:
 def write_dataset_info(data_dir: str | pathlib.Path, info: DatasetInfo) -> None:
     """Writes `dataset.json` in one step: readers see all of it or nothing."""
     content = json.dumps(_without_empty_sources(info), indent=2) + "\n"
-    write_atomically(pathlib.Path(data_dir) / DATASET_FILE, content)
+    write_atomically(pathlib.Path(data_dir) / DATASET_FILE, content, per_process=True)
 
 
 def _without_empty_sources(info: DatasetInfo) -> dict[str, Any]:

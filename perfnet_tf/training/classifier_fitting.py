@@ -1,4 +1,4 @@
-"""A new classifier on a network that stays as it is: each clip passes the network once.
+"""A new classifier on a network that stays as it is: each clip passes it once per view.
 
 Minutes on a CPU where fine-tuning takes hours, and hard to beat where a class has few clips. The
 features of a few fixed views of every training clip are computed once, and the classifier is the
@@ -8,9 +8,7 @@ softmax regression on them. Its decay is chosen on recordings that are held out 
 from __future__ import annotations
 
 import dataclasses
-import os
 import pathlib
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,25 +17,22 @@ import tensorflow as tf
 
 from perfnet_tf.config import CLASS_WEIGHTS, ClipConfig, ExperimentConfig
 from perfnet_tf.errors import check_choice, check_positive, check_whole
-from perfnet_tf.files import atomic_file
-from perfnet_tf.input_pipeline.augment import ClipView, evenly_spread_views
-from perfnet_tf.input_pipeline.dataset import explaining_damaged_records
+from perfnet_tf.input_pipeline.augment import evenly_spread_views
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.recognizers import run_directory
 from perfnet_tf.recognizers.load import Network, load
-from perfnet_tf.recognizers.outputs import clip_bar, outputs_of_views
-from perfnet_tf.recognizers.recognizer import Recognizer
 from perfnet_tf.recognizers.run_directory import Run, load_run
 from perfnet_tf.records.folder import read_dataset_info, read_index
 from perfnet_tf.records.reader import check_streams
-from perfnet_tf.records.schema import DatasetInfo
+from perfnet_tf.records.schema import DatasetInfo, IndexEntry
 from perfnet_tf.training.class_weights import balanced_weights
-from perfnet_tf.training.decay_choice import choose_decay, held_out_folds
+from perfnet_tf.training.decay_choice import choose_decay, draw_held_out_folds
 from perfnet_tf.training.failure import explaining_full_disk
 from perfnet_tf.training.fitting import TRAIN_SPLIT
 from perfnet_tf.training.run_identity import find_earlier_run
-from perfnet_tf.training.softmax_regression import fit_softmax_regression
+from perfnet_tf.training.softmax_regression import LinearClassifier, fit_softmax_regression
 from perfnet_tf.training.sources import copy_weights, describe, describe_dataset
+from perfnet_tf.training.view_features import compute_features, remove_features
 
 
 def fit_classifier(
@@ -70,17 +65,18 @@ def fit_classifier(
         windows, crops: views of each training clip, as in `evaluate_runs`; each is an example.
         mirror: every view also mirrored. Turn it off where classes tell left from right.
         class_weights: as in `TrainConfig`: `none` or `balanced`.
-        decay: of the classifier, see `fit_softmax_regression`; None chooses one of `DECAYS` by the
-            cross-entropy of recordings held out in turn.
+        decay: of the classifier, see `fit_softmax_regression`; None chooses 1e-5, 1e-4, 1e-3, 1e-2
+            or 1e-1 by the cross-entropy of recordings held out in turn.
         batch_size: clips that pass the network at once.
         progress: report on standard error.
 
     Returns:
         The run. Its `run.json` says under `fitted` the decay, and the held-out recordings' top-1
-        and cross-entropy for each of `DECAYS`.
+        and cross-entropy for each decay to choose from.
 
     Raises:
         InputError: a network without layers, data that do not fit, or an `output` of another run.
+        FailureError: a full disk.
     """
     check_whole(batch_size=batch_size, windows=windows, crops=crops)
     check_positive(decay=decay)
@@ -107,36 +103,60 @@ def fit_classifier(
     if earlier is not None:
         earlier.check_unchanged()
         if earlier.is_finished:
+            remove_features(folder)
             return load_run(folder)
 
     model = build_from_config(config.model, info.num_classes, config.stream)
     carried = copy_weights(source, model, info.classes)
     if earlier is None:
         run_directory.create_run(folder, config, info.classes, **record, **carried.ancestry())
+    entries = tuple(read_index(data, TRAIN_SPLIT))
+    labels = np.array([entry.label for entry in entries])
     with explaining_full_disk(folder, lambda: None):
-        features, labels, clip_ids = _features(
-            network, clip, views, data, info, folder, batch_size, progress
+        features = compute_features(
+            network,
+            source.model,
+            clip,
+            views,
+            data,
+            entries,
+            folder,
+            batch_size=batch_size,
+            progress=progress,
         )
+        classifier, fitted = _fit(features, labels, entries, info, class_weights, decay)
+        model.classifier.kernel.assign(classifier.kernel.astype(np.float32))
+        model.classifier.bias.assign(classifier.bias.astype(np.float32))
+        run_directory.save_weights(folder, model, fitted=fitted)
+    remove_features(folder)
+    return Run(folder, config, info.classes, model, run_directory.read_run(folder)[2])
+
+
+def _fit(
+    features: np.ndarray,
+    labels: np.ndarray,
+    entries: Sequence[IndexEntry],
+    info: DatasetInfo,
+    class_weights: str,
+    decay: float | None,
+) -> tuple[LinearClassifier, dict[str, Any]]:
+    """The classifier of features `[views, clips, channels]`, and what `run.json` says of it."""
     weights = None
     if class_weights == "balanced":
         counts = info.split(TRAIN_SPLIT)["clips_per_class"]
         weights = np.asarray(balanced_weights(counts, info.classes))[labels]
-    fitted: dict[str, Any] = {}
+    measured: dict[str, Any] = {}
     if decay is None:
-        folds = held_out_folds(tuple(read_index(data, TRAIN_SPLIT)), info, clip_ids)
-        decay, fitted = choose_decay(features, labels, info.num_classes, folds, weights)
+        folds = draw_held_out_folds(entries, info)
+        decay, measured = choose_decay(features, labels, info.num_classes, folds, weights)
     classifier = fit_softmax_regression(
         np.concatenate(features),
-        np.tile(labels, len(views)),
+        np.tile(labels, len(features)),
         info.num_classes,
         decay=decay,
-        weights=None if weights is None else np.tile(weights, len(views)),
+        weights=None if weights is None else np.tile(weights, len(features)),
     )
-    model.classifier.kernel.assign(classifier.kernel.astype(np.float32))
-    model.classifier.bias.assign(classifier.bias.astype(np.float32))
-    run_directory.save_weights(folder, model, fitted={"decay": decay, **fitted})
-    shutil.rmtree(folder / run_directory.FEATURES_FOLDER)
-    return Run(folder, config, info.classes, model, run_directory.read_run(folder)[2])
+    return classifier, {"decay": decay, **measured}
 
 
 def _config(
@@ -146,44 +166,3 @@ def _config(
         initial.train, freeze=("all_but_head",), mirror=mirror, class_weights=class_weights
     )
     return initial.replace(clip=clip, eval_clip=None, distill=None, train=train)
-
-
-def _features(
-    network: Recognizer,
-    clip: ClipConfig,
-    views: Sequence[ClipView],
-    data: str | pathlib.Path,
-    info: DatasetInfo,
-    folder: pathlib.Path,
-    batch_size: int,
-    progress: bool,
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Features float32 `[views, clips, channels]`, labels and names of the training clips.
-
-    Each view's are kept in the run's folder: they are what takes time.
-    """
-    extractor = dataclasses.replace(network, predict=network.module.features)
-    kept = folder / run_directory.FEATURES_FOLDER
-    kept.mkdir(exist_ok=True)
-    files = [kept / f"view_{index}.npz" for index in range(len(views))]
-    missing = [index for index, file in enumerate(files) if not file.exists()]
-    num_clips = info.split(TRAIN_SPLIT)["num_clips"]
-    with (
-        explaining_damaged_records(data, TRAIN_SPLIT),
-        clip_bar("features", num_clips * len(missing), show=progress) as bar,
-    ):
-        found = outputs_of_views(
-            {0: extractor},
-            clip,
-            [views[index] for index in missing],
-            os.fspath(data),
-            TRAIN_SPLIT,
-            batch_size,
-            bar,
-        )
-        for index, (labels, clip_ids, outputs) in zip(missing, found, strict=True):
-            with atomic_file(files[index]) as file:
-                np.savez(file, labels=labels, clip_ids=clip_ids, features=outputs[0])
-    arrays = [dict(np.load(file, allow_pickle=False)) for file in files]
-    features = np.stack([one["features"] for one in arrays])
-    return features, arrays[0]["labels"], arrays[0]["clip_ids"].tolist()

@@ -65,11 +65,9 @@ def choose_decay(
     return best, {"held_out": held_out}
 
 
-def held_out_folds(
-    entries: Sequence[IndexEntry], info: DatasetInfo, clip_ids: Sequence[str]
-) -> list[np.ndarray]:
-    """Places in `clip_ids` of each part to hold out; as many parts as the recordings allow."""
-    place = {name: index for index, name in enumerate(clip_ids)}
+def draw_held_out_folds(entries: Sequence[IndexEntry], info: DatasetInfo) -> list[np.ndarray]:
+    """Places in `entries` of each part to hold out; as many parts as the recordings allow."""
+    place = {entry.clip_id: index for index, entry in enumerate(entries)}
     for num_folds in range(VALIDATION_FOLDS, 1, -1):
         try:
             folds = draw_folds(entries, info.name, num_folds)

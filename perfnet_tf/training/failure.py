@@ -99,10 +99,10 @@ def explaining_full_disk(
             raise
         free = shutil.disk_usage(folder).free / 2**20
         checkpoint = last_checkpoint()
-        kept = f"The checkpoint {checkpoint} is whole" if checkpoint else "No checkpoint was saved"
+        kept = f" The checkpoint {checkpoint} is whole." if checkpoint else ""
         raise FailureError(
-            f"The disk of {folder} is full ({free:.0f} MiB free). {kept}. "
-            "Free some space and rerun the same command to resume from there."
+            f"The disk of {folder} is full ({free:.0f} MiB free).{kept} Free some space and rerun "
+            "the same command: it goes on from what is whole."
         ) from error
 
 

@@ -64,7 +64,7 @@ def find_earlier_run(
     classes: Sequence[str],
     entries: Mapping[str, Any],
 ) -> EarlierRun | None:
-    """The run in an output folder beside the one that is wanted; None where there is nothing yet.
+    """The run in an output folder, compared with the wanted one; None if the folder is empty.
 
     Args:
         folder: of the output.

@@ -143,8 +143,8 @@ def train(
         raise InputError(
             "Weights are chosen by clips that are neither trained on nor tested: the split "
             f"{VALIDATION_SPLIT!r}. Received: {', '.join(info.splits)} in {data}. "
-            "--validation_fold=0, or perfnet_tf.datasets.groups.write_validation_subset, holds out "
-            "training clips."
+            "perfnet_tf.datasets.groups.write_validation_subset holds out training clips; on the "
+            "command line, --validation_fold=0 does."
         )
 
     frozen = find_frozen(config, info.num_classes)
@@ -242,7 +242,10 @@ def _is_finished(
     Raises:
         InputError: it holds another run, or something else.
     """
-    compared = {key: record.get(key) for key in ("dataset", "teachers", "initial", "optimizer")}
+    compared = {
+        key: record.get(key)
+        for key in ("dataset", "teachers", "initial", "optimizer", "classifier")
+    }
     earlier = find_earlier_run(folder, config, info.classes, compared)
     if earlier is None:
         return False

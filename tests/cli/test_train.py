@@ -256,7 +256,7 @@ def test_a_validation_fold_is_held_out_of_the_training_clips(monkeypatch, tmp_pa
     assert seen[0].parameters["validation_fold"] == 2 and (data / "validation2").is_dir()
     refuses([*arguments, "--validation_fold=4"], "validation fold must be in [0, 4)")
     splits = ["--from=f", "--official_splits=all", "--validation_fold=0"]
-    refuses(["finetune", f"--data={data}", "--output=o", *splits], "own test clips")
+    refuses(["finetune", f"--data={data}", "--output=o", *splits], "Leave one out")
 
 
 def test_from_must_be_a_run_or_a_saved_model(tmp_path):

@@ -11,7 +11,7 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.input_pipeline.dataset import build_dataset
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.recognizers.run_directory import save_run
-from perfnet_tf.training import classifier_fitting
+from perfnet_tf.training import classifier_fitting, view_features
 from perfnet_tf.training.classifier_fitting import fit_classifier
 
 CONFIG = ExperimentConfig(
@@ -74,7 +74,7 @@ def test_the_record_says_how_it_was_made(first, fitted):
 
 
 def test_the_same_again_computes_nothing_and_another_is_refused(first, fitted, data, monkeypatch):
-    monkeypatch.setattr(classifier_fitting, "outputs_of_views", None)
+    monkeypatch.setattr(view_features, "outputs_of_views", None)
     assert fit_classifier(first.path, data, fitted.path).record == fitted.record
     with pytest.raises(InputError, match=r"classifier.*Choose another `output`"):
         fit_classifier(first.path, data, fitted.path, windows=2)
@@ -97,7 +97,18 @@ def test_every_view_is_an_example(first, data, tmp_path, monkeypatch):
     assert seen["decay"] == 0.5 and seen["weights"].mean() == pytest.approx(1)
 
 
-def test_an_interrupted_one_goes_on_after_its_last_view(first, fitted, data, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("damage", "views_made"),
+    [
+        (lambda file: None, 1),
+        (lambda file: file.write_bytes(b"half"), 2),
+        (lambda file: np.savez(file, origin="other weights", features=np.zeros([15, 8])), 2),
+    ],
+    ids=["whole", "damaged", "of_other_weights"],
+)
+def test_an_interrupted_one_resumes_after_its_last_view(
+    first, fitted, data, tmp_path, monkeypatch, damage, views_made
+):
     def interrupted(*arguments):
         computed.append(len(arguments[2]))
         for number, outputs in enumerate(real(*arguments)):
@@ -105,16 +116,17 @@ def test_an_interrupted_one_goes_on_after_its_last_view(first, fitted, data, tmp
                 raise KeyboardInterrupt
             yield outputs
 
-    computed, real = [], classifier_fitting.outputs_of_views
-    monkeypatch.setattr(classifier_fitting, "outputs_of_views", interrupted)
+    computed, real = [], view_features.outputs_of_views
+    monkeypatch.setattr(view_features, "outputs_of_views", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit_classifier(first.path, data, tmp_path / "run")
     with pytest.raises(InputError, match="has not finished"):
         perfnet_tf.load_run(tmp_path / "run")
     with pytest.raises(InputError, match="train.mirror was True, is False"):
         fit_classifier(first.path, data, tmp_path / "run", mirror=False)
+    damage(tmp_path / "run" / "features" / "view_0.npz")
     run = fit_classifier(first.path, data, tmp_path / "run")
-    assert computed == [2, 1]
+    assert computed == [2, views_made]
     for ours, theirs in zip(run.model.variables, fitted.model.variables, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert {file.name for file in run.path.iterdir()} == {
