@@ -123,7 +123,8 @@ def write_validation_subset(
         )
     if folder is None:
         folder = validation_folder(data_dir, fold)
-        if "://" in os.fspath(data_dir) or not os.access(data_dir, os.W_OK):
+        exists = os.path.exists(data_dir)  # a missing one has its own message below
+        if "://" in os.fspath(data_dir) or (exists and not os.access(data_dir, os.W_OK)):
             raise InputError(
                 f"The validation subset is written to {folder.name} in the dataset's folder, which "
                 f"must be local and writable. Received: {data_dir}. Give write_validation_subset "

@@ -103,6 +103,11 @@ def test_the_real_clips_divide_into_whole_groups(real_data):
     assert not groups[0] & (groups[1] | groups[2] | groups[3])
 
 
+def test_a_validation_subset_goes_elsewhere_where_the_dataset_cannot_be_written_to():
+    with pytest.raises(InputError, match="local and writable. Received: gs://bucket/data. Give"):
+        write_validation_subset("gs://bucket/data")
+
+
 def test_a_validation_subset_has_train_and_val_of_the_training_clips(tmp_path):
     from prepared_clips import write_tiny_dataset
 
