@@ -102,7 +102,7 @@ def explaining_full_disk(
         kept = f" The checkpoint {checkpoint} is whole." if checkpoint else ""
         raise FailureError(
             f"The disk of {folder} is full ({free:.0f} MiB free).{kept} Free some space and rerun "
-            "the same command: it goes on from what is whole."
+            "the same command to resume."
         ) from error
 
 

@@ -4,6 +4,7 @@ import pytest
 import tiny_network  # noqa: F401  (registers the backbone `tiny`)
 
 from perfnet_tf.training.callbacks import KeepCheckpoints
+from perfnet_tf.training.trainer import train
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +40,15 @@ def before_step(monkeypatch):
                 yield
 
     return context
+
+
+@pytest.fixture
+def killed_and_resumed(before_step):
+    """A function: `train` with these arguments, killed behind `step` steps and called again."""
+
+    def run(step, *arguments, **options):
+        with before_step(step):
+            train(*arguments, **options, progress=False)
+        return train(*arguments, **options, progress=False)
+
+    return run

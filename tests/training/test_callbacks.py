@@ -61,12 +61,12 @@ def test_a_callback_that_stops_the_training_finishes_the_run(data, tmp_path):
 
 
 @pytest.mark.parametrize("step", [7, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_killed_run_restores_the_state_of_a_custom_optimizer(data, tmp_path, before_step, step):
+def test_a_killed_run_restores_the_state_of_a_custom_optimizer(
+    data, tmp_path, killed_and_resumed, step
+):
     expected = train(CONFIG, data, tmp_path / "unstopped", optimizer=adam, progress=False)
     output = tmp_path / "killed"
-    with before_step(step):
-        train(CONFIG, data, output, optimizer=adam, progress=False)
-    resumed = train(CONFIG, data, output, optimizer=adam, progress=False)
+    resumed = killed_and_resumed(step, CONFIG, data, output, optimizer=adam)
     for one, other in zip(resumed.model.variables, expected.model.variables, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
     assert resumed.record["optimizer"] == "adam"

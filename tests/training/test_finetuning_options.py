@@ -101,7 +101,7 @@ def test_the_classifier_moves_further_in_the_first_step_by_its_scale(
 
 @pytest.mark.parametrize("step", [7, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_killed_run_with_every_option_arrives_where_it_would_have_arrived(
-    data, tmp_path, before_step, first, step
+    data, tmp_path, killed_and_resumed, first, step
 ):
     config = changed(
         epochs=3,
@@ -113,10 +113,7 @@ def test_a_killed_run_with_every_option_arrives_where_it_would_have_arrived(
         sampling="balanced",
     )
     expected = train(config, data, tmp_path / "whole", initial=first, progress=False)
-    output = tmp_path / "killed"
-    with before_step(step):
-        train(config, data, output, initial=first, progress=False)
-    resumed = train(config, data, output, initial=first, progress=False)
+    resumed = killed_and_resumed(step, config, data, tmp_path / "killed", initial=first)
     for one, other in zip(resumed.model.variables, expected.model.variables, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
 

@@ -60,12 +60,6 @@ def assert_weights(run, expected, tolerance=1e-6):
         np.testing.assert_allclose(one, other, atol=tolerance)
 
 
-def killed(before_step, step, *arguments, **options):
-    with before_step(step):
-        train(*arguments, **options, progress=False)
-    return train(*arguments, **options, progress=False)
-
-
 class Rows:
     def __init__(self, *values):
         self.rows = [
@@ -101,7 +95,9 @@ def test_patience_counts_epochs_since_the_best(epochs, first_epoch, exhausted):
 
 
 @pytest.mark.parametrize("step", [10, pytest.param(4, marks=pytest.mark.slow)])
-def test_the_best_weights_are_kept_also_over_an_interruption(with_val, tmp_path, before_step, step):
+def test_the_best_weights_are_kept_also_over_an_interruption(
+    with_val, tmp_path, killed_and_resumed, step
+):
     seen = Snapshots()
     run = train(CONFIG, with_val, tmp_path / "run", callbacks=[seen], progress=False)
     rows = read_history(run.path)
@@ -111,7 +107,7 @@ def test_the_best_weights_are_kept_also_over_an_interruption(with_val, tmp_path,
     assert_weights(run, seen.weights[best], 0)
     assert_weights(load_run(run.path), seen.weights[best], 0)
     assert not (run.path / "best").exists() and not (run.path / "checkpoints").exists()
-    resumed = killed(before_step, step, CONFIG, with_val, tmp_path / "killed")
+    resumed = killed_and_resumed(step, CONFIG, with_val, tmp_path / "killed")
     assert resumed.record["kept_epoch"] == best + 1
     assert_weights(resumed, seen.weights[best])
 
@@ -155,7 +151,9 @@ def test_how_often_validation_chooses_is_part_of_the_run(with_val, tmp_path):
 @pytest.mark.parametrize(
     ("keep", "step"), [("last", 7), ("best", 10), pytest.param("best", 6, marks=pytest.mark.slow)]
 )
-def test_a_finished_run_is_trained_further(with_val, tmp_path, before_step, capsys, keep, step):
+def test_a_finished_run_is_trained_further(
+    with_val, tmp_path, killed_and_resumed, capsys, keep, step
+):
     short, long = changed(epochs=2, keep=keep), changed(epochs=4, keep=keep)
     first = train(short, with_val, tmp_path / "run", progress=False)
     copy = shutil.copytree(first.path, tmp_path / "killed")
@@ -173,7 +171,7 @@ def test_a_finished_run_is_trained_further(with_val, tmp_path, before_step, caps
         for one, other in zip(run.model.get_weights(), first.model.get_weights(), strict=True)
     ]
     assert any(moved) or run.record.get("kept_epoch", 4) <= 2
-    resumed = killed(before_step, step, long, with_val, copy)
+    resumed = killed_and_resumed(step, long, with_val, copy)
     assert_weights(resumed, run.model.get_weights())
     assert resumed.record["continued"] == run.record["continued"]
     assert train(long, with_val, first.path, progress=False).record == run.record
