@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import re
 import sys
@@ -98,8 +99,13 @@ class FlagSet:
         """
         self._aliases[old] = (new, when)
 
-    def parse(self, arguments: Sequence[str]) -> _Words:
+    def parse(self, arguments: Sequence[str], *, files: bool = False) -> _Words:
         """Sets the flags from command line words; returns the positional ones.
+
+        Args:
+            arguments: the words.
+            files: whether positional words are files: a word that begins with "-", is no flag and
+                names an existing file is then that file, as in `perfnet predict *.mp4`.
 
         Raises:
             InputError: an unknown flag, or a value of the wrong type.
@@ -107,7 +113,10 @@ class FlagSet:
         for name in self.flags:  # absl keeps what an earlier call in this process was given
             self.flags[name].unparse()
         try:
-            result: _Words = self.flags(["perfnet", *self._renamed(arguments)])[1:]
+            words = self._renamed(arguments)
+            if files:
+                words = self._with_files_marked(words)
+            result: _Words = self.flags(["perfnet", *words])[1:]
             return result
         except flags.Error as error:
             raise InputError(str(error).rstrip(".") + ".") from error
@@ -132,6 +141,23 @@ class FlagSet:
         define(name, *values_of_flag, flag_values=self.flags, **options)
         if argument is not None:
             self._flag_of[argument] = name
+
+    def _with_files_marked(self, words: Sequence[str]) -> _Words:
+        """`words`, with "./" in front of files that would be taken for flags."""
+        marked: _Words = []
+        is_value = False  # of the flag before it
+        for i, word in enumerate(words):
+            if word == "--" and not is_value:
+                return [*marked, *words[i:]]
+            name, equals, _ = word.lstrip("-").partition("=")
+            flag = self.flags[name] if name in self.flags else None
+            known = flag is not None or name.removeprefix("no") in self.flags
+            if not is_value and not known and word.startswith("-") and os.path.exists(word):
+                word = os.path.join(os.curdir, word)
+            marked.append(word)
+            takes_value = flag is not None and not flag.boolean and not equals
+            is_value = not is_value and word.startswith("-") and takes_value
+        return marked
 
     def _renamed(self, arguments: Sequence[str]) -> _Words:
         """`arguments`, with flags of former names under their names of today."""
@@ -190,6 +216,7 @@ class Command(FlagSet):
             synopsis: the usual flags, for the first line of the help.
             function: runs the command.
             positional: what positional arguments are (such as `VIDEO`); None refuses them.
+                `VIDEO`s are files, whose names may begin with "-".
         """
         super().__init__()
         self.name = name
@@ -223,9 +250,10 @@ class Command(FlagSet):
             print(self.help())
             return 0
         try:
-            positional = self.parse(arguments)
+            positional = self.parse(arguments, files=self._takes_files)
         except InputError as error:
-            raise InputError(f"{error} See perfnet {self.name} --help.") from error
+            hint = f" {self._dash_hint()}" if self._takes_files and "flag '" in str(error) else ""
+            raise InputError(f"{error}{hint} See perfnet {self.name} --help.") from error
         try:
             load_plugins()
             for plugin in self.flags.plugin:
@@ -238,6 +266,13 @@ class Command(FlagSet):
                 error.args = (message,)
             raise
 
+    @property
+    def _takes_files(self) -> bool:
+        return self._positional == "VIDEO"
+
+    def _dash_hint(self) -> str:
+        return f"Names that begin with - come after --: perfnet {self.name} [FLAGS] -- *.mp4."
+
     def usage(self) -> str:
         """One line."""
         words = ["perfnet", self.name, self.synopsis]
@@ -246,6 +281,8 @@ class Command(FlagSet):
     def help(self) -> str:
         """The usage and every flag with its default."""
         lines = [f"usage: {self.usage()}", "", (self._function.__doc__ or "").strip(), ""]
+        if self._takes_files:
+            lines += [f"    {self._dash_hint()}", ""]
         for name in sorted(self.flags):
             flag = self.flags[name]
             required = " (required)" if name in self._required else ""

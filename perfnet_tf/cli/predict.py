@@ -54,10 +54,12 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
         raise InputError(f"--top must be 1 or greater. Received: {arguments.top}.")
     if arguments.show and arguments.camera is None:
         raise InputError("--show is for --camera. Play what --output writes instead.")
-    from perfnet_tf.prediction import list_videos
+    from perfnet_tf.datasets.video_files import describe_left_out, list_videos
     from perfnet_tf.prediction.answers import PoseSource
 
-    files = list_videos(videos)
+    files, left_out = list_videos(videos)
+    if left_out:
+        print(f"note: {describe_left_out(left_out)}", file=sys.stderr, flush=True)
     outputs = _outputs(arguments.output, files) if arguments.output else [None] * len(files)
     handle = arguments.model or default_network()
     model = load_named_network(arguments, handle, folded=True, precision=arguments.precision)

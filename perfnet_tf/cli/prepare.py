@@ -20,6 +20,9 @@ _SETTINGS = (
     *("flow", "flow_bound", "max_seconds", "clips_per_shard"),
 )
 
+#: How many kinds of failures the summary shows.
+_KINDS_SHOWN = 8
+
 
 def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     """Turns videos into records with RGB, pose and optical flow, for train, distill and evaluate.
@@ -31,6 +34,10 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
     Workers hold one clip each: at most 4 GiB of frames that make 1.9 GiB of record (longer clips
     are cut there), from frames of at most 16384 pixels a side and 67 megapixels.
+
+    --dataset=folder takes CLASS/FILE, SPLIT/CLASS/FILE (train, val or dev, test or eval, in any case)
+    or a list splits.csv with the columns path, split or group, and label. The classes are printed
+    before the work, the causes of failures after it, with their numbers.
 
     --dataset=synthetic generates its videos in --videos first if the folder does not exist.
     """
@@ -83,7 +90,21 @@ def _summary(result: Preparation, output: str) -> str:
             f"  {info.num_failed} clips failed, {info.num_truncated} are in the records in part: "
             f"see {pathlib.Path(output) / 'failures.jsonl'}"
         )
+        lines += _failure_lines(output)
     return "\n".join(lines)
+
+
+def _failure_lines(output: str) -> list[str]:
+    """The kinds of failures, a line each: how many, and the cause of one of them."""
+    from perfnet_tf.records.failure_kinds import group_failures
+    from perfnet_tf.records.folder import read_failures
+
+    kinds = group_failures(read_failures(output))
+    lines = [f"    {kind}" for kind in kinds[:_KINDS_SHOWN]]
+    if len(kinds) > _KINDS_SHOWN:
+        rest = sum(len(kind.clip_ids) for kind in kinds[_KINDS_SHOWN:])
+        lines.append(f"    {rest} of {len(kinds) - _KINDS_SHOWN} other kinds")
+    return lines
 
 
 COMMAND = Command("prepare", "--dataset=NAME --videos=DIR --output=DIR", _run)
@@ -97,7 +118,7 @@ COMMAND.string("videos", None, "Folder of the videos.")
 COMMAND.string(
     "lists",
     None,
-    "Folder of the official split lists; without it, --videos.",
+    "Folder of the official split lists, or for folder a CSV file; without it, --videos.",
     argument="splits",
 )
 COMMAND.string(

@@ -11,21 +11,32 @@ import contextlib
 import csv
 import importlib
 import io
-import os
 import pathlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from perfnet_tf.errors import InputError, check_choice, is_utf8
+from perfnet_tf.datasets.video_files import StrPath, VideoIndex, describe_left_out
+from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.records.schema import SourceClip
 from perfnet_tf.registry import Registry
 
-StrPath = str | os.PathLike[str]
+__all__ = [
+    "DATASETS",
+    "Catalog",
+    "ReadCatalog",
+    "StrPath",
+    "VideoIndex",
+    "describe_catalog",
+    "find_lists",
+    "load_catalog",
+    "read_lines",
+    "read_table",
+    "refuse_missing",
+    "register_dataset",
+]
 
-
-VIDEO_EXTENSIONS = frozenset(
-    ".avi .mp4 .mkv .webm .mov .m4v .mpg .mpeg .wmv .flv .3gp .ts .mts .ogv".split()
-)
+#: How many class names `describe_catalog` gives.
+_NAMES_SHOWN = 6
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,7 @@ class Catalog:
         missing: id -> split of clips that the lists name and the folder lacks (Kinetics: gone from
             the web); their number belongs into every report of an accuracy.
         notes: what a user should know before trusting numbers, a sentence each.
+        left_out: what kind of files in the folder that are no videos (`.txt`) -> how many.
     """
 
     name: str
@@ -46,6 +58,7 @@ class Catalog:
     clips: tuple[SourceClip, ...]
     missing: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.clips:
@@ -124,65 +137,28 @@ def load_catalog(
     return DATASETS[dataset](pathlib.Path(videos), lists, split)
 
 
-class VideoIndex:
-    """The video files below a folder, found in one walk."""
+def describe_catalog(catalog: Catalog) -> tuple[str, ...]:
+    """What a catalogue holds, a line each: classes and clips, and what kinds of files it left out.
 
-    def __init__(self, folder: StrPath) -> None:
-        """Walks the folder, following links; hidden files and folders are left out.
-
-        Raises:
-            InputError: no such folder, no video in it, or a name that is not UTF-8.
-        """
-        self.folder = pathlib.Path(folder)
-        if not self.folder.is_dir():
-            what = "is a file" if self.folder.exists() else "does not exist"
-            raise InputError(f"videos must be a folder. Received: {self.folder}, which {what}.")
-        #: Paths relative to the folder, sorted.
-        self.files = sorted(_walk(self.folder))
-        if not self.files:
-            raise InputError(
-                f"videos must hold video files ({' '.join(sorted(VIDEO_EXTENSIONS))}). "
-                f"Received: {self.folder}, in which there are none."
-            )
-        strange = [file for file in self.files if not is_utf8(file)]
-        if strange:
-            raise InputError(
-                "The names of videos and of their folders must be UTF-8. Received: "
-                f"{self.folder}, where {len(strange)} are not, the first being "
-                f"{str(strange[0])!r}. Rename them."
-            )
-        self._by_stem: dict[str, list[pathlib.PurePath]] = collections.defaultdict(list)
-        for file in self.files:
-            self._by_stem[file.stem].append(file)
-
-    def find(self, name: str, *, parents: Collection[str] | None = None) -> str | None:
-        """Path of the video called `name`, or None.
-
-        Args:
-            name: file name. Another extension will do where the exact file is not there: people
-                re-encode datasets.
-            parents: names of folders to prefer; with any given, only a file directly in
-                one of them or directly in the top folder counts.
-        """
-        wanted = pathlib.PurePath(name)
-        candidates = self._by_stem.get(wanted.stem, [])
-        if not candidates and wanted.suffix.lower() not in VIDEO_EXTENSIONS:
-            candidates = self._by_stem.get(wanted.name, [])  # "clip.v2" has no extension
-        if parents is not None:
-            in_parents = [file for file in candidates if file.parent.name in parents]
-            candidates = in_parents or [file for file in candidates if len(file.parts) == 1]
-        if not candidates:
-            return None
-        best = min(candidates, key=lambda file: (file.suffix != wanted.suffix, file))
-        return self.path_of(best)
-
-    def path_of(self, file: pathlib.PurePath) -> str:
-        """Absolute path of one of `files`: whoever decodes may work in another folder."""
-        return str((self.folder / file).absolute())
+    ucf101: 101 classes (ApplyEyeMakeup, ApplyLipstick, ...), 13320 videos: train 9537, test 3783
+    """
+    names = ", ".join(catalog.classes[:_NAMES_SHOWN])
+    more = ", ..." if len(catalog.classes) > _NAMES_SHOWN else ""
+    splits = ", ".join(f"{name} {count}" for name, count in catalog.clips_per_split.items())
+    classes = "1 class" if len(catalog.classes) == 1 else f"{len(catalog.classes)} classes"
+    videos = "1 video" if len(catalog.clips) == 1 else f"{len(catalog.clips)} videos"
+    line = f"{catalog.name}: {classes} ({names}{more}), {videos}: {splits}"
+    return (line, describe_left_out(catalog.left_out)) if catalog.left_out else (line,)
 
 
 def find_lists(
-    videos: StrPath, splits: StrPath | None, *, archive: str, marker: str, dataset: str
+    videos: StrPath,
+    splits: StrPath | None,
+    *,
+    archive: str,
+    marker: str,
+    dataset: str,
+    others: Sequence[str] = (),
 ) -> pathlib.Path:
     """The folder of an official dataset's split lists.
 
@@ -191,13 +167,14 @@ def find_lists(
         archive: name of the folder that the official archive unpacks to.
         marker: glob of a file that must be there.
         dataset: for the message.
+        others: further globs of files that will do.
 
     Raises:
         InputError: nowhere such a file.
     """
     top = pathlib.Path(videos if splits is None else splits)
     for folder in (top, top / archive):
-        if folder.is_dir() and any(folder.glob(marker)):
+        if folder.is_dir() and any(any(folder.glob(form)) for form in (marker, *others)):
             return folder
     raise InputError(
         f"{dataset} needs its official split lists ({marker}). Received: "
@@ -220,12 +197,20 @@ def read_lines(path: pathlib.Path) -> Iterator[tuple[int, str]]:
 def read_table(path: pathlib.Path) -> tuple[list[str], Iterator[tuple[str, dict[str, str]]]]:
     """The columns of a CSV file, and (where, column -> stripped text) for each line.
 
+    Columns may be separated by semicolons or tabs, as spreadsheets write them in some languages;
+    their names come in lower case.
+
     Raises:
         InputError: the file is not there, not text or, when that line is read, no table.
     """
-    reader = csv.DictReader(io.StringIO(_read_text(path), newline=""), skipinitialspace=True)
+    text = _read_text(path)
+    header = text.partition("\n")[0]
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.DictReader(
+        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True
+    )
     with _explaining_broken_table(path):
-        columns = [name.strip() for name in reader.fieldnames or ()]
+        columns = [name.strip().lower() for name in reader.fieldnames or ()]
     reader.fieldnames = columns
 
     def rows() -> Iterator[tuple[str, dict[str, str]]]:
@@ -264,7 +249,9 @@ def _read_text(path: pathlib.Path) -> str:
     except FileNotFoundError:
         raise InputError(f"The split list {path} does not exist.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The split list {path} cannot be read: {error}.") from error
+        raise InputError(
+            f"The split list {path} cannot be read: {error}. Save it as UTF-8 text."
+        ) from error
 
 
 def _refuse_repeats(clip_ids: Sequence[str]) -> None:
@@ -273,20 +260,5 @@ def _refuse_repeats(clip_ids: Sequence[str]) -> None:
         raise InputError(
             "A clip must be listed once, in one split, and clips of a class must differ in more "
             f"than the extension. Received: {len(repeated)} ids that name several, the first "
-            f"being {repeated[0]}."
+            f"being {repeated[0]}. Remove or rename all but one."
         )
-
-
-def _walk(top: pathlib.Path) -> Iterator[pathlib.PurePath]:
-    seen = set()  # of real folders: links may go round in circles
-    for folder, subfolders, names in os.walk(top, followlinks=True):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        real = os.path.realpath(folder)
-        if real in seen:
-            subfolders[:] = []
-            continue
-        seen.add(real)
-        relative = pathlib.PurePath(os.path.relpath(folder, top))
-        for name in names:
-            if os.path.splitext(name)[1].lower() in VIDEO_EXTENSIONS and not name.startswith("."):
-                yield relative / name

@@ -3,11 +3,16 @@
     VIDEOS/wave/anna_01.mp4            the split is drawn (below), or listed in VIDEOS/splits.csv
     VIDEOS/train/wave/anna_01.mp4      the split is the folder: train, val, test
 
+Split folders may have any name of `split_names`, in any case (`Train`, `valid`, `dev`, `Testing`);
+all top folders are splits then. Videos are directly in their class's folder, and there are two
+classes or more. Anything else stops with a question: which folder is the class is not guessed.
+
 `splits.csv` (or any CSV given as `splits`) has a line for each video that is to be used:
 
     path,split,label,group             `label` may be left out: it is then the first folder of path
     wave/anna_01.mp4,train,wave,anna   `group` as well: it is then the name without its last number
 
+Paths are relative to VIDEOS, or absolute; "\\" may separate folders. Videos in no line are counted.
 Clips of one group come from one recording, and may not be in two splits. With `group` and without
 `split` the split is drawn, by these groups.
 
@@ -27,24 +32,17 @@ import pathlib
 import re
 from collections.abc import Mapping, Sequence
 
-from perfnet_tf.datasets.catalog import Catalog, StrPath, VideoIndex, read_table, refuse_missing
-from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.datasets.catalog import Catalog
+from perfnet_tf.datasets.split_list import read_split_list
+from perfnet_tf.datasets.split_names import name_splits
+from perfnet_tf.datasets.video_files import StrPath, VideoIndex, fold_name
+from perfnet_tf.errors import InputError
 from perfnet_tf.records.schema import SourceClip
 
 #: Share of each class's videos that is drawn for the test.
 TEST_SHARE = 0.3
 
 LIST_NAME = "splits.csv"
-_SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validate": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 # The number of a clip at the end of a name: "_c01", "-part2", " 3", or Kinetics' "_START_END".
 _CLIP_NUMBER = re.compile(
     r"(_\d{6}_\d{6}|[_\-. ]+(c|clip|cut|part|scene|seg|segment|shot|take)?[_\-. ]?\d+)$", re.I
@@ -66,70 +64,45 @@ def read_catalog(
         The clips, sorted by id: the path without its extension. Classes are in alphabetical order.
 
     Raises:
-        InputError: the folder is missing or empty, a video is in no class folder, two have the
-            same id, or the CSV is malformed or names a video that is not there.
+        InputError: the folder is missing or empty; a video is in no class folder, or deeper; split
+            folders and others at the top; a single class, or two whose names look alike; two videos
+            with the same id; or the CSV is malformed or names a video that is not there.
     """
     videos = pathlib.Path(videos)
     index = VideoIndex(videos)
     list_path = _find_list(videos, splits)
     if list_path is not None:
         return _read_listed(index, list_path, split, name)
-    tops = {file.parts[0] for file in index.files}
-    if "train" in {_SPLITS.get(top) for top in tops} and tops <= set(_SPLITS):
-        return _read_split_folders(index, name)
+    split_folders = _split_folders(index)
+    if split_folders:
+        return _read_split_folders(index, split_folders, name)
     return _draw_splits(index, split, name)
 
 
 def _read_listed(index: VideoIndex, path: pathlib.Path, split: int, name: str) -> Catalog:
-    columns, lines = read_table(path)
-    known = {"path", "split", "label", "group"}
-    if "path" not in columns or not {"split", "group"} & set(columns) or set(columns) - known:
-        raise InputError(
-            "A split list has the columns path, split or group or both, and, if wanted, label. "
-            f"Received: {', '.join(columns) or 'nothing'} ({path})."
-        )
-    rows: list[tuple[pathlib.PurePath, str, str]] = []
-    missing: list[str] = []
-    groups: dict[pathlib.PurePath, str] = {}
-    there = set(index.files)
-    for where, values in lines:
-        stated = values.get("split", "train").lower()
-        check_choice(f"split ({where})", stated, _SPLITS)
-        listed = pathlib.PurePath(values["path"])
-        label = values.get("label")
-        if not label and len(listed.parts) < 2:
-            raise InputError(
-                "A video without a label must lie in a class folder. "
-                f"Received: {values['path']!r} ({where}). Add a label column."
-            )
-        if listed in there:
-            rows.append((listed, _SPLITS[stated], label or listed.parts[0]))
-            if values.get("group"):
-                groups[listed] = values["group"]
-        else:
-            missing.append(str(listed))
-    refuse_missing(missing, len(rows) + len(missing), index.folder)
-    if not rows:
-        raise InputError(f"A split list must name videos. Received: {path}, which names none.")
-    notes: list[str] = []
-    if "split" not in columns:
-        groups = {file: groups.get(file) or group_name(file) for file, _, _ in rows}
-        rows, notes = _draw_listed(rows, groups, split)
+    listed = read_split_list(index, path)
+    groups, notes = dict(listed.groups), list(listed.notes)
+    rows = [(file, stated, label) for file, stated, label in listed.rows if stated is not None]
+    if not rows:  # a list without the column
+        every = [(file, label) for file, _, label in listed.rows]
+        groups = {file: groups.get(file) or group_name(file) for file, _ in every}
+        rows, more = _draw_listed(every, groups, split)
+        notes = [*more, *notes]
     _refuse_torn_groups(rows, groups, path)
     return _make_catalog(index, rows, name, groups, notes)
 
 
 def _draw_listed(
-    rows: Sequence[tuple[pathlib.PurePath, str, str]],
+    rows: Sequence[tuple[pathlib.PurePath, str]],
     groups: Mapping[pathlib.PurePath, str],
     split: int,
 ) -> tuple[list[tuple[pathlib.PurePath, str, str]], list[str]]:
-    """The rows with a drawn split, class by class; a group of several classes stays together."""
+    """(path, drawn split, class) of (path, class); a group of several classes stays together."""
     of_group: dict[str, str] = {}  # group -> split
     by_label: dict[str, dict[str, list[pathlib.PurePath]]] = collections.defaultdict(
         lambda: collections.defaultdict(list)
     )
-    for file, _, label in rows:
+    for file, label in rows:
         by_label[label][groups[file]].append(file)
     untested = []
     for label, by_group in sorted(by_label.items()):
@@ -141,7 +114,7 @@ def _draw_listed(
     notes = [f"About {TEST_SHARE:.0%} of each class was drawn for the test (split {split})."]
     if untested:
         notes.append(f"One group, so none in the test: {', '.join(untested)}.")
-    return [(file, of_group[groups[file]], label) for file, _, label in rows], notes
+    return [(file, of_group[groups[file]], label) for file, label in rows], notes
 
 
 def _refuse_torn_groups(
@@ -159,14 +132,39 @@ def _refuse_torn_groups(
             )
 
 
-def _read_split_folders(index: VideoIndex, name: str) -> Catalog:
-    _refuse_outside(index, depth=3, rule="SPLIT/CLASS/FILE")
-    rows = [(file, _SPLITS[file.parts[0]], file.parts[1]) for file in index.files]
-    return _make_catalog(index, rows, name)
+def _split_folders(index: VideoIndex) -> dict[str, str]:
+    """Top folder -> split, if the top folders are splits; empty if they are classes.
+
+    Raises:
+        InputError: some are splits, and some are not.
+    """
+    shallowest: dict[str, int] = {}
+    for file in index.files:
+        if len(file.parts) > 1:
+            depth = min(len(file.parts), shallowest.get(file.parts[0], len(file.parts)))
+            shallowest[file.parts[0]] = depth
+    named = name_splits(shallowest)
+    # A class may be called train as well: its videos are directly in that folder.
+    splits = {top: split for top, split in named.items() if shallowest[top] > 2}
+    others = sorted(shallowest.keys() - named.keys())
+    if splits and others:
+        raise InputError(
+            "The folders at the top are all splits, or all classes. Received: "
+            f"{index.folder}, with the split folders {_some(sorted(splits))} next to "
+            f"{_some(others)}. Move {_some(others)} into a split or out of this folder, or list "
+            f"the videos in {LIST_NAME}."
+        )
+    return {} if others or not (splits or "train" in named.values()) else named
+
+
+def _read_split_folders(index: VideoIndex, splits: Mapping[str, str], name: str) -> Catalog:
+    _check_depth(index, depth=3, rule="SPLIT/CLASS/FILE")
+    rows = [(file, splits[file.parts[0]], file.parts[1]) for file in index.files]
+    return _make_catalog(index, rows, name, notes=_note_empty(index, depth=2))
 
 
 def _draw_splits(index: VideoIndex, split: int, name: str) -> Catalog:
-    _refuse_outside(index, depth=2, rule="CLASS/FILE")
+    _check_depth(index, depth=2, rule="CLASS/FILE")
     by_class: dict[str, list[pathlib.PurePath]] = collections.defaultdict(list)
     for file in index.files:
         by_class[file.parts[0]].append(file)
@@ -194,7 +192,7 @@ def _draw_splits(index: VideoIndex, split: int, name: str) -> Catalog:
         )
     if untested:
         notes.append(f"One video, so none in the test: {', '.join(untested)}.")
-    return _make_catalog(index, rows, name, groups, notes)
+    return _make_catalog(index, rows, name, groups, [*notes, *_note_empty(index, depth=1)])
 
 
 def group_name(file: pathlib.PurePath) -> str:
@@ -242,8 +240,18 @@ def _make_catalog(
     untrained = sorted(set(classes) - {clip.label_name for clip in clips if clip.split == "train"})
     if untrained:
         notes = [*notes, f"Without a video to train on: {', '.join(untrained)}."]
+    if {clip.split for clip in clips} == {"train"}:
+        notes = [*notes, "All videos are in the split train: there is none to test on."]
     clips.sort(key=lambda clip: clip.clip_id)
-    return Catalog(name, classes, tuple(clips), notes=tuple(notes))
+    catalog = Catalog(
+        name,
+        classes,
+        tuple(clips),
+        notes=(*notes, *_note_numbers(classes)),
+        left_out=index.left_out,
+    )
+    _check_classes(classes, index, len(clips))
+    return catalog
 
 
 def _find_list(videos: pathlib.Path, splits: StrPath | None) -> pathlib.Path | None:
@@ -260,10 +268,84 @@ def _find_list(videos: pathlib.Path, splits: StrPath | None) -> pathlib.Path | N
     return path
 
 
-def _refuse_outside(index: VideoIndex, *, depth: int, rule: str) -> None:
+def _check_depth(index: VideoIndex, *, depth: int, rule: str) -> None:
+    """Raises `InputError` unless every video is where `rule` has it."""
+    folder = index.folder
     outside = [file for file in index.files if len(file.parts) < depth]
+    deeper = [file for file in index.files if len(file.parts) > depth]
     if outside:
+        alone = ""
+        if len(outside) == len(index.files) and {len(file.parts) for file in outside} == {1}:
+            above = folder.absolute().parent
+            alone = f" If {folder.name} is itself the folder of a class, give {above}."
         raise InputError(
-            f"Every video must lie in a folder named after its class, {rule}. Received: "
-            f"{index.folder}, where {len(outside)} do not, the first being {outside[0]}."
+            f"Every video must have a folder named after its class, {rule}. Received: "
+            f"{folder}, where {len(outside)} do not, the first being {outside[0]}.{alone}"
         )
+    if not deeper:
+        return
+    first = deeper[0]
+    question = (
+        f"Which folder is the class? Videos are expected as {rule}. Received: {folder}, where "
+        f"{len(deeper)} of {len(index.files)} are deeper, the first being {first}. "
+    )
+    common = pathlib.PurePath(*_common_parts([file.parts[:-2] for file in index.files]))
+    if common.parts and depth == 2:
+        inside = sorted({file.relative_to(common).parts[0] for file in index.files})
+        raise InputError(
+            f"{question}If the folders of the classes or splits are {_some(inside)}, give "
+            f"{folder / common} as `videos`."
+        )
+    raise InputError(
+        f"{question}If it is {first.parts[depth - 2]}, move its videos directly into that folder; "
+        f"if it is {first.parts[-2]}, move that one up; or write {LIST_NAME} with the columns "
+        "path, label and group."
+    )
+
+
+def _common_parts(paths: Sequence[tuple[str, ...]]) -> list[str]:
+    common = []
+    for parts in zip(*paths, strict=False):
+        if len(set(parts)) > 1:
+            break
+        common.append(parts[0])
+    return common
+
+
+def _check_classes(classes: Sequence[str], index: VideoIndex, num_videos: int) -> None:
+    """Raises `InputError` unless there are two classes or more, and no two look alike."""
+    alike: dict[str, list[str]] = collections.defaultdict(list)
+    for name in classes:
+        alike[fold_name(name.strip())].append(name)
+    for names in alike.values():
+        if len(names) > 1:
+            raise InputError(
+                "Names of classes must differ in more than case, blanks at the ends and Unicode "
+                f"form. Received: {' and '.join(map(repr, names))} in {index.folder}. If they are "
+                "one class, give its folders one name."
+            )
+    if len(classes) == 1:
+        raise InputError(
+            f"What are the classes? Training needs at least two. Received: {index.folder}, "
+            f"where all {num_videos} videos are of the class {classes[0]!r}. Give the folder that "
+            "holds one folder for each class."
+        )
+
+
+def _note_empty(index: VideoIndex, *, depth: int) -> list[str]:
+    """A note that names folders at the depth of classes without a video in them."""
+    held = {file.parts[:depth] for file in index.files}
+    empty = [f for f in index.folders if len(f.parts) == depth and f.parts not in held]
+    return [f"No video, so no class: {_some(list(map(str, empty)))}."] if empty else []
+
+
+def _note_numbers(classes: Sequence[str]) -> list[str]:
+    if not all(name.isdecimal() for name in classes) or sorted(classes, key=int) == list(classes):
+        return []
+    return [
+        f"Classes that are numbers are sorted as text: {_some(classes)} are labels 0, 1, 2, ..."
+    ]
+
+
+def _some(names: Sequence[str], limit: int = 4) -> str:
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" * (len(names) > limit))

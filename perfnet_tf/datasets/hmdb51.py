@@ -13,15 +13,9 @@ import dataclasses
 import pathlib
 import re
 
-from perfnet_tf.datasets.catalog import (
-    Catalog,
-    StrPath,
-    VideoIndex,
-    find_lists,
-    read_lines,
-    refuse_missing,
-)
+from perfnet_tf.datasets.catalog import Catalog, find_lists, read_lines, refuse_missing
 from perfnet_tf.datasets.official_counts import count_notes
+from perfnet_tf.datasets.video_files import StrPath, VideoIndex
 from perfnet_tf.errors import InputError
 from perfnet_tf.records.schema import SourceClip
 
@@ -59,14 +53,17 @@ def read_catalog(
     clips: list[SourceClip] = []
     missing: list[str] = []
     num_listed = 0
+    listed: set[str] = set()
     for label, class_name in enumerate(classes):
         path = lists / f"{class_name}{suffix}"
         for number, line in read_lines(path):
             file_name, split_name = _parse_line(line, f"{path}, line {number}")
+            found = index.find(file_name, parents=(class_name,))
+            if found is not None:
+                listed.add(found)
             if split_name is None:
                 continue
             num_listed += 1
-            found = index.find(file_name, parents=(class_name,))
             if found is None:
                 missing.append(f"{class_name}/{file_name}")
                 continue
@@ -82,8 +79,11 @@ def read_catalog(
                 )
             )
     refuse_missing(missing, num_listed, videos)
-    catalog = Catalog(name, classes, tuple(clips))
-    notes = count_notes(name, len(classes), catalog.clips_per_split, split)
+    catalog = Catalog(name, classes, tuple(clips), left_out=index.left_out)
+    notes = (
+        *count_notes(name, len(classes), catalog.clips_per_split, split),
+        *index.note_unlisted(listed),
+    )
     return dataclasses.replace(catalog, notes=notes)
 
 

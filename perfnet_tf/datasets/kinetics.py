@@ -5,25 +5,34 @@
 
 Clips vanish from the web all the time, so a listed clip may be missing: it is counted in
 `Catalog.missing`. The official test lists of some editions have no labels and are left out.
+
+Copies differ, and are read as they are: seconds in any number of digits (`ID_38_48.mp4`), two
+extensions (`ID_000038_000048.mp4.mkv`), class folders without blanks, brackets and apostrophes,
+text lists next to the CSV files (`kinetics_lists`). CVDF's `replacement_for_corrupted_k400` is
+preferred to the broken files that it replaces.
 """
 
 from __future__ import annotations
 
 import collections
 import pathlib
-import re
-from dataclasses import dataclass
 
-from perfnet_tf.classes import read_class_names
-from perfnet_tf.datasets.catalog import Catalog, StrPath, VideoIndex, find_lists, read_table
-from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.datasets.catalog import Catalog
+from perfnet_tf.datasets.kinetics_lists import (
+    ListedClip,
+    label_key,
+    parse_stem,
+    read_kinetics_lists,
+    read_published_classes,
+)
+from perfnet_tf.datasets.split_names import SPLIT_NAMES
+from perfnet_tf.datasets.video_files import StrPath, VideoIndex, unlisted_note, video_stem
+from perfnet_tf.errors import InputError
 from perfnet_tf.records.schema import SPLITS, SourceClip
 
-_COLUMNS = ("youtube_id", "time_start", "time_end", "split")
-_SPLITS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
-_EDITIONS = {"400", "600", "700"}
-#: Class names of each edition, in alphabetical order. Source: DeepMind, CC BY 4.0.
-_LABELS = pathlib.Path(__file__).with_name("labels")
+__all__ = ["read_catalog", "read_published_classes"]
+
+_REPLACEMENT = "replacement_for_corrupted"
 
 
 def read_catalog(
@@ -33,9 +42,9 @@ def read_catalog(
 
     Args:
         videos: folder of the clips, in class folders, split folders, or flat. A clip's file is
-            called `ID_START_END` (seconds in six digits), or `ID` alone.
-        splits: folder of the CSV files, or one CSV file; None looks in `videos`. Files with the
-            number of another edition in their name are left out.
+            called `ID_START_END` (seconds), or `ID` alone.
+        splits: folder of the lists, or one list; None looks in `videos` and its `annotations`.
+            CSV files with the number of another edition in their name are left out.
         split: ignored; Kinetics has one split.
         name: `kinetics400`, `kinetics600` or `kinetics700`.
 
@@ -49,34 +58,15 @@ def read_catalog(
     """
     del split
     index = VideoIndex(videos)
-    rows: list[_Row] = []
-    notes: list[str] = []
-    for path in _list_files(videos, splits, name):
-        columns, lines = read_table(path)
-        absent = [column for column in _COLUMNS if column not in columns]
-        if absent:
-            raise InputError(
-                f"A Kinetics list has the columns label, {', '.join(_COLUMNS)}. "
-                f"Received: {path}, which lacks {', '.join(absent)}."
-            )
-        if "label" in columns:
-            rows += (_parse_row(values, where) for where, values in lines)
-        else:
-            notes.append(f"{path.name} has no labels and was left out.")
-    if len(set(rows)) < len(rows):
-        notes.append(f"{len(rows) - len(set(rows))} lines repeat another and were left out.")
-        rows = list(dict.fromkeys(rows))
-    if not rows:
-        raise InputError(
-            f"{name} needs a list with labels. Received: {' '.join(notes) or 'empty lists.'}"
-        )
+    files = _ClipFiles(index)
+    rows, notes = read_kinetics_lists(videos, splits, name)
     classes = tuple(sorted({row.label for row in rows}))
     labels = {label: number for number, label in enumerate(classes)}
     clips: list[SourceClip] = []
     missing: dict[str, str] = {}
     for row in rows:
         clip_id = f"{row.label}/{row.file_stem}"
-        video = _find(index, row)
+        video = files.find(row)
         if video is None:
             missing[clip_id] = row.split
             continue
@@ -103,73 +93,53 @@ def read_catalog(
             f"{len(missing)} of {len(rows)} listed clips are not there ({', '.join(parts)}): "
             "state this number next to any accuracy."
         )
-    return Catalog(name, classes, tuple(clips), missing, tuple(notes))
+    notes += unlisted_note(files.unlisted(rows), index.folder)
+    return Catalog(name, classes, tuple(clips), missing, tuple(notes), index.left_out)
 
 
-def read_published_classes(name: str) -> tuple[str, ...]:
-    """The class names of an edition, in alphabetical order, which published networks have.
+class _ClipFiles:
+    """The files of a folder by the clip that their names state."""
 
-    Args:
-        name: `kinetics400`, `kinetics600` or `kinetics700`.
+    def __init__(self, index: VideoIndex) -> None:
+        self._index = index
+        #: (YouTube id, start, end), or the name without extensions -> files.
+        self._by_clip: dict[object, list[pathlib.PurePath]] = collections.defaultdict(list)
+        for file in index.files:
+            self._by_clip[video_stem(file.name)].append(file)
+            clip = parse_stem(file.name)
+            if clip is not None:
+                self._by_clip[clip].append(file)
 
-    Raises:
-        InputError: another name.
-    """
-    check_choice("name", name, sorted(f"kinetics{edition}" for edition in _EDITIONS))
-    return read_class_names(_LABELS / f"{name}.txt")
+    def find(self, row: ListedClip) -> str | None:
+        """Path of a listed clip, or None."""
+        label = label_key(row.label)
 
+        def preference(file: pathlib.PurePath) -> tuple[object, ...]:
+            folders = file.parts[:-1]
+            return (
+                not any(folder.startswith(_REPLACEMENT) for folder in folders),
+                # In the class's folder if it is there: some ids are listed under two labels.
+                not folders or label_key(folders[-1]) != label,
+                bool(folders),
+                row.split not in {SPLIT_NAMES.get(folder.lower()) for folder in folders},
+                file.suffix != ".mp4",
+                file,
+            )
 
-@dataclass(frozen=True)
-class _Row:
-    label: str
-    youtube_id: str
-    start: int
-    end: int
-    split: str
+        for key in _keys(row):
+            if key in self._by_clip:
+                return self._index.path_of(min(self._by_clip[key], key=preference))
+        return None
 
-    @property
-    def file_stem(self) -> str:
-        return f"{self.youtube_id}_{self.start:06}_{self.end:06}"
-
-
-def _list_files(videos: StrPath, splits: StrPath | None, name: str) -> list[pathlib.Path]:
-    if splits is not None and pathlib.Path(splits).is_file():
-        return [pathlib.Path(splits)]
-    folder = find_lists(videos, splits, archive="annotations", marker="*.csv", dataset=name)
-    edition = name.removeprefix("kinetics")
-    paths = []
-    for path in sorted(folder.glob("*.csv")):
-        stated = _EDITIONS & set(re.findall(r"\d+", path.name))
-        if not path.name.startswith(".") and (not stated or edition in stated):
-            paths.append(path)
-    if not paths:
-        raise InputError(
-            f"{name} needs its lists. Received: {folder}, whose CSV files are of other editions."
-        )
-    return paths
-
-
-def _parse_row(values: dict[str, str], where: str) -> _Row:
-    check_choice(f"split ({where})", values["split"], _SPLITS)
-    try:
-        start, end = (int(float(values[column])) for column in ("time_start", "time_end"))
-    except (ValueError, OverflowError):
-        raise InputError(
-            "time_start and time_end are seconds. "
-            f"Received: {values['time_start']!r} and {values['time_end']!r} ({where})."
-        ) from None
-    if not values["label"] or not values["youtube_id"]:
-        raise InputError(
-            f"A clip needs a label and a YouTube id. Received: one is empty ({where})."
-        )
-    return _Row(values["label"], values["youtube_id"], start, end, _SPLITS[values["split"]])
+    def unlisted(self, rows: list[ListedClip]) -> list[pathlib.PurePath]:
+        """The files that are no clip of any list."""
+        listed = {key for row in rows for key in _keys(row)}
+        return [
+            file
+            for file in self._index.files
+            if not {video_stem(file.name), parse_stem(file.name)} & listed
+        ]
 
 
-def _find(index: VideoIndex, row: _Row) -> str | None:
-    folders = {row.label, row.label.replace(" ", "_")}
-    for stem in (row.file_stem, row.youtube_id):
-        # In the class's folder if it is there: some ids are listed under two labels.
-        path = index.find(f"{stem}.mp4", parents=folders) or index.find(f"{stem}.mp4")
-        if path is not None:
-            return path
-    return None
+def _keys(row: ListedClip) -> tuple[object, object]:
+    return (row.youtube_id, row.start, row.end), row.youtube_id

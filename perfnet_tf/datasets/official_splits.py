@@ -87,7 +87,13 @@ def load_all_splits(
             for name in ("train", "test")
         }
         notes += [note for note in catalog.notes if note not in notes]
-    catalog = Catalog(dataset, first.classes, tuple(clips.values()), notes=tuple(notes))
+    catalog = Catalog(
+        dataset,
+        first.classes,
+        tuple(clips.values()),
+        notes=tuple(notes),
+        left_out=first.left_out,
+    )
     return SplitCatalog(catalog, memberships)
 
 

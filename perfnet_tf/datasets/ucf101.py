@@ -6,6 +6,8 @@
     SPLITS/testlist01.txt                    "Lunges/v_Lunges_g01_c01.avi"
 
 `classInd.txt` decides the classes: lists of a part of UCF-101 are fine. Labels count from 0 here.
+Names are found in another case as well: copies have `v_HandstandPushups` for the lists'
+`v_HandStandPushups`, whose class is `HandstandPushups`.
 """
 
 from __future__ import annotations
@@ -14,15 +16,9 @@ import dataclasses
 import pathlib
 import re
 
-from perfnet_tf.datasets.catalog import (
-    Catalog,
-    StrPath,
-    VideoIndex,
-    find_lists,
-    read_lines,
-    refuse_missing,
-)
+from perfnet_tf.datasets.catalog import Catalog, find_lists, read_lines, refuse_missing
 from perfnet_tf.datasets.official_counts import count_notes
+from perfnet_tf.datasets.video_files import StrPath, VideoIndex, fold_name
 from perfnet_tf.errors import InputError
 from perfnet_tf.records.schema import SourceClip
 
@@ -82,8 +78,11 @@ def read_catalog(
                 )
             )
     refuse_missing(missing, num_listed, videos)
-    catalog = Catalog(name, classes, tuple(clips))
-    notes = count_notes(name, len(classes), catalog.clips_per_split, split)
+    catalog = Catalog(name, classes, tuple(clips), left_out=index.left_out)
+    notes = (
+        *count_notes(name, len(classes), catalog.clips_per_split, split),
+        *index.note_unlisted({clip.path for clip in clips}),
+    )
     return dataclasses.replace(catalog, notes=notes)
 
 
@@ -111,12 +110,15 @@ def _read_classes(path: pathlib.Path) -> tuple[str, ...]:
 
 def _parse_line(line: str, labels: dict[str, int], where: str) -> tuple[str, str]:
     """(class, file name) of a line `Class/file.avi` with or without a number after it."""
-    match = re.fullmatch(r"([^/]+)/(.+?)(?:\s+(\d+))?", line)
+    match = re.fullmatch(r"([^/]+)/(.+?)(?:\s+(\d+))?", line.replace("\\", "/"))
     if not match:
         raise InputError(
             f"A line of a list is CLASS/FILE or CLASS/FILE LABEL. Received: {line!r} ({where})."
         )
     class_name, file_name, number = match.groups()
+    if class_name not in labels:
+        alike = [name for name in labels if fold_name(name) == fold_name(class_name)]
+        class_name = alike[0] if len(alike) == 1 else class_name
     if class_name not in labels:
         raise InputError(
             f"A listed class must be in classInd.txt. Received: {class_name!r} ({where})."

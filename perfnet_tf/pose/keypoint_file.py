@@ -22,10 +22,12 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.pose.people import People, assemble_people
 from perfnet_tf.streams import NUM_KEYPOINTS
 
+KEYPOINTS_ENDING = ".keypoints.json"
+
 
 def keypoints_path(video: str | os.PathLike[str]) -> Path:
     """Path of a video's keypoint file: `clip.mp4` -> `clip.keypoints.json`."""
-    return Path(video).with_suffix(".keypoints.json")
+    return Path(video).with_suffix(KEYPOINTS_ENDING)
 
 
 def read_keypoints(

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from perfnet_tf.config import ClipConfig
-from perfnet_tf.datasets.catalog import VIDEO_EXTENSIONS
+from perfnet_tf.datasets import video_files
 from perfnet_tf.errors import InputError
 from perfnet_tf.input_pipeline.augment import central_view, frame_indices
 from perfnet_tf.prediction.answers import ClipClassifier, PoseSource, top_classes
@@ -98,19 +98,7 @@ def list_videos(paths: Iterable[str | os.PathLike[str]]) -> list[pathlib.Path]:
     Raises:
         InputError: a folder without a video.
     """
-    videos: list[pathlib.Path] = []
-    for path in map(pathlib.Path, paths):
-        if not path.is_dir():
-            videos.append(path)
-            continue
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEO_EXTENSIONS)
-        if not found:
-            raise InputError(
-                f"A folder must hold videos ({' '.join(sorted(VIDEO_EXTENSIONS))}). "
-                f"Received: {path}. Name the files themselves if they have other endings."
-            )
-        videos += found
-    return videos
+    return video_files.list_videos(paths)[0]
 
 
 def _predict(path: pathlib.Path, classifier: ClipClassifier, max_seconds: float) -> Prediction:

@@ -42,6 +42,7 @@ from perfnet_tf.preparation.staging import (
     unwritable,
 )
 from perfnet_tf.preparation.worker_pool import make_records
+from perfnet_tf.records.failure_kinds import group_failures
 from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.records.schema import (
     DATASET_FILE,
@@ -153,9 +154,10 @@ def build_records(
         failures = _failures(clips, outcomes, missing or {})
         if not any(outcomes[clip.key].ok for clip in clips):
             write_failures(output, failures)
+            kinds = group_failures(failures)
             raise PreparationError(
-                f"None of the {len(clips)} clips gave a record. The first: {failures[0].cause} "
-                f"All are in {output / FAILURES_FILE}."
+                f"None of the {len(clips)} clips gave a record. By cause: "
+                f"{'; '.join(map(str, kinds[:3]))} All are in {output / FAILURES_FILE}."
             )
         info = write_dataset(clips, outcomes, staging, config, classes, failures)
     return Preparation(info, len(pending), time.monotonic() - started, _size(output, info))

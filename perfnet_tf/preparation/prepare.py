@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+import sys
 from collections.abc import Mapping, Sequence
 
-from perfnet_tf.datasets.catalog import Catalog, load_catalog
+from perfnet_tf.datasets.catalog import Catalog, describe_catalog, load_catalog
 from perfnet_tf.datasets.official_splits import Membership, load_all_splits, write_official_splits
 from perfnet_tf.errors import InputError
 from perfnet_tf.preparation.build import Preparation, build_records
@@ -51,7 +52,9 @@ def prepare(
             UCF-101 or HMDB-51 once, and writes `output`/split1, split2 and split3.
         fps, short_side, pose, pose_weights, max_people, flow, flow_bound, max_seconds,
             clips_per_shard, sources: as in `PrepareConfig`.
-        workers, beam_options, clip_time_limit, show_progress: as in `build_records`.
+        workers, beam_options, clip_time_limit: as in `build_records`.
+        show_progress: print the number of classes and the first names, then finished clips, rate
+            and ETA, on standard error.
 
     Returns:
         What was made; `info` is the prepared dataset.
@@ -76,6 +79,9 @@ def prepare(
     catalog, memberships = _read_lists(
         dataset, pathlib.Path(videos), lists, official_split, show_progress=show_progress
     )
+    if show_progress:
+        for line in describe_catalog(catalog):
+            print(line, file=sys.stderr, flush=True)
     result = build_records(
         catalog.clips,
         output,

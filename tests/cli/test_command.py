@@ -1,5 +1,7 @@
 """What all commands share: flags, former names, plugins, and errors that name flags."""
 
+import os
+
 import pytest
 
 from perfnet_tf.cli.command import Command
@@ -39,6 +41,62 @@ def test_command_parses_flags_and_files(command):
 def test_command_refuses_bad_flags_in_one_error(command, arguments, message):
     with pytest.raises(InputError, match=message):
         command(arguments)
+
+
+class TestNamesThatBeginWithADash:
+    """One YouTube id in 64 does, and shells expand *.mp4 to such names."""
+
+    FILES = ("-a.mp4", "--b.mp4", "-size=1.mp4", "c.mp4", "-notes")
+
+    @pytest.fixture
+    def videos(self, tmp_path, monkeypatch):
+        seen = []
+
+        def run(values, positional):
+            """Looks at videos."""
+            seen.append([os.path.normpath(path) for path in positional])
+
+        command = Command("look", "VIDEO...", run, positional="VIDEO")
+        command.integer("size", 3, "A size.")
+        command.string("model", None, "A model.")
+        command.boolean("json", False, "JSON.")
+        for name in self.FILES:
+            (tmp_path / name).touch()
+        monkeypatch.chdir(tmp_path)
+        command.seen = seen
+        return command
+
+    def test_files_that_exist_are_taken_as_files(self, videos):
+        videos(["-a.mp4", "--size=4", "--b.mp4", "c.mp4", "-notes", "--json"])
+        assert videos.seen == [["-a.mp4", "--b.mp4", "c.mp4", "-notes"]]
+        assert (videos.flags.size, videos.flags.json) == (4, True)
+
+    def test_words_after_two_dashes_are_files(self, videos):
+        videos(["--size=4", "--", "-a.mp4", "-gone.mp4", "--size=5"])
+        assert videos.seen == [["-a.mp4", "-gone.mp4", "--size=5"]]
+        assert videos.flags.size == 4
+
+    def test_values_of_flags_stay_values(self, videos):
+        videos(["--model", "-a.mp4", "-json", "-a.mp4", "--nojson", "c.mp4"])
+        assert videos.flags.model == "-a.mp4" and not videos.flags.json
+        assert videos.seen == [["-a.mp4", "c.mp4"]]
+
+    def test_a_flag_is_a_flag_though_a_file_is_called_like_it(self, videos):
+        with pytest.raises(InputError, match="size"):
+            videos(["-size=1.mp4"])
+
+    def test_names_that_do_not_exist_say_how_to_give_them(self, videos):
+        with pytest.raises(
+            InputError, match=r"flag 'gone.mp4'.*come after --: perfnet look .FLAGS. -- \*.mp4"
+        ):
+            videos(["-gone.mp4"])
+        assert "perfnet look [FLAGS] -- *.mp4" in videos.help()
+
+    def test_commands_without_files_say_nothing_of_them(self, command):
+        assert "-- *.mp4" not in command.help()
+        with pytest.raises(InputError) as error:
+            command(["--name=x", "-gone.mp4"])
+        assert "-- *" not in str(error.value)
 
 
 def test_command_help_names_flags_and_defaults(command):

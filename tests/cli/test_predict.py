@@ -65,6 +65,36 @@ def test_json_has_a_line_for_each_video_of_a_folder(folder, capsys):
         assert answer["incomplete"] is None
 
 
+def test_a_good_folder_from_a_mac_is_a_success(folder, tmp_path, capsys):
+    videos = tmp_path / "videos"
+    (videos / "sub" / "frames.mp4").mkdir(parents=True)
+    for name in ("._a.mp4", "sub/._b.mp4", "notes.txt", "a.mp4.part"):
+        (videos / name).write_bytes(b"\0\5\x16\7")
+    (videos / "a.mp4").symlink_to(folder / "videos" / "a.mp4")
+    (videos / "linked").symlink_to(folder / "videos" / "sub")
+    assert main(["predict", str(videos), f"--model={folder / 'model'}", "--json"]) == 0
+    captured = capsys.readouterr()
+    answers = [json.loads(line) for line in captured.out.splitlines()]
+    assert [answer["video"].split("videos/")[1] for answer in answers] == ["a.mp4", "linked/b.mp4"]
+    note = "note: left out, as no videos: 2 hidden .mp4, 1 .part, 1 .txt"
+    assert note in captured.err.splitlines()
+
+
+def test_videos_whose_names_begin_with_a_dash(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("-abc.mp4", "--d.mp4"):
+        (tmp_path / name).write_bytes((folder / "videos" / "a.mp4").read_bytes())
+    model = f"--model={folder / 'model'}"
+    for words in (["-abc.mp4", "--d.mp4", model], [model, "--", "-abc.mp4", "--d.mp4"]):
+        assert main(["predict", "--json", *words]) == 0
+        answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [answer["video"] for answer in answers] == ["-abc.mp4", "--d.mp4"]
+    assert main(["predict", "--json", "--output=-out", model, "--", "-abc.mp4", "--d.mp4"]) == 0
+    assert {path.name for path in (tmp_path / "-out").iterdir()} == {"-abc.mp4", "--d.mp4"}
+    assert main(["predict", "--json", "--output", "-one.mp4", model, "-abc.mp4"]) == 0
+    assert (tmp_path / "-one.mp4").stat().st_size > 1000
+
+
 def test_bad_videos_are_reported_and_the_others_answered(folder, tmp_path, capsys):
     damaged = tmp_path / "damaged.mp4"
     damaged.write_bytes(b"\x00\x00\x00\x18ftypmp42" + bytes(2000))

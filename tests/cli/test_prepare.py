@@ -92,6 +92,35 @@ def test_folder_with_bad_videos_is_prepared_and_they_are_counted(synthetic, tmp_
     assert info.fps is None and (info.num_failed, info.pose, info.flow) == (1, None, None)
 
 
+def test_classes_are_printed_before_and_causes_of_failures_after_the_work(
+    synthetic, tmp_path, capsys
+):
+    videos = tmp_path / "videos"
+    for name in CLASSES[:2]:
+        shutil.copytree(synthetic / "videos" / name, videos / name)
+    for number in range(3):
+        (videos / CLASSES[1] / f"text{number}.avi").write_text("no video\n" * 50)
+    (videos / CLASSES[0] / "empty.mts").touch()
+    (videos / CLASSES[0] / "film.rmvb").touch()
+    assert prepare("folder", videos, tmp_path / "out", "--pose=none", "--flow=none") == 0
+    captured = capsys.readouterr()
+    first, second = captured.err.splitlines()[:2]
+    assert first.startswith(f"folder: 2 classes ({CLASSES[0]}, {CLASSES[1]}), 10 videos: ")
+    assert second == "left out, as no videos: 1 .rmvb"
+    lines = captured.out.splitlines()
+    start = next(number for number, line in enumerate(lines) if "4 clips failed" in line)
+    assert lines[start + 1].startswith(f"    3, such as {CLASSES[1]}/text0: ")
+    assert lines[start + 2].startswith(f"    1, {CLASSES[0]}/empty: ")
+
+
+def test_a_single_class_is_refused_before_any_work(synthetic, tmp_path, capsys):
+    videos = tmp_path / "videos"
+    shutil.copytree(synthetic / "videos" / CLASSES[0], videos / CLASSES[0])
+    assert prepare("folder", videos, tmp_path / "out", "--pose=none", "--flow=none") == 2
+    assert "What are the classes?" in one_line(capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
 def test_no_usable_clip_is_a_failure(tmp_path, capsys):
     videos = tmp_path / "videos"
     for name in ("a", "b"):

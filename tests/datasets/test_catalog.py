@@ -3,7 +3,14 @@ import sys
 
 import pytest
 
-from perfnet_tf.datasets.catalog import DATASETS, Catalog, VideoIndex, load_catalog, read_table
+from perfnet_tf.datasets.catalog import (
+    DATASETS,
+    Catalog,
+    VideoIndex,
+    describe_catalog,
+    load_catalog,
+    read_table,
+)
 from perfnet_tf.errors import InputError
 from perfnet_tf.records.schema import SourceClip
 
@@ -31,6 +38,17 @@ class TestCatalog:
     def test_refuses_no_clips(self):
         with pytest.raises(InputError, match="must have videos.*mine"):
             Catalog("mine", ("wave",), ())
+
+    def test_is_described_by_its_classes_and_videos_and_what_was_left_out(self):
+        classes = tuple("abcdefgh")
+        clips = tuple(
+            SourceClip(name, f"/{name}.avi", classes.index(name), name, "train") for name in "ab"
+        )
+        catalog = Catalog("mine", classes, clips, left_out={".rmvb": 2, ".txt": 3})
+        assert describe_catalog(catalog) == (
+            "mine: 8 classes (a, b, c, d, e, f, ...), 2 videos: train 2",
+            "left out, as no videos: 3 .txt, 2 .rmvb",
+        )
 
 
 class TestVideoIndex:
@@ -98,6 +116,14 @@ class TestTables:
             (f"{path}, line 2", {"path": "a, b.mp4", "split": "test"}),
             (f"{path}, line 3", {"path": "c.mp4", "split": ""}),
         ]
+
+    @pytest.mark.parametrize("delimiter", [";", "\t"])
+    def test_columns_may_be_separated_as_spreadsheets_do(self, tmp_path, delimiter):
+        path = tmp_path / "list.csv"
+        path.write_text(f'Path{delimiter}SPLIT\n"a{delimiter}, b.mp4"{delimiter}test\n')
+        columns, rows = read_table(path)
+        assert columns == ["path", "split"]
+        assert [row for _, row in rows] == [{"path": f"a{delimiter}, b.mp4", "split": "test"}]
 
     def test_refuses_what_is_no_text(self, tmp_path):
         (tmp_path / "list.csv").write_bytes(b"\xff\xfe\x00\x80")

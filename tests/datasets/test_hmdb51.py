@@ -46,6 +46,12 @@ def test_absent_files_are_counted_unless_unused(tmp_path):
         load_catalog("hmdb51", videos=tmp_path)
 
 
+def test_videos_in_no_list_are_counted_and_unused_ones_are_not(tmp_path):
+    make_dataset(tmp_path, present=(*CLAP, *JUMP, "mine_clap_h_cm_np2_le_goo_7.avi"))
+    (note,) = load_catalog("hmdb51", videos=tmp_path).notes
+    assert "1 video of" in note and "clap/mine_clap_h_cm_np2_le_goo_7.avi" in note
+
+
 def test_malformed_line_says_where(tmp_path):
     make_dataset(tmp_path, clap=(1, 3, 0))
     with pytest.raises(

@@ -45,6 +45,14 @@ NAMES = ["aaaaaaaaaaa_000003_000013", "-bbbbbbbbbb_000120_000130", "ddddddddddd_
             f"val/abseiling/{NAMES[2]}.mp4",
         ],
         ["aaaaaaaaaaa.mp4", "-bbbbbbbbbb.mp4", "ddddddddddd.mp4"],
+        # As crawlers and copies name them.
+        ["train/aaaaaaaaaaa_3_13.mp4", "train/-bbbbbbbbbb_120_130.mp4", "val/ddddddddddd_5_15.mp4"],
+        [f"{NAMES[0]}.mp4.mkv", f"{NAMES[1]}.mp4.webm", f"{NAMES[2]}.MP4"],
+        [
+            f"train/ridingabike/{NAMES[0]}.mp4",
+            f"train/Abseiling/{NAMES[1]}.mp4",
+            f"val/abseiling/{NAMES[2]}.mp4",
+        ],
     ],
 )
 def test_finds_clips_in_every_usual_layout_and_counts_the_missing(tmp_path, paths):
@@ -93,6 +101,95 @@ def test_lists_of_other_editions_and_without_labels_are_left_out(tmp_path):
     catalog = load_catalog("kinetics600", videos=tmp_path)
     assert len(catalog.clips) == 1
     assert "kinetics-600_test.csv has no labels and was left out." in catalog.notes
+
+
+class TestCopiesOfCvdf:
+    """The folder that the downloaders of cvdfoundation/kinetics-dataset make."""
+
+    def make(self, folder, texts, *files):
+        (folder / "annotations").mkdir(parents=True)
+        for name, text in texts.items():
+            (folder / "annotations" / name).write_text(text)
+        return touch(folder, *files)
+
+    def test_complete_text_lists_are_read_next_to_incomplete_tables(self, tmp_path):
+        texts = {
+            "train.csv": f"{HEADER}\n{TRAIN[1]}\n",
+            "train.txt": "\n".join([HEADER, *TRAIN]) + "\n",
+            "val.txt": "abseiling,ddddddddddd,5,15\n",
+            "test.csv": "youtube_id,time_start,time_end,split\nLAcSOxdNrmI,61,71,test\n",
+            "kinetics600_holdout_test.csv": "url\nhttps://example.org\n",
+        }
+        files = [f"train/{NAMES[0]}.mp4", f"train/{NAMES[1]}.mp4", f"val/{NAMES[2]}.mp4"]
+        catalog = load_catalog("kinetics600", videos=self.make(tmp_path, texts, *files))
+        assert catalog.clips_per_split == {"train": 2, "val": 1}
+        assert catalog.missing == {"abseiling/ccccccccccc_000000_000010": "train"}
+        assert {note.split(" has ")[0] for note in catalog.notes[:2]} == {
+            "kinetics600_holdout_test.csv",
+            "test.csv",
+        }
+        assert "train.txt has 2 clips that no CSV file has." in catalog.notes
+        assert "val.txt has 1 clips that no CSV file has." in catalog.notes
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            f"abseiling/{NAMES[2]}.mp4",
+            f"val/abseiling/{NAMES[2]}.mp4 0",
+            f"D:\\k600\\abseiling\\{NAMES[2]}.mp4",
+            "abseiling\tddddddddddd\t5.0\t15.0\tvalidate",
+        ],
+    )
+    def test_text_lists_alone_in_each_form(self, tmp_path, line):
+        videos = self.make(tmp_path, {"val.txt": line + "\n"}, f"val/{NAMES[2]}.mp4")
+        (clip,) = load_catalog("kinetics600", videos=videos).clips
+        assert (clip.clip_id, clip.split) == (f"abseiling/{NAMES[2]}", "val")
+
+    @pytest.mark.parametrize("text", [f"{NAMES[2]}.mp4\n", f"val/{NAMES[2]}.mp4 0\n", "v1 2 3\n"])
+    def test_text_lists_without_labels_are_noted_next_to_tables_and_refused_alone(
+        self, tmp_path, text
+    ):
+        videos = self.make(tmp_path, {"val.txt": text}, f"val/{NAMES[2]}.mp4")
+        with pytest.raises(InputError, match="needs a list with labels.*val.txt is no list of lab"):
+            load_catalog("kinetics600", videos=videos)
+        (tmp_path / "annotations" / "val.csv").write_text(f"{HEADER}\n{VAL[0]}\n")
+        notes = load_catalog("kinetics600", videos=videos).notes
+        assert notes == ("val.txt is no list of labelled clips and was left out.",)
+
+    def test_a_malformed_line_of_a_text_list_says_where(self, tmp_path):
+        text = "abseiling,ddddddddddd,5,15\nabseiling,ddddddddddd,soon,15\n"
+        videos = self.make(tmp_path, {"val.txt": text}, f"val/{NAMES[2]}.mp4")
+        with pytest.raises(InputError, match="text list.*soon.*line 2"):
+            load_catalog("kinetics600", videos=videos)
+
+    def test_videos_in_no_list_are_counted(self, tmp_path):
+        files = [f"val/{NAMES[2]}.mp4", "val/eeeeeeeeeee_000001_000011.mp4", "val/f.mp4"]
+        videos = self.make(tmp_path, {"val.csv": f"{HEADER}\n{VAL[0]}\n"}, *files)
+        (note,) = load_catalog("kinetics600", videos=videos).notes
+        assert note.startswith("2 videos of") and "val/eeeeeeeeeee_000001_000011.mp4" in note
+
+    def test_replacements_of_broken_files_are_preferred(self, tmp_path):
+        replacement = f"replacement/replacement_for_corrupted_k400/{NAMES[2]}.mp4"
+        files = [f"val/abseiling/{NAMES[2]}.mp4", replacement]
+        videos = self.make(tmp_path, {"val.csv": f"{HEADER}\n{VAL[0]}\n"}, *files)
+        catalog = load_catalog("kinetics400", videos=videos)
+        assert catalog.clips[0].path == str(videos / replacement) and catalog.notes == ()
+
+    def test_ids_that_differ_in_case_are_different_videos(self, tmp_path):
+        rows = "abseiling,ddddddddddd,5,15,val\nabseiling,dddddddddDD,5,15,val\n"
+        videos = self.make(tmp_path, {"val.csv": f"{HEADER}\n{rows}"}, f"val/{NAMES[2]}.mp4")
+        catalog = load_catalog("kinetics600", videos=videos)
+        assert [clip.group for clip in catalog.clips] == ["ddddddddddd"]
+        assert list(catalog.missing) == ["abseiling/dddddddddDD_000005_000015"]
+
+    def test_brackets_and_apostrophes_are_missing_from_class_folders(self, tmp_path):
+        rows = (
+            "massaging person's head,aaaaaaaaaaa,3,13,val\nbackflip (human),aaaaaaaaaaa,3,13,val\n"
+        )
+        files = [f"massaging_persons_head/{NAMES[0]}.mp4", f"backflip_human/{NAMES[0]}.mp4"]
+        videos = self.make(tmp_path, {"val.csv": f"{HEADER}\n{rows}"}, *files)
+        catalog = load_catalog("kinetics700", videos=videos)
+        assert [clip.path for clip in catalog.clips] == [str(videos / file) for file in files]
 
 
 def test_repeated_lines_count_once(tmp_path):

@@ -75,6 +75,39 @@ def test_synthetic_dataset_is_given_by_its_folder(tmp_path):
     assert catalog.clips_per_split == {"train": 2, "test": 2}
 
 
+@pytest.mark.parametrize("folder", ["HandstandPushups", "HandStandPushups", "."])
+@pytest.mark.parametrize("disk", ["v_HandstandPushups_g01_c01", "v_HandStandPushups_g01_c01"])
+def test_handstand_pushups_are_found_however_a_copy_writes_them(tmp_path, folder, disk):
+    """The official lists have two spellings, and copies of the videos differ."""
+    listed = "HandstandPushups/v_HandStandPushups_g01_c01.avi 1\n"
+    make_dataset(
+        tmp_path,
+        files=[f"{folder}/{disk}.avi", FILES[3]],
+        classes="1 HandstandPushups\n2 Lunges\n",
+        train=listed,
+        test="Lunges/v_Lunges_g01_c03.avi\n",
+    )
+    clip = load(tmp_path).clips[0]
+    assert clip.path == str(tmp_path / folder / f"{disk}.avi")
+    assert clip.clip_id == "HandstandPushups/v_HandStandPushups_g01_c01"
+    assert (clip.label_name, clip.group) == ("HandstandPushups", "HandstandPushups/g01")
+    (tmp_path / "trainlist01.txt").write_text(listed.replace("HandstandP", "HandStandP"))
+    assert load(tmp_path).clips[0] == clip
+
+
+def test_a_file_of_the_exact_name_is_preferred_to_one_of_another_case(tmp_path):
+    make_dataset(tmp_path, files=[*FILES, "Lunges/v_lunges_g08_c01.avi"])
+    catalog = load(tmp_path)
+    assert catalog.clips[0].path == str(tmp_path / FILES[0])
+    (note,) = catalog.notes
+    assert "1 video of" in note and "in no list" in note and "Lunges/v_lunges_g08_c01.avi" in note
+
+
+def test_lists_written_on_windows(tmp_path):
+    make_dataset(tmp_path, train=TRAIN.replace("/", "\\"), test=TEST.replace("/", "\\"))
+    assert load(tmp_path).clips_per_split == {"train": 2, "test": 2}
+
+
 class TestErrors:
     def test_absent_files_are_counted_and_the_first_is_named(self, tmp_path):
         make_dataset(tmp_path, files=FILES[:2])

@@ -1,0 +1,283 @@
+"""Which files below a folder are videos: one listing for `prepare`, `predict` and every dataset."""
+
+from __future__ import annotations
+
+import collections
+import os
+import pathlib
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from perfnet_tf.errors import InputError, is_utf8
+from perfnet_tf.pose.keypoint_file import KEYPOINTS_ENDING
+
+StrPath = str | os.PathLike[str]
+
+
+VIDEO_EXTENSIONS = frozenset(
+    (
+        ".3gp .asf .avi .divx .dv .f4v .flv .gif .m2ts .m4v .mkv .mod .mov .mp4 .mpeg .mpg .mts "
+        ".mxf .ogv .tod .ts .vob .webm .webp .wmv"
+    ).split()
+)
+
+
+@dataclass(frozen=True)
+class FoundVideos:
+    """What is below a folder.
+
+    Attributes:
+        files: the videos' paths relative to the folder, sorted.
+        left_out: what kind of other files (`.txt`, `hidden .mp4`) -> how many.
+        folders: every folder's path relative to the folder, sorted, without hidden ones.
+    """
+
+    files: tuple[pathlib.PurePath, ...]
+    left_out: Mapping[str, int]
+    folders: tuple[pathlib.PurePath, ...]
+
+
+def find_videos(folder: StrPath) -> FoundVideos:
+    """Walks a folder and all folders in it, also those that links lead to.
+
+    Hidden files and folders are left out, and so are the shadow files of the Mac: `._NAME` and
+    `__MACOSX`. A link that leads back to a folder above itself is not followed.
+
+    Raises:
+        InputError: the folder cannot be read.
+    """
+    files: list[pathlib.PurePath] = []
+    folders: list[pathlib.PurePath] = []
+    left_out: collections.Counter[str] = collections.Counter()
+    top = os.path.realpath(folder)
+    #: Path, path relative to `folder`, real path, and the real paths of all folders above.
+    pending = [(os.fspath(folder), pathlib.PurePath(), top, frozenset({top}))]
+    while pending:
+        path, relative, real, above = pending.pop()
+        try:
+            entries = list(os.scandir(path))
+        except OSError as error:
+            if path == os.fspath(folder):
+                raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+            left_out["unreadable folder(s)"] += 1
+            continue
+        for entry in entries:
+            if _is_folder(entry):
+                if entry.name.startswith(".") or entry.name == "__MACOSX":
+                    continue
+                target = os.path.join(real, entry.name)
+                if entry.is_symlink():
+                    target = os.path.realpath(entry.path)
+                if target not in above:
+                    inside = relative / entry.name
+                    folders.append(inside)
+                    pending.append((entry.path, inside, target, above | {target}))
+            elif (kind := _other_kind(entry)) is None:
+                files.append(relative / entry.name)
+            elif kind:
+                left_out[kind] += 1
+    return FoundVideos(tuple(sorted(files)), dict(sorted(left_out.items())), tuple(sorted(folders)))
+
+
+def list_videos(paths: Iterable[StrPath]) -> tuple[list[pathlib.Path], Mapping[str, int]]:
+    """The files among `paths`, and the videos in the folders among them, sorted by name.
+
+    A path that does not exist stays in the list: reading it reports what is wrong.
+
+    Returns:
+        The videos, and what was left out of the folders, as in `FoundVideos`.
+
+    Raises:
+        InputError: a folder without a video.
+    """
+    videos: list[pathlib.Path] = []
+    left_out: collections.Counter[str] = collections.Counter()
+    for path in map(pathlib.Path, paths):
+        if not path.is_dir():
+            videos.append(path)
+            continue
+        found = find_videos(path)
+        if not found.files:
+            raise InputError(
+                f"A folder must hold videos ({' '.join(sorted(VIDEO_EXTENSIONS))}). Received: "
+                f"{path}{_with_left_out(found.left_out)}. Name the files themselves if they have "
+                "other endings."
+            )
+        videos += [path / file for file in found.files]
+        left_out.update(found.left_out)
+    return videos, dict(sorted(left_out.items()))
+
+
+def describe_left_out(left_out: Mapping[str, int]) -> str:
+    """What a listing left out, in one line: `left out, as no videos: 3 .txt, 1 hidden .mp4`."""
+    return f"left out, as no videos: {_counts(left_out)}"
+
+
+class VideoIndex:
+    """The video files below a folder, found in one walk."""
+
+    def __init__(self, folder: StrPath) -> None:
+        """Walks the folder, as `find_videos` does.
+
+        Raises:
+            InputError: no such folder, no video in it, or a name that is not UTF-8.
+        """
+        self.folder = pathlib.Path(folder)
+        if not self.folder.is_dir():
+            what = "is a file" if self.folder.exists() else "does not exist"
+            raise InputError(f"videos must be a folder. Received: {self.folder}, which {what}.")
+        found = find_videos(self.folder)
+        #: Paths relative to the folder, sorted.
+        self.files = list(found.files)
+        #: Folders below the folder, relative to it, sorted.
+        self.folders = found.folders
+        #: What kind of other files -> how many.
+        self.left_out = found.left_out
+        if not self.files:
+            raise InputError(
+                f"videos must hold video files ({' '.join(sorted(VIDEO_EXTENSIONS))}). Received: "
+                f"{self.folder}, in which there are none{_with_left_out(self.left_out)}."
+            )
+        strange = [file for file in self.files if not is_utf8(file)]
+        if strange:
+            raise InputError(
+                "The names of videos and of their folders must be UTF-8. Received: "
+                f"{self.folder}, where {len(strange)} are not, the first being "
+                f"{str(strange[0])!r}. Rename them."
+            )
+        self._by_stem: dict[str, list[pathlib.PurePath]] = collections.defaultdict(list)
+        self._by_folded: dict[str, list[pathlib.PurePath]] = collections.defaultdict(list)
+        for file in self.files:
+            for stem in {file.stem, video_stem(file.name)}:
+                self._by_stem[stem].append(file)
+                self._by_folded[fold_name(stem)].append(file)
+
+    def find(self, name: str, *, parents: Collection[str] | None = None) -> str | None:
+        """Path of the video called `name`, or None.
+
+        Args:
+            name: file name. Another extension will do where the exact file is not there: people
+                re-encode datasets. Then, so will another case or Unicode form of the name.
+            parents: names of folders to prefer; with any given, only a file directly in
+                one of them or directly in the top folder counts.
+        """
+        wanted = pathlib.PurePath(name)
+        stems = [wanted.stem]
+        if wanted.suffix.lower() not in VIDEO_EXTENSIONS:
+            stems.append(wanted.name)  # "clip.v2" has no extension
+        groups = [self._by_stem.get(stem, []) for stem in stems]
+        groups += [self._by_folded.get(fold_name(stem), []) for stem in stems]
+        for candidates in groups:
+            if parents is not None:
+                candidates = _in_folders(candidates, parents)
+            if candidates:
+                best = min(candidates, key=lambda file: (file.suffix != wanted.suffix, file))
+                return self.path_of(best)
+        return None
+
+    def path_of(self, file: pathlib.PurePath) -> str:
+        """Absolute path of one of `files`: whoever decodes may work in another folder."""
+        return str((self.folder / file).absolute())
+
+    def note_unlisted(self, listed: Collection[str]) -> tuple[str, ...]:
+        """A note if videos are in no list.
+
+        Args:
+            listed: the paths that lists name, as `path_of` and `find` give them.
+        """
+        unlisted = [file for file in self.files if self.path_of(file) not in listed]
+        return unlisted_note(unlisted, self.folder)
+
+
+def unlisted_note(unlisted: Collection[pathlib.PurePath], folder: StrPath) -> tuple[str, ...]:
+    """A note that names the number and the first of videos that no list names; none if none."""
+    if not unlisted:
+        return ()
+    number = len(unlisted)
+    return (
+        f"{number} {'video' if number == 1 else 'videos'} of {folder} {_be(number)} in no list and "
+        f"{'was' if number == 1 else 'were'} left out, the first being {min(unlisted)}.",
+    )
+
+
+def video_stem(name: str) -> str:
+    """A file name without its video extensions: `ID.mp4` and `ID.mp4.mkv` give `ID`."""
+    path = pathlib.PurePath(name)
+    while path.suffix.lower() in VIDEO_EXTENSIONS:
+        path = path.with_suffix("")
+    return path.name
+
+
+def fold_name(name: str) -> str:
+    """`name` in one Unicode form and case: names that fold alike look alike."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _in_folders(
+    files: Iterable[pathlib.PurePath], parents: Collection[str]
+) -> list[pathlib.PurePath]:
+    files = list(files)
+    folded = {fold_name(parent) for parent in parents}
+    for chosen in (
+        [file for file in files if file.parent.name in parents],
+        [file for file in files if fold_name(file.parent.name) in folded],
+        [file for file in files if len(file.parts) == 1],
+    ):
+        if chosen:
+            return chosen
+    return []
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _other_kind(entry: os.DirEntry[str]) -> str | None:
+    """What a file that is no video is counted as: "" as nothing; None if it is a video."""
+    ending = os.path.splitext(entry.name)[1].lower()
+    hidden = entry.name.startswith(".")
+    if ending not in VIDEO_EXTENSIONS:
+        # Keypoints next to a video are read with it; hidden files that are no videos are
+        # the system's.
+        counted = not hidden and not entry.name.endswith(KEYPOINTS_ENDING)
+        return (ending or "without an ending") if counted else ""
+    if hidden:
+        return f"hidden {ending}"
+    if ending == ".webp" and _is_still_picture(entry.path):
+        return ".webp of one picture"  # thumbnails that downloaders put next to videos
+    # A broken link is a video that cannot be read, and is reported as such.
+    return None if entry.is_symlink() or _is_file(entry) else "device(s) or pipe(s)"
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def _is_still_picture(path: str) -> bool:
+    """Whether a WebP file lacks the flag of animation in its extended header."""
+    try:
+        with open(path, "rb") as file:
+            header = file.read(21)
+    except OSError:
+        return False
+    return header[8:12] == b"WEBP" and not (header[12:16] == b"VP8X" and header[20] & 2)
+
+
+def _with_left_out(left_out: Mapping[str, int]) -> str:
+    return f" ({_counts(left_out)})" if left_out else ""
+
+
+def _counts(left_out: Mapping[str, int]) -> str:
+    ordered = sorted(left_out.items(), key=lambda kind: -kind[1])
+    return ", ".join(f"{count} {kind}" for kind, count in ordered)
+
+
+def _be(number: int) -> str:
+    return "is" if number == 1 else "are"
