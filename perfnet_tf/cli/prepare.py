@@ -35,9 +35,9 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     Workers hold one clip each: at most 4 GiB of frames that make 1.9 GiB of record (longer clips
     are cut there), from frames of at most 16384 pixels a side and 67 megapixels.
 
-    --dataset=folder takes CLASS/FILE, SPLIT/CLASS/FILE (train, val or dev, test or eval, in any case)
-    or a list splits.csv with the columns path, split or group, and label. The classes are printed
-    before the work, the causes of failures after it, with their numbers.
+    --dataset=folder takes CLASS/FILE, SPLIT/CLASS/FILE (train, val or dev, test or eval, in any
+    case) or a list splits.csv with the columns path, split or group, and label. The classes are
+    printed before the work, the causes of failures after it, with their numbers.
 
     --dataset=synthetic generates its videos in --videos first if the folder does not exist.
     """

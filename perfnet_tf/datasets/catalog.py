@@ -198,7 +198,7 @@ def read_table(path: pathlib.Path) -> tuple[list[str], Iterator[tuple[str, dict[
     """The columns of a CSV file, and (where, column -> stripped text) for each line.
 
     Columns may be separated by semicolons or tabs, as spreadsheets write them in some languages;
-    their names come in lower case.
+    their names come in lower case. Columns without a name and empty lines are left out.
 
     Raises:
         InputError: the file is not there, not text or, when that line is read, no table.
@@ -213,15 +213,16 @@ def read_table(path: pathlib.Path) -> tuple[list[str], Iterator[tuple[str, dict[
         columns = [name.strip().lower() for name in reader.fieldnames or ()]
     reader.fieldnames = columns
 
+    named = [column for column in columns if column]
+
     def rows() -> Iterator[tuple[str, dict[str, str]]]:
         with _explaining_broken_table(path):
             for row in reader:
-                yield (
-                    f"{path}, line {reader.line_num}",
-                    {column: (row[column] or "").strip() for column in columns},
-                )
+                values = {column: (row[column] or "").strip() for column in named}
+                if any(values.values()):
+                    yield f"{path}, line {reader.line_num}", values
 
-    return columns, rows()
+    return named, rows()
 
 
 @contextlib.contextmanager

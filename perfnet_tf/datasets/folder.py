@@ -256,8 +256,8 @@ def _make_catalog(
 
 def _find_list(videos: pathlib.Path, splits: StrPath | None) -> pathlib.Path | None:
     if splits is None:
-        path = videos / LIST_NAME
-        return path if path.is_file() else None
+        lists = [file for file in videos.iterdir() if file.name.lower() == LIST_NAME]
+        return min((file for file in lists if file.is_file()), default=None, key=_exact_first)
     path = pathlib.Path(splits)
     path = path / LIST_NAME if path.is_dir() else path
     if not path.is_file():
@@ -266,6 +266,10 @@ def _find_list(videos: pathlib.Path, splits: StrPath | None) -> pathlib.Path | N
             f"where there is no {path.name}. Leave it out to draw a split."
         )
     return path
+
+
+def _exact_first(path: pathlib.Path) -> tuple[bool, str]:
+    return path.name != LIST_NAME, path.name
 
 
 def _check_depth(index: VideoIndex, *, depth: int, rule: str) -> None:
@@ -295,6 +299,11 @@ def _check_depth(index: VideoIndex, *, depth: int, rule: str) -> None:
         raise InputError(
             f"{question}If the folders of the classes or splits are {_some(inside)}, give "
             f"{folder / common} as `videos`."
+        )
+    if depth == 2 and len(first.parts) == 3 and name_splits([first.parts[1]]):
+        raise InputError(
+            f"{question}If {first.parts[1]} is a split, put the splits above the classes: "
+            f"{first.parts[1]}/{first.parts[0]}/{first.name}."
         )
     raise InputError(
         f"{question}If it is {first.parts[depth - 2]}, move its videos directly into that folder; "

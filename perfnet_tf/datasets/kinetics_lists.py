@@ -145,12 +145,14 @@ def _list_files(videos: StrPath, splits: StrPath | None, name: str) -> list[path
 def _read_text_list(path: pathlib.Path, name: str) -> list[ListedClip] | None:
     """The clips of a text list; None if its first line is none of the forms."""
     lines = list(read_lines(path))
+    words = re.split("[^a-z]+", path.stem.lower())
+    split = next((SPLIT_NAMES[word] for word in reversed(words) if word in SPLIT_NAMES), None)
     if lines and "youtube_id" in lines[0][1]:
         columns, rows = read_table(path)
-        if not {"label", *_COLUMNS} <= set(columns):
+        stated = {} if split is None else {"split": split}
+        if not {"label", *_COLUMNS} <= {*columns, *stated}:
             return None
-        return [_parse_row(values, where) for where, values in rows]
-    split = SPLIT_NAMES.get(path.stem.lower())
+        return [_parse_row({**stated, **values}, where) for where, values in rows]
     labels = {label_key(label): label for label in read_published_classes(name)}
     clips: list[ListedClip] = []
     for number, line in lines:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from perfnet_tf.datasets.catalog import read_table
 from perfnet_tf.datasets.split_names import SPLIT_NAMES, name_splits
-from perfnet_tf.datasets.video_files import VideoIndex, fold_name
+from perfnet_tf.datasets.video_files import VIDEO_EXTENSIONS, VideoIndex, fold_name
 from perfnet_tf.errors import InputError, check_choice
 
 _COLUMNS = {"path", "split", "label", "group"}
@@ -67,9 +67,11 @@ class _Rows:
         self._index = index
         self._path = path
         self._there = set(index.files)
+        #: Path in one case and Unicode form, with and without the ending -> videos.
         self._folded = collections.defaultdict(list)
         for file in index.files:
             self._folded[fold_name(file.as_posix())].append(file)
+            self._folded[fold_name(file.with_suffix("").as_posix())].append(file)
         #: Path -> (name of the split, "" without the column; class; where it was read).
         self._rows: dict[pathlib.PurePath, tuple[str, str, str]] = {}
         self._groups: dict[pathlib.PurePath, str] = {}
@@ -126,8 +128,8 @@ class _Rows:
 
     def _find(self, text: str) -> pathlib.PurePath | None:
         """The listed video: with slashes of either kind, relative to the folder or absolute."""
-        for form in dict.fromkeys((text, text.replace("\\", "/"))):
-            file = pathlib.PurePath(form)
+        for spelling in dict.fromkeys((text, text.replace("\\", "/"))):
+            file = pathlib.PurePath(spelling)
             if file.is_absolute():
                 for folder in (self._index.folder.absolute(), self._index.folder.resolve()):
                     if file.is_relative_to(folder):
@@ -135,9 +137,14 @@ class _Rows:
                         break
             if file in self._there:
                 return file
-            alike = self._folded.get(fold_name(file.as_posix()), [])
-            if len(alike) == 1:  # another case or Unicode form, as other systems write names
-                return alike[0]
+            # Another case or Unicode form, as other systems write names; another ending or none.
+            forms = [file]
+            if file.suffix.lower() in VIDEO_EXTENSIONS:
+                forms.append(file.with_suffix(""))
+            for name in forms:
+                alike = self._folded.get(fold_name(name.as_posix()), [])
+                if len(alike) == 1:
+                    return alike[0]
         return None
 
     def _refuse_missing(self) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import collections
+import functools
 import os
 import pathlib
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from perfnet_tf.errors import InputError, is_utf8
@@ -21,6 +22,9 @@ VIDEO_EXTENSIONS = frozenset(
         ".mxf .ogv .tod .ts .vob .webm .webp .wmv"
     ).split()
 )
+#: How many kinds of other files a line names: "img.0001", "img.0002" ... have an ending each.
+_KINDS_SHOWN = 8
+_ARCHIVES = {".7z", ".gz", ".rar", ".tar", ".tgz", ".zip"}
 
 
 @dataclass(frozen=True)
@@ -110,8 +114,8 @@ def list_videos(paths: Iterable[StrPath]) -> tuple[list[pathlib.Path], Mapping[s
 
 
 def describe_left_out(left_out: Mapping[str, int]) -> str:
-    """What a listing left out, in one line: `left out, as no videos: 3 .txt, 1 hidden .mp4`."""
-    return f"left out, as no videos: {_counts(left_out)}"
+    """What a listing left out, in one line: `left out (not videos): 3 .txt, 1 hidden .mp4`."""
+    return f"left out (not videos): {_counts(left_out)}"
 
 
 class VideoIndex:
@@ -126,7 +130,10 @@ class VideoIndex:
         self.folder = pathlib.Path(folder)
         if not self.folder.is_dir():
             what = "is a file" if self.folder.exists() else "does not exist"
-            raise InputError(f"videos must be a folder. Received: {self.folder}, which {what}.")
+            unpack = " Unpack it first." if self.folder.suffix.lower() in _ARCHIVES else ""
+            raise InputError(
+                f"videos must be a folder. Received: {self.folder}, which {what}.{unpack}"
+            )
         found = find_videos(self.folder)
         #: Paths relative to the folder, sorted.
         self.files = list(found.files)
@@ -146,12 +153,21 @@ class VideoIndex:
                 f"{self.folder}, where {len(strange)} are not, the first being "
                 f"{str(strange[0])!r}. Rename them."
             )
-        self._by_stem: dict[str, list[pathlib.PurePath]] = collections.defaultdict(list)
-        self._by_folded: dict[str, list[pathlib.PurePath]] = collections.defaultdict(list)
+
+    @functools.cached_property
+    def _by_stem(self) -> Mapping[str, Sequence[pathlib.PurePath]]:
+        by_stem: dict[str, list[pathlib.PurePath]] = collections.defaultdict(list)
         for file in self.files:
             for stem in {file.stem, video_stem(file.name)}:
-                self._by_stem[stem].append(file)
-                self._by_folded[fold_name(stem)].append(file)
+                by_stem[stem].append(file)
+        return by_stem
+
+    @functools.cached_property
+    def _by_folded(self) -> Mapping[str, Sequence[pathlib.PurePath]]:
+        by_folded: dict[str, list[pathlib.PurePath]] = collections.defaultdict(list)
+        for stem, files in self._by_stem.items():
+            by_folded[fold_name(stem)] += files
+        return by_folded
 
     def find(self, name: str, *, parents: Collection[str] | None = None) -> str | None:
         """Path of the video called `name`, or None.
@@ -166,15 +182,12 @@ class VideoIndex:
         stems = [wanted.stem]
         if wanted.suffix.lower() not in VIDEO_EXTENSIONS:
             stems.append(wanted.name)  # "clip.v2" has no extension
-        groups = [self._by_stem.get(stem, []) for stem in stems]
-        groups += [self._by_folded.get(fold_name(stem), []) for stem in stems]
-        for candidates in groups:
-            if parents is not None:
-                candidates = _in_folders(candidates, parents)
-            if candidates:
-                best = min(candidates, key=lambda file: (file.suffix != wanted.suffix, file))
-                return self.path_of(best)
-        return None
+        candidates = _first_held(self._by_stem, stems, parents) or _first_held(
+            self._by_folded, map(fold_name, stems), parents
+        )
+        if not candidates:
+            return None
+        return self.path_of(min(candidates, key=lambda file: (file.suffix != wanted.suffix, file)))
 
     def path_of(self, file: pathlib.PurePath) -> str:
         """Absolute path of one of `files`: whoever decodes may work in another folder."""
@@ -203,10 +216,11 @@ def unlisted_note(unlisted: Collection[pathlib.PurePath], folder: StrPath) -> tu
 
 def video_stem(name: str) -> str:
     """A file name without its video extensions: `ID.mp4` and `ID.mp4.mkv` give `ID`."""
-    path = pathlib.PurePath(name)
-    while path.suffix.lower() in VIDEO_EXTENSIONS:
-        path = path.with_suffix("")
-    return path.name
+    stem, ending = os.path.splitext(name)
+    while ending.lower() in VIDEO_EXTENSIONS:
+        name = stem
+        stem, ending = os.path.splitext(name)
+    return name
 
 
 def fold_name(name: str) -> str:
@@ -214,10 +228,23 @@ def fold_name(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
+def _first_held(
+    index: Mapping[str, Sequence[pathlib.PurePath]],
+    keys: Iterable[str],
+    parents: Collection[str] | None,
+) -> Sequence[pathlib.PurePath]:
+    """The files of the first of `keys` that has any in folders called `parents`."""
+    for key in keys:
+        files = index.get(key, ())
+        files = files if parents is None else _in_folders(files, parents)
+        if files:
+            return files
+    return ()
+
+
 def _in_folders(
-    files: Iterable[pathlib.PurePath], parents: Collection[str]
-) -> list[pathlib.PurePath]:
-    files = list(files)
+    files: Sequence[pathlib.PurePath], parents: Collection[str]
+) -> Sequence[pathlib.PurePath]:
     folded = {fold_name(parent) for parent in parents}
     for chosen in (
         [file for file in files if file.parent.name in parents],
@@ -276,7 +303,9 @@ def _with_left_out(left_out: Mapping[str, int]) -> str:
 
 def _counts(left_out: Mapping[str, int]) -> str:
     ordered = sorted(left_out.items(), key=lambda kind: -kind[1])
-    return ", ".join(f"{count} {kind}" for kind, count in ordered)
+    parts = [f"{count} {kind}" for kind, count in ordered[:_KINDS_SHOWN]]
+    rest = sum(count for _, count in ordered[_KINDS_SHOWN:])
+    return ", ".join([*parts, f"{rest} with other endings"] if rest else parts)
 
 
 def _be(number: int) -> str:

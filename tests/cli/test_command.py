@@ -5,6 +5,7 @@ import os
 import pytest
 
 from perfnet_tf.cli.command import Command
+from perfnet_tf.cli.main import load_command
 from perfnet_tf.errors import FailureError, InputError
 from perfnet_tf.registry import PLUGINS_VARIABLE
 
@@ -91,6 +92,10 @@ class TestNamesThatBeginWithADash:
         ):
             videos(["-gone.mp4"])
         assert "perfnet look [FLAGS] -- *.mp4" in videos.help()
+
+    @pytest.mark.parametrize("name", ["predict", "explain"])
+    def test_commands_that_take_videos_say_it_in_their_help(self, name):
+        assert f"perfnet {name} [FLAGS] -- *.mp4" in load_command(name).help()
 
     def test_commands_without_files_say_nothing_of_them(self, command):
         assert "-- *.mp4" not in command.help()

@@ -76,7 +76,7 @@ def test_a_good_folder_from_a_mac_is_a_success(folder, tmp_path, capsys):
     captured = capsys.readouterr()
     answers = [json.loads(line) for line in captured.out.splitlines()]
     assert [answer["video"].split("videos/")[1] for answer in answers] == ["a.mp4", "linked/b.mp4"]
-    note = "note: left out, as no videos: 2 hidden .mp4, 1 .part, 1 .txt"
+    note = "note: left out (not videos): 2 hidden .mp4, 1 .part, 1 .txt"
     assert note in captured.err.splitlines()
 
 

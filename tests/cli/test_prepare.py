@@ -106,7 +106,7 @@ def test_classes_are_printed_before_and_causes_of_failures_after_the_work(
     captured = capsys.readouterr()
     first, second = captured.err.splitlines()[:2]
     assert first.startswith(f"folder: 2 classes ({CLASSES[0]}, {CLASSES[1]}), 10 videos: ")
-    assert second == "left out, as no videos: 1 .rmvb"
+    assert second == "left out (not videos): 1 .rmvb"
     lines = captured.out.splitlines()
     start = next(number for number, line in enumerate(lines) if "4 clips failed" in line)
     assert lines[start + 1].startswith(f"    3, such as {CLASSES[1]}/text0: ")

@@ -47,7 +47,7 @@ class TestCatalog:
         catalog = Catalog("mine", classes, clips, left_out={".rmvb": 2, ".txt": 3})
         assert describe_catalog(catalog) == (
             "mine: 8 classes (a, b, c, d, e, f, ...), 2 videos: train 2",
-            "left out, as no videos: 3 .txt, 2 .rmvb",
+            "left out (not videos): 3 .txt, 2 .rmvb",
         )
 
 

@@ -145,6 +145,14 @@ class TestCopiesOfCvdf:
         (clip,) = load_catalog("kinetics600", videos=videos).clips
         assert (clip.clip_id, clip.split) == (f"abseiling/{NAMES[2]}", "val")
 
+    def test_a_text_list_of_another_name_is_given_by_its_path(self, tmp_path):
+        text = "youtube_id,label,time_start,time_end\nddddddddddd,abseiling,5,15\n"
+        videos = self.make(tmp_path, {"k600_validate_all.txt": text}, f"val/{NAMES[2]}.mp4")
+        lists = tmp_path / "annotations" / "k600_validate_all.txt"
+        assert load_catalog("kinetics600", videos=videos, splits=lists).clips_per_split == {
+            "val": 1
+        }
+
     @pytest.mark.parametrize("text", [f"{NAMES[2]}.mp4\n", f"val/{NAMES[2]}.mp4 0\n", "v1 2 3\n"])
     def test_text_lists_without_labels_are_noted_next_to_tables_and_refused_alone(
         self, tmp_path, text

@@ -105,6 +105,10 @@ class TestDepth:
         make(tmp_path / "wave", "a.mp4", "b.mp4")
         refuses(tmp_path / "wave", f"If wave is itself the folder of a class, give {tmp_path}")
 
+    def test_splits_within_the_classes(self, tmp_path):
+        make(tmp_path, "wave/train/a.mp4", "wave/test/b.mp4", "jump/Train/c.mp4")
+        refuses(tmp_path, "If Train is a split, put the splits above.*Train/jump/c.mp4")
+
     def test_a_list_answers_the_question(self, tmp_path):
         make(tmp_path, "wave/day1/a.mp4", "jump/day1/b.mp4")
         (tmp_path / "splits.csv").write_text(
@@ -197,6 +201,22 @@ class TestSplitLists:
             str(tmp_path / "jump/c.mp4"),
             str(tmp_path / disk),
         ]
+
+    def test_another_ending_or_none(self, tmp_path):
+        self.write(tmp_path, "wave/a.avi,train", "jump/c,test", "wave/b.mp4,train")
+        assert splits_of(load(tmp_path)) == {"wave/a": "train", "wave/b": "train", "jump/c": "test"}
+        make(tmp_path, "wave/a.mkv")
+        refuses(tmp_path, "lacks 1 of 3, the first being wave/a.avi")  # which one is not guessed
+
+    def test_empty_columns_and_lines_of_spreadsheets(self, tmp_path):
+        lines = ("wave/a.mp4,train,,", ",,,", "", "jump/c.mp4,test,,")
+        self.write(tmp_path, *lines, header="path,split,,")
+        assert splits_of(load(tmp_path)) == {"wave/a": "train", "jump/c": "test"}
+
+    def test_the_name_of_the_list_in_another_case(self, tmp_path):
+        self.write(tmp_path, "wave/a.mp4,train", "jump/c.mp4,test")
+        (tmp_path / "splits.csv").rename(tmp_path / "Splits.CSV")
+        assert len(load(tmp_path).clips) == 2
 
     def test_a_single_class(self, tmp_path):
         refuses(self.write(tmp_path, "wave/a.mp4,train", "wave/b.mp4,test"), "What are the classes")

@@ -52,8 +52,14 @@ def test_what_is_left_out_is_counted_by_ending(tmp_path):
     found = find_videos(tmp_path)
     assert found.left_out == {".json": 1, ".part": 1, ".rmvb": 2, "without an ending": 1}
     assert describe_left_out(found.left_out) == (
-        "left out, as no videos: 2 .rmvb, 1 .json, 1 .part, 1 without an ending"
+        "left out (not videos): 2 .rmvb, 1 .json, 1 .part, 1 without an ending"
     )
+
+
+def test_many_endings_make_no_long_line():
+    line = describe_left_out({".txt": 5, **{f".{number:04}": 1 for number in range(100)}})
+    assert line.startswith("left out (not videos): 5 .txt, 1 .0000") and len(line) < 120
+    assert line.endswith(", 93 with other endings")
 
 
 @pytest.mark.parametrize(
@@ -137,6 +143,12 @@ def test_listing_takes_files_as_they_are_and_folders_in_order(tmp_path):
     touch(tmp_path, "empty/notes.txt")
     with pytest.raises(InputError, match=r"A folder must hold videos .*empty \(1 .txt\)"):
         list_videos([tmp_path / "empty"])
+
+
+def test_an_archive_in_place_of_a_folder_is_to_be_unpacked(tmp_path):
+    touch(tmp_path, "UCF101.rar")
+    with pytest.raises(InputError, match="which is a file. Unpack it first"):
+        VideoIndex(tmp_path / "UCF101.rar")
 
 
 class TestFinding:
