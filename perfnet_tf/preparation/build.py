@@ -157,7 +157,7 @@ def build_records(
             kinds = group_failures(failures)
             raise PreparationError(
                 f"None of the {len(clips)} clips gave a record. By cause: "
-                f"{'; '.join(map(str, kinds[:3]))} All are in {output / FAILURES_FILE}."
+                f"{' '.join(map(str, kinds[:3]))} All are in {output / FAILURES_FILE}."
             )
         info = write_dataset(clips, outcomes, staging, config, classes, failures)
     return Preparation(info, len(pending), time.monotonic() - started, _size(output, info))

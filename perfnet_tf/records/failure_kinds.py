@@ -37,22 +37,20 @@ def group_failures(failures: Iterable[ClipFailure]) -> list[FailureKind]:
     """Groups failures whose causes differ in names of files and in numbers only.
 
     Returns:
-        The kinds, the largest first.
+        The kinds, clips without a record before those with a part of one, the largest first.
     """
     groups: dict[tuple[bool, str], list[ClipFailure]] = {}
     for failure in failures:
         groups.setdefault((failure.kept, _kind_of(failure)), []).append(failure)
     kinds = [FailureKind(tuple(one.clip_id for one in some), some[0]) for some in groups.values()]
-    return sorted(kinds, key=lambda kind: -len(kind.clip_ids))
+    return sorted(kinds, key=lambda kind: (kind.example.kept, -len(kind.clip_ids)))
 
 
 def _kind_of(failure: ClipFailure) -> str:
     """The cause without what is about this clip alone."""
     cause = failure.cause
-    file = os.path.basename(failure.path)
-    without_ending = os.path.splitext(failure.path)[0]
-    stem = os.path.basename(without_ending)
-    for name in (failure.path, without_ending, file, failure.clip_id, stem):
-        if len(name) > 2:  # a name as short as "a" is in every sentence
+    file, without_ending = os.path.basename(failure.path), os.path.splitext(failure.path)[0]
+    for name in (failure.path, without_ending, file, failure.clip_id):
+        if "/" in name or "." in name:  # another name may be a word of the sentence
             cause = cause.replace(name, "...")
     return _NUMBER.sub("N", cause)
