@@ -1,46 +1,37 @@
-"""Videos as RGB frames, through OpenCV: any container and codec that its FFmpeg reads.
+"""Videos as RGB frames, through PyAV: any container and codec that its FFmpeg reads.
 
 What is promised about every file:
 
-- Frames are counted by decoding. A header's count is only used to notice that a file broke off.
+- The first video stream is read; cover pictures are none.
+- Frames are counted by decoding, and those that an edit list hides (a clip that was cut without
+  encoding it again) are not shown. A header's duration only serves to notice that a file broke off.
 - Time comes from the timestamps in the file, so variable frame rates keep their speed; where a
   timestamp is unusable the frame rate stands in for it (`perfnet_tf.video.sampling.FrameClock`).
-- Rotation metadata is honoured (by OpenCV itself): a phone's portrait video comes upright.
-- Pixels are taken as square; a container's sample aspect ratio is not applied (as in every
-  dataset's reference preprocessing that we know).
+- Frames are shown as a player shows them: turned and mirrored by the display matrix
+  (`video.orientation`), interlaced ones deinterlaced (`video.deinterlacing`), pixels that are not
+  square at their display shape (`square_pixels`), in the colours of the stream's matrix and range,
+  HDR tone-mapped (`video.colour`).
+- A stream that changes its size keeps the first; later frames are fitted into it, black around.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import pathlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
+from av.video.frame import VideoFrame
 
 from perfnet_tf.errors import InputError
-from perfnet_tf.video.opening import VideoError, open_capture
-from perfnet_tf.video.sampling import FrameClock, GridResampler
+from perfnet_tf.video.opening import VideoError
+from perfnet_tf.video.reader import USABLE_FPS, FrameReader
+from perfnet_tf.video.sampling import GridResampler, JitterGuard
+from perfnet_tf.video.shapes import check_short_side
 
-#: Longest side of a frame in pixels, and most pixels in one, that are decoded or made; 8K has
-#: 7680x4320, half as many. A damaged header may ask for 800 MB a frame.
-MAX_SIDE = 16384
-MAX_PIXELS = 2**26
-
-#: A header may promise this many frames, and this share of them, more than decode before the file
-#: counts as truncated: 1 % of UCF-101's headers are wrong by 1 to 8 frames with nothing missing.
-COUNT_TOLERANCE = 8
-COUNT_TOLERANCE_SHARE = 0.05
-
-#: For a file that states no frame rate and has no timestamps (our choice; UCF-101's and PAL's).
-DEFAULT_FPS = 25.0
-
-_USABLE_FPS = (0.1, 1000.0)
-_SIZE = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+__all__ = ["Video", "VideoError", "VideoStream", "read_video"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +43,10 @@ class Video:
         timestamps: float64 `[frames]`, seconds from the first frame, rising from 0.
         source_fps: frames per second of the file.
         num_source_frames: frames that decoded (up to where `max_frames` stopped).
-        truncated: the header promises clearly more frames than decode: over 8 frames, and over 5 %,
-            both in number and in playing time. False where a limit stopped the decoding.
+        truncated: the header promises a clearly longer video than decodes: over 8 frames, and over
+            5 %. False where a limit stopped the decoding.
         stopped: `max_frames` or `max_bytes` stopped the decoding before the end of the file.
+        deinterlaced: interlaced frames were among those decoded.
     """
 
     frames: np.ndarray
@@ -63,6 +55,7 @@ class Video:
     num_source_frames: int
     truncated: bool
     stopped: bool = False
+    deinterlaced: bool = False
 
 
 def read_video(
@@ -70,19 +63,23 @@ def read_video(
     *,
     fps: float | None = None,
     short_side: int | None = None,
+    square_pixels: bool = True,
     max_frames: int | None = None,
     max_bytes: int | None = None,
 ) -> Video:
     """Reads a video; resamples and resizes it while decoding, so memory holds the result only.
 
-    Frames of more than `MAX_SIDE` pixels a side or `MAX_PIXELS` pixels are refused.
+    Frames of more than `video.shapes.MAX_SIDE` pixels a side or `MAX_PIXELS` pixels are refused.
 
     Args:
         path: a video file.
         fps: frames per second of the result. At each time k / fps is the last source frame due by
-            then; frames repeat or drop out, none is blended. None keeps the source's frames.
+            then, or the nearest where the video's own times jitter (`video.sampling.JitterGuard`);
+            frames repeat or drop out, none is blended. None keeps the source's frames.
         short_side: pixels of the shorter side wanted, keeping the aspect ratio (area interpolation
             down, linear up). None keeps the size.
+        square_pixels: pixels that are not square (DV, DVD) are stretched to the shape in which
+            players show them; False keeps the stored shape.
         max_frames: stop after this many resulting frames.
         max_bytes: stop before the resulting frames take more than this, but not before the first.
 
@@ -100,12 +97,12 @@ def read_video(
 
     frames: list[np.ndarray] = []
     times: list[float] = []
-    decoder = _Decoder(path)
+    reader = FrameReader(path, square_pixels=square_pixels)
     stopped = False
-    with contextlib.closing(decoder):
+    with contextlib.closing(reader):
         limit = sys.maxsize if max_frames is None else max_frames
-        for time, repeats, frame in _resampled(decoder, fps):
-            rgb = _to_rgb(frame, _target_size(frame, short_side, path))
+        for time, repeats, frame in _resampled(reader, fps):
+            rgb = reader.picture(frame, short_side)
             if max_bytes is not None and not frames:
                 limit = min(limit, max(1, max_bytes // rgb.nbytes))
             stopped = len(frames) + repeats > limit
@@ -118,10 +115,11 @@ def read_video(
     return Video(
         frames=_stack(frames),
         timestamps=np.array(times),
-        source_fps=decoder.source_fps,
-        num_source_frames=decoder.num_decoded,
-        truncated=decoder.truncated,
+        source_fps=reader.source_fps,
+        num_source_frames=reader.num_decoded,
+        truncated=reader.truncated,
         stopped=stopped,
+        deinterlaced=reader.deinterlaced,
     )
 
 
@@ -135,7 +133,8 @@ class VideoStream:
     A stream is read once.
 
     Attributes:
-        source_fps, num_source_frames, truncated: as of `Video`, of what has been read so far.
+        source_fps, num_source_frames, truncated, deinterlaced: as of `Video`, of what has been read
+            so far.
     """
 
     def __init__(
@@ -144,6 +143,7 @@ class VideoStream:
         *,
         fps: float | None = None,
         short_side: int | None = None,
+        square_pixels: bool = True,
     ) -> None:
         """Opens a video; arguments and errors as of `read_video`.
 
@@ -152,13 +152,13 @@ class VideoStream:
         _check_wanted(fps, short_side)
         self._fps = fps
         self._short_side = short_side
-        self._decoder = _Decoder(path)
+        self._reader = FrameReader(path, square_pixels=square_pixels)
 
     def __enter__(self) -> VideoStream:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._decoder.close()
+        self._reader.close()
 
     def frames(self, first: int = 0) -> Iterator[np.ndarray]:
         """uint8 RGB `[height, width, 3]` of frame `first` and those after it.
@@ -166,18 +166,18 @@ class VideoStream:
         Frame k is at k / fps seconds. Those before the first are decoded only.
         """
         position = 0
-        for _, repeats, frame in _resampled(self._decoder, self._fps):
+        for _, repeats, frame in _resampled(self._reader, self._fps):
             position += repeats
             if position <= first:
                 continue
-            rgb = _to_rgb(frame, _target_size(frame, self._short_side, self._decoder.path))
+            rgb = self._reader.picture(frame, self._short_side)
             for _ in range(min(repeats, position - first)):
                 yield rgb
 
     def count(self, limit: int = sys.maxsize) -> int:
         """How many frames there are, at most `limit`; reads the stream to find out."""
         number = 0
-        for _, repeats, _ in _resampled(self._decoder, self._fps):
+        for _, repeats, _ in _resampled(self._reader, self._fps):
             number += repeats
             if number >= limit:
                 return limit
@@ -185,144 +185,48 @@ class VideoStream:
 
     @property
     def source_fps(self) -> float:
-        """Frames a second of the file."""
-        return self._decoder.source_fps
+        """Frames per second of the file."""
+        return self._reader.source_fps
 
     @property
     def num_source_frames(self) -> int:
         """Frames decoded so far."""
-        return self._decoder.num_decoded
+        return self._reader.num_decoded
 
     @property
     def truncated(self) -> bool:
         """As of `Video`; False before the end is reached."""
-        return self._decoder.truncated
-
-
-class _Decoder:
-    """Iterates over (seconds, BGR frame) of a file, and knows what it has seen."""
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = pathlib.Path(path)
-        self._capture = open_capture(self.path)
-        size = [int(self._capture.get(side)) for side in _SIZE]
-        try:
-            self._check_size(*size)
-        except VideoError:
-            self.close()
-            raise
-        fps = self._capture.get(cv2.CAP_PROP_FPS)
-        self._stated_fps = fps if _USABLE_FPS[0] <= fps <= _USABLE_FPS[1] else None
-        self._promised = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)  # negative: not known
-        #: Seconds that a frame is shown if nothing follows it.
-        self.interval = 1 / (self._stated_fps or DEFAULT_FPS)
-        self.num_decoded = 0
-        self._last_time = 0.0
-        self._finished = False
-
-    def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
-        clock = FrameClock(self.interval)
-        shape = None
-        while True:
-            read, frame = self._capture.read()
-            if not read:
-                break
-            self.num_decoded += 1
-            self._last_time = clock.tick(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
-            shape = shape or frame.shape
-            if frame.shape != shape:  # Streams may change size; a clip has one.
-                self._check_size(*frame.shape[1::-1])
-                frame = cv2.resize(frame, shape[1::-1], interpolation=cv2.INTER_AREA)
-            yield self._last_time, frame
-        self._finished = True
-        if not self.num_decoded:
-            raise VideoError(
-                f"A video must hold at least one frame that decodes. Received: {self.path}, "
-                "in which none does. It may be cut off or need a codec that OpenCV lacks."
-            )
-
-    def _check_size(self, width: int, height: int) -> None:
-        if not (0 < min(width, height) <= max(width, height) <= MAX_SIDE) or (
-            width * height > MAX_PIXELS
-        ):
-            raise VideoError(
-                f"A video's sides must be 1 to {MAX_SIDE} pixels, and {MAX_PIXELS} pixels in all "
-                f"at most. Received: {self.path}, which says {width}x{height}. The file may be "
-                "damaged."
-            )
+        return self._reader.truncated
 
     @property
-    def source_fps(self) -> float:
-        if self._stated_fps is not None:
-            return self._stated_fps
-        if self._last_time > 0:
-            return (self.num_decoded - 1) / self._last_time
-        return DEFAULT_FPS
-
-    @property
-    def truncated(self) -> bool:
-        if not self._finished or self._promised <= 0 or self._stated_fps is None:
-            return False
-        # Matroska has no frame count: OpenCV multiplies duration and frame rate, which is off for
-        # variable rates. The playing time is then right, so both must fall short.
-        tolerance = max(COUNT_TOLERANCE, COUNT_TOLERANCE_SHARE * self._promised)
-        missing = self._promised - self.num_decoded
-        played = (self._last_time + self.interval) * self._stated_fps
-        return missing > tolerance and self._promised - played > tolerance
-
-    def close(self) -> None:
-        self._capture.release()
+    def deinterlaced(self) -> bool:
+        """As of `Video`."""
+        return self._reader.deinterlaced
 
 
 def _check_wanted(fps: float | None, short_side: int | None) -> None:
-    if fps is not None and not 0 < fps <= _USABLE_FPS[1]:
-        raise InputError(f"fps must be in (0, {_USABLE_FPS[1]:.0f}]. Received: {fps!r}.")
-    if short_side is not None and not 1 <= short_side <= MAX_SIDE:
-        raise InputError(f"short_side must be in [1, {MAX_SIDE}]. Received: {short_side!r}.")
+    if fps is not None and not 0 < fps <= USABLE_FPS[1]:
+        raise InputError(f"fps must be in (0, {USABLE_FPS[1]:.0f}]. Received: {fps!r}.")
+    check_short_side(short_side)
 
 
-def _resampled(decoder: _Decoder, fps: float | None) -> Iterator[tuple[float, int, np.ndarray]]:
+def _resampled(reader: FrameReader, fps: float | None) -> Iterator[tuple[float, int, VideoFrame]]:
     """(time, repeats on the output grid, frame), for frames that are kept."""
     if fps is None:
-        for time, frame in decoder:
+        for time, frame in reader:
             yield time, 1, frame
         return
-    grid = GridResampler(fps)
-    shown: tuple[float, np.ndarray] | None = None
-    for time, frame in decoder:
-        if shown is not None and (repeats := grid.advance(time)):
+    grid, guard = GridResampler(fps), JitterGuard(fps)
+    shown: tuple[float, VideoFrame] | None = None
+    for time, frame in reader:
+        due = guard.due(time)
+        if shown is not None and (repeats := grid.advance(due)):
             yield shown[0], repeats, shown[1]
         shown = time, frame
     if shown is not None:
-        repeats = grid.advance(shown[0] + decoder.interval)
+        repeats = grid.advance(shown[0] + reader.interval)
         if repeats or not grid.num_counted:
             yield shown[0], max(1, repeats), shown[1]
-
-
-def _target_size(
-    frame: np.ndarray, short_side: int | None, path: str | os.PathLike[str]
-) -> tuple[int, int] | None:
-    """(width, height) after the resize; None keeps the frame as it is."""
-    height, width = frame.shape[:2]
-    if short_side is None or short_side == min(height, width):
-        return None
-    scale = short_side / min(height, width)
-    size = (max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5)))
-    if max(size) > MAX_SIDE or size[0] * size[1] > MAX_PIXELS:
-        raise VideoError(
-            f"A resized side must be at most {MAX_SIDE} pixels, and {MAX_PIXELS} pixels in all. "
-            f"Received: {path}, {width}x{height}, which a shorter side of {short_side} makes "
-            f"{size[0]}x{size[1]}."
-        )
-    return size
-
-
-def _to_rgb(frame: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    if size is not None:
-        shrinks = size[0] < frame.shape[1]
-        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        frame = cv2.resize(frame, size, interpolation=interpolation)
-    return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
 
 def _stack(frames: list[np.ndarray]) -> np.ndarray:

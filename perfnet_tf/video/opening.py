@@ -3,32 +3,114 @@
 from __future__ import annotations
 
 import codecs
-import contextlib
-import os
 import pathlib
-from collections.abc import Iterator
+import re
+from typing import TYPE_CHECKING
 
+import av
 import cv2
 
 from perfnet_tf.errors import InputError, is_utf8
 
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
 #: How what FFmpeg follows to other files begins: an HLS or a "concat" list, XML, a session.
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<", b"v=0")
+
+_PICTURES = (
+    av.stream.Disposition.attached_pic
+    | av.stream.Disposition.timed_thumbnails
+    | av.stream.Disposition.still_image
+)
 
 
 class VideoError(InputError):
     """A file that gives no frame, with the reason in one line."""
 
 
-def open_capture(path: pathlib.Path) -> cv2.VideoCapture:
-    """Opens a video file by FFmpeg.
+def open_video(
+    path: pathlib.Path, *, max_pixels: int | None = None
+) -> tuple[InputContainer, VideoStream]:
+    """Opens a video file by FFmpeg and chooses its first video stream that has a decoder.
 
-    Text and playlists, devices, pipes and folders are refused before FFmpeg sees them.
+    Text and playlists, devices, pipes and folders are refused before FFmpeg sees them. The cover
+    picture of a sound file is no video. Decoding uses as many threads as OpenCV is set to
+    (`cv2.setNumThreads`): the cores in a program, its share of them in a worker of `prepare`.
+
+    Args:
+        path: the file.
+        max_pixels: the largest frame that the decoder may allocate.
+
+    Returns:
+        The container, which the caller closes, and its stream.
 
     Raises:
-        VideoError: it is none of a file, readable, and a video; or its name is not UTF-8.
+        VideoError: it is none of a file, readable, and a video; its codec has no decoder; or its
+            name is not UTF-8.
     """
-    if not is_utf8(path):  # it would crash OpenCV
+    _check_file(path)
+    options = {"protocol_whitelist": "file"}
+    limits = {} if max_pixels is None else {"max_pixels": str(max_pixels)}
+    try:
+        # An absolute path behind "file:", so that no name is taken for a protocol ("concat:...").
+        container = av.open(
+            f"file:{path.absolute()}",
+            metadata_errors="replace",
+            container_options=options,
+        )
+    except (av.FFmpegError, MemoryError) as error:
+        raise VideoError(
+            f"A video file was expected. Received: {path}, which FFmpeg cannot open: it is no "
+            "video, or is cut off before its index."
+        ) from error
+    try:
+        # Times that FFmpeg makes up are wrong for packed B-frames (XviD).
+        container.flags &= ~av.container.Flags.gen_pts.value
+        stream = _choose_stream(container, path)
+        stream.codec_context.options = limits
+        stream.codec_context.thread_count = max(1, cv2.getNumThreads())
+        stream.thread_type = "AUTO"
+    except BaseException:
+        container.close()
+        raise
+    return container, stream
+
+
+def _choose_stream(container: InputContainer, path: pathlib.Path) -> VideoStream:
+    if not container.streams.video:
+        has = "has sound only" if container.streams.audio else "has no video stream"
+        raise VideoError(f"A video must hold frames. Received: {path}, which {has}.")
+    films = [stream for stream in container.streams.video if not stream.disposition & _PICTURES]
+    if not films:
+        raise VideoError(
+            f"A video must hold frames. Received: {path}, which has sound only and a cover picture."
+            if container.streams.audio
+            else f"A video must hold frames. Received: {path}, which is a picture."
+        )
+    for stream in films:
+        if stream.codec_context is not None:
+            return stream
+    raise VideoError(
+        f"No decoder for the codec {_codec_name(container, films[0].index)}. Received: {path}. "
+        "Convert it with a program that plays it, such as: "
+        "ffmpeg -i IN -c:v libx264 -crf 18 OUT.mp4."
+    )
+
+
+def _codec_name(container: InputContainer, index: int) -> str:
+    """Such as `evc (evc1)`, as FFmpeg describes the stream."""
+    match = re.search(rf"Stream #0:{index}\D.*?Video: (\w+)(.*)", container.dumps_format())
+    if match is None:
+        return "of this file"
+    tag = re.search(r"\(([^()/]{4}) / 0x", match[2])
+    name = "unknown" if match[1] == "none" else match[1]
+    return name if tag is None else f"{name} ({tag[1]})"
+
+
+def _check_file(path: pathlib.Path) -> None:
+    if not is_utf8(path):  # records and lists of files could not hold it
         raise VideoError(f"The name of a video must be UTF-8. Received: {str(path)!r}. Rename it.")
     if not path.exists():
         raise VideoError(f"A video must be a file. Received: {path}, which does not exist.")
@@ -43,24 +125,6 @@ def open_capture(path: pathlib.Path) -> cv2.VideoCapture:
         raise VideoError(f"A video must hold frames. Received: {path}, which is empty (0 bytes).")
     if _is_text(beginning):
         raise VideoError(f"A video file was expected. Received: {path}, which is text.")
-    # OpenCV reads this once, when its FFmpeg first opens a file: damaged frames otherwise fill the
-    # terminal. An absolute path, so that no name is taken for a protocol ("concat:...").
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    with _silence():
-        capture = cv2.VideoCapture(str(path.absolute()), _backend())
-    if not capture.isOpened():
-        capture.release()
-        raise VideoError(
-            f"A video file was expected. Received: {path}, which OpenCV cannot open: it is no "
-            "video, is cut off before its index, or needs a codec that OpenCV lacks."
-        )
-    return capture
-
-
-def _backend() -> int:
-    # The image backend would take "shot_001.jpg" for a film of all that are numbered like it.
-    backends = cv2.videoio_registry.getStreamBackends()
-    return cv2.CAP_FFMPEG if cv2.CAP_FFMPEG in backends else cv2.CAP_ANY
 
 
 def _is_text(beginning: bytes) -> bool:
@@ -76,14 +140,3 @@ def _is_text(beginning: bytes) -> bool:
         return "\0" not in codecs.getincrementaldecoder("utf-8")().decode(beginning)
     except UnicodeDecodeError:
         return False
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    logging = cv2.utils.logging
-    level = logging.getLogLevel()
-    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        logging.setLogLevel(level)

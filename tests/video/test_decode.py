@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from perfnet_tf.video import decode
+from perfnet_tf.video import shapes
 from perfnet_tf.video.decode import VideoError, VideoStream, read_video
 
 HEIGHT, WIDTH = 48, 80
@@ -217,7 +217,7 @@ class TestBrokenFiles:
     def test_mp4_without_its_index_is_one_clear_error(self, tmp_path):
         path = write_video(tmp_path / "clip.mp4", "mp4v", 60)
         cut(path, 0.6)
-        with pytest.raises(VideoError, match="clip.mp4, which OpenCV cannot open.*cut off"):
+        with pytest.raises(VideoError, match="clip.mp4, which FFmpeg cannot open.*cut off"):
             read_video(path)
 
     def test_one_frame_is_a_video(self, tmp_path):
@@ -294,14 +294,14 @@ class TestBrokenFiles:
         path = write_video(tmp_path / "clip.avi", "MJPG", 2)
         with pytest.raises(VideoError, match="at most 16384 pixels"):
             read_video(path, short_side=12000)
-        monkeypatch.setattr(decode, "MAX_SIDE", 64)
+        monkeypatch.setattr(shapes, "MAX_SIDE", 64)
         with pytest.raises(VideoError, match="1 to 64 pixels.*80x48"):
             read_video(path)
         monkeypatch.undo()
-        monkeypatch.setattr(decode, "MAX_PIXELS", 1000)
+        monkeypatch.setattr(shapes, "MAX_PIXELS", 1000)
         with pytest.raises(VideoError, match="1000 pixels in all.*80x48"):
             read_video(path)
-        monkeypatch.setattr(decode, "MAX_PIXELS", HEIGHT * WIDTH)
+        monkeypatch.setattr(shapes, "MAX_PIXELS", HEIGHT * WIDTH)
         with pytest.raises(VideoError, match="100 makes 167x100"):
             read_video(path, short_side=100)
 

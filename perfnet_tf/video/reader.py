@@ -1,0 +1,262 @@
+"""Iterates over the frames of a file: their times, and their pictures as a player shows them."""
+
+from __future__ import annotations
+
+import math
+import os
+import pathlib
+import re
+import struct
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.packet import Packet
+from av.video.frame import VideoFrame
+
+from perfnet_tf.video import shapes
+from perfnet_tf.video.colour import RgbConverter, tone_map
+from perfnet_tf.video.deinterlacing import Deinterlacer
+from perfnet_tf.video.opening import VideoError, open_video
+from perfnet_tf.video.orientation import Orientation, orientation_from_matrix
+from perfnet_tf.video.sampling import MAX_GAP, MAX_STREAM_GAP, FrameClock, Timestamps
+
+#: A header may promise this many frames, and this share of them, more than decode before the file
+#: counts as truncated: 1 % of UCF-101's headers are wrong by 1 to 8 frames with nothing missing.
+COUNT_TOLERANCE = 8
+COUNT_TOLERANCE_SHARE = 0.05
+
+#: For a file that states no frame rate and has no timestamps (our choice; UCF-101's and PAL's).
+DEFAULT_FPS = 25.0
+
+#: Frames per second that a file may state.
+USABLE_FPS = (0.1, 1000.0)
+
+#: Formats whose header states how long the file is: in frames, for each stream, or for all streams
+#: together. Of others FFmpeg estimates it from what is there, which shows nothing missing.
+_STATES_COUNT = {"avi"}
+_STATES_STREAM_DURATION = {"mov"}
+_STATES_DURATION = {"matroska", "flv", "asf", "mxf"}
+
+
+class FrameReader:
+    """Iterates over (seconds, frame) of a file, once, and counts what it has read.
+
+    Attributes:
+        path: the file.
+        interval: seconds that a frame is shown if nothing follows it.
+        num_decoded: frames so far.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, square_pixels: bool = True) -> None:
+        """Opens a file.
+
+        Args:
+            path: the file.
+            square_pixels: show pixels that are not square at their display shape.
+
+        Raises:
+            VideoError: as `open_video`, or frames of an absurd size.
+        """
+        self.path = pathlib.Path(path)
+        self._container, self._stream = open_video(self.path, max_pixels=2 * shapes.MAX_PIXELS)
+        codec = self._stream.codec_context
+        try:
+            shapes.check_size((codec.width, codec.height), self.path)
+        except VideoError:
+            self.close()
+            raise
+        self._square_pixels = square_pixels
+        self._stated_fps = _usable_fps(self._stream)
+        self.interval = 1 / (self._stated_fps or DEFAULT_FPS)
+        self.num_decoded = 0
+        self._formats = set(self._container.format.name.split(","))
+        self._promise = _Promise(self._container, self._stream, self._formats)
+        self._deinterlacer = Deinterlacer()
+        self._convert = RgbConverter()
+        self._orientation: Orientation | None = None
+        self._stored: shapes.Size = (0, 0)  # of the first frame
+        self._shown: shapes.Size = (0, 0)  # upright
+        self._last_time = 0.0
+        self._finished = False
+
+    def __iter__(self) -> Iterator[tuple[float, VideoFrame]]:
+        restarts = bool(self._container.format.flags & av.format.Flags.ts_discont.value)
+        clock = FrameClock(self.interval, MAX_STREAM_GAP if restarts else MAX_GAP)
+        timestamps = Timestamps()
+        size = None
+        for frame in self._decode():
+            self.num_decoded += 1
+            base = float(frame.time_base or self._stream.time_base or 0)
+            stated = timestamps.choose(frame.pts, frame.dts)
+            # By way of milliseconds, as OpenCV's reader states them: 29.97 fps has frames exactly
+            # at the edge of `TIME_TOLERANCE`, where the last bit decides.
+            time = math.nan if stated is None else stated * base * 1000 / 1000
+            self._last_time = clock.tick(time)
+            self._promise.note_frame(self._last_time + max(self.interval, frame.duration * base))
+            if size != (frame.width, frame.height):  # Streams may change size; a clip has one.
+                size = frame.width, frame.height
+                shapes.check_size(size, self.path)
+            if self._orientation is None:
+                self._look_at(frame)
+            yield from self._deinterlacer(self._last_time, frame)
+        yield from self._deinterlacer.flush()
+        self._finished = True
+        if not self.num_decoded:
+            raise VideoError(
+                f"A video must hold at least one frame that decodes. Received: {self.path}, in "
+                f"which none does (codec {self._stream.codec_context.name}). It may be cut off."
+            )
+
+    def _decode(self) -> Iterator[VideoFrame]:
+        """Frames in the order of showing; packets that do not decode are left out."""
+        for packet in self._packets():
+            try:
+                yield from packet.decode()
+            except (av.FFmpegError, MemoryError):
+                continue
+
+    def _packets(self) -> Iterator[Packet]:
+        others = self._promise.needs_other_streams
+        packets = self._container.demux() if others else self._container.demux(self._stream)
+        index = self._stream.index
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except av.FFmpegError:  # What is left of the file cannot be read.
+                flush = Packet()
+                flush.stream = self._stream
+                yield flush
+                return
+            self._promise.note_packet(packet)
+            if packet.stream_index == index:
+                yield packet
+
+    def _look_at(self, first: VideoFrame) -> None:
+        """Notes how the video is shown."""
+        self._orientation = orientation_from_matrix(_display_matrix(first))
+        self._stored = first.width, first.height
+        self._shown = self._display_size(first, self._stream.sample_aspect_ratio)
+
+    def _display_size(self, frame: VideoFrame, pixel_aspect: Fraction | None) -> shapes.Size:
+        assert self._orientation is not None
+        aspect = pixel_aspect if self._square_pixels else None
+        width, height = shapes.display_size((frame.width, frame.height), aspect)
+        return (height, width) if self._orientation.swaps_sides else (width, height)
+
+    def picture(self, frame: VideoFrame, short_side: int | None = None) -> np.ndarray:
+        """uint8 RGB `[height, width, 3]` of a frame that iterating gave, upright.
+
+        Args:
+            frame: the frame.
+            short_side: pixels of the shorter side; None keeps the size.
+
+        Raises:
+            VideoError: the result would be larger than frames may be.
+        """
+        assert self._orientation is not None
+        size = shapes.target_size(self._shown, short_side, self.path)
+        rgb = self._orientation.apply(self._convert(frame))
+        if (frame.width, frame.height) == self._stored:
+            rgb = shapes.resize(rgb, size)
+        else:
+            aspect = self._stream.codec_context.sample_aspect_ratio
+            rgb = shapes.fit(rgb, self._display_size(frame, aspect), size)
+        if rgb.dtype == np.uint16:
+            return tone_map(rgb, frame.color_trc)
+        return np.ascontiguousarray(rgb)
+
+    @property
+    def source_fps(self) -> float:
+        """Frames per second that the file states; measured where it states none."""
+        if self._stated_fps is not None:
+            return self._stated_fps
+        if self._last_time > 0:
+            return (self.num_decoded - 1) / self._last_time
+        return DEFAULT_FPS
+
+    @property
+    def deinterlaced(self) -> bool:
+        """Whether interlaced frames were among those read so far."""
+        return self._deinterlacer.used
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the end came clearly before the header says; False before the end."""
+        return self._finished and self._promise.broken(self.num_decoded, 1 / self.interval)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._container.close()
+
+
+class _Promise:
+    """How long a file says it is, against how much of it is there."""
+
+    def __init__(
+        self,
+        container: av.container.InputContainer,
+        stream: av.video.stream.VideoStream,
+        formats: set[str],
+    ) -> None:
+        self._seconds: float | None = None
+        self._num_frames = stream.frames
+        #: Whether the end of sound counts as the end of the file: its header has one duration.
+        self.needs_other_streams = False
+        if formats & _STATES_COUNT:
+            self._seconds = stream.frames / (_usable_fps(stream) or DEFAULT_FPS)
+        elif formats & _STATES_STREAM_DURATION:
+            if stream.duration is not None and stream.time_base is not None:
+                self._seconds = float(stream.duration * stream.time_base)
+        elif formats & _STATES_DURATION:
+            self._seconds = _seconds_in_tags(stream.metadata)
+            if self._seconds is None and container.duration is not None:
+                self._seconds = container.duration / av.time_base
+                self.needs_other_streams = True
+        self._played = 0.0
+        self._reached = 0.0
+
+    def note_packet(self, packet: Packet) -> None:
+        """Takes a packet of any stream."""
+        if self.needs_other_streams and packet.pts is not None and packet.time_base is not None:
+            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            self._reached = max(self._reached, end)
+
+    def note_frame(self, end: float) -> None:
+        """Takes when a frame of the video ends."""
+        self._played = end
+
+    def broken(self, num_decoded: int, fps: float) -> bool:
+        """Whether clearly less is there than promised."""
+        if self._seconds is None:
+            return False
+        promised = self._seconds * fps
+        tolerance = max(COUNT_TOLERANCE, COUNT_TOLERANCE_SHARE * promised)
+        if self._num_frames and self._num_frames - num_decoded <= tolerance:
+            return False
+        played = max(self._played, self._reached)
+        return promised - played * fps > tolerance
+
+
+def _usable_fps(stream: av.video.stream.VideoStream) -> float | None:
+    fps = float(stream.average_rate or stream.guessed_rate or 0)
+    return fps if USABLE_FPS[0] <= fps <= USABLE_FPS[1] else None
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
+    for data in frame.side_data:
+        if data.type == av.sidedata.sidedata.Type.DISPLAYMATRIX and data.buffer_size >= 36:
+            return struct.unpack("=9i", bytes(data)[:36])
+    return None
+
+
+def _seconds_in_tags(tags: dict[str, str]) -> float | None:
+    """Matroska's `DURATION` of a stream, such as 00:00:02.400000000."""
+    for name, text in tags.items():
+        match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", text.strip())
+        if name.upper().startswith("DURATION") and match is not None:
+            return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])
+    return None
