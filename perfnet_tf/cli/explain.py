@@ -85,6 +85,7 @@ def _footage(
             path,
             fps=known.fps,
             short_side=known.short_side or DEFAULT_SHORT_SIDE,
+            square_pixels=known.square_pixels,
             pose=arguments.pose,
             pose_weights=arguments.pose_weights,
         )

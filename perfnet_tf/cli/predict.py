@@ -56,6 +56,7 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
         raise InputError("--show is for --camera. Play what --output writes instead.")
     from perfnet_tf.datasets.video_files import describe_left_out, list_videos
     from perfnet_tf.prediction.answers import PoseSource
+    from perfnet_tf.video.versions import reading_difference
 
     files, left_out = list_videos(videos)
     if left_out:
@@ -63,6 +64,8 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
     outputs = _outputs(arguments.output, files) if arguments.output else [None] * len(files)
     handle = arguments.model or default_network()
     model = load_named_network(arguments, handle, folded=True, precision=arguments.precision)
+    if note := reading_difference(model.record_versions):
+        print(f"note: {handle}: {note}", file=sys.stderr, flush=True)
     people = PoseSource(arguments.pose, arguments.pose_weights)
     clip = None
     if arguments.clip is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Flags that are settings of `PrepareConfig` of the same name.
 _SETTINGS = (
     *("short_side", "pose", "pose_weights", "max_people"),
-    *("flow", "flow_bound", "max_seconds", "clips_per_shard"),
+    *("flow", "flow_bound", "max_seconds", "clips_per_shard", "square_pixels"),
 )
 
 #: How many kinds of failures the summary shows.
@@ -91,6 +91,8 @@ def _summary(result: Preparation, output: str) -> str:
             f"see {pathlib.Path(output) / 'failures.jsonl'}"
         )
         lines += _failure_lines(output)
+    if info.num_deinterlaced:
+        lines.append(f"  {info.num_deinterlaced} videos were interlaced: they are deinterlaced.")
     return "\n".join(lines)
 
 
@@ -155,6 +157,12 @@ COMMAND.number(
     PrepareConfig.fps,
     "Stored frames per second: slower videos repeat frames, faster ones lose some; 0 keeps each "
     "video's own.",
+)
+COMMAND.boolean(
+    "square_pixels",
+    PrepareConfig.square_pixels,
+    "Stretch pixels that are not square (DV, DVD) to the shape in which players show them; "
+    "--nosquare_pixels keeps the stored shape.",
 )
 COMMAND.number(
     "max_seconds", PrepareConfig.max_seconds, "Only this much of the beginning of each video."

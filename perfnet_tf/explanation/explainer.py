@@ -240,6 +240,7 @@ class VideoFootage:
         *,
         fps: float | None = DEFAULT_FPS,
         short_side: int = DEFAULT_SHORT_SIDE,
+        square_pixels: bool = True,
         pose: str = "posenet",
         pose_weights: str | None = None,
     ) -> None:
@@ -247,8 +248,8 @@ class VideoFootage:
 
         Args:
             path: the file.
-            fps, short_side: of the records that the networks know; `fps` None keeps the
-                video's own rate.
+            fps, short_side, square_pixels: of the records that the networks know; `fps` None keeps
+                the video's own rate.
             pose: `posenet`, `movenet`, or `keypoints` for a file next to the video.
             pose_weights: see `make_estimator`.
 
@@ -260,6 +261,7 @@ class VideoFootage:
             path,
             fps=fps,
             short_side=short_side,
+            square_pixels=square_pixels,
             max_frames=limit,
         )
         self._path = pathlib.Path(path)

@@ -125,7 +125,8 @@ def format_statistics(stats: DatasetStatistics) -> str:
     ]
     if stats.empty_classes:
         lines.append(f"  classes without a clip: {', '.join(stats.empty_classes)}")
-    lines.append(f"  failed: {info.num_failed} clips; in part: {info.num_truncated}")
+    deinterlaced = f"; deinterlaced: {info.num_deinterlaced}" if info.num_deinterlaced else ""
+    lines.append(f"  failed: {info.num_failed} clips; in part: {info.num_truncated}{deinterlaced}")
     lines += _pose_lines(stats)
     if stats.flow is None:
         lines.append("  flow: none")

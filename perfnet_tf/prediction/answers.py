@@ -52,6 +52,7 @@ class ClipClassifier:
         clip: what the network sees of a window.
         fps: frames per second that it expects; None: each video's own.
         short_side: pixels of the shorter side of its training records.
+        square_pixels: whether they show pixels that were not square at their display shape.
         span: frames from the first to the last that a clip takes.
     """
 
@@ -74,6 +75,7 @@ class ClipClassifier:
         self.clip = clip or self._recognizer.expected_clip()
         self.fps = self._recognizer.fps
         self.short_side = self._recognizer.short_side or DEFAULT_SHORT_SIDE
+        self.square_pixels = self._recognizer.square_pixels
         self.span = (self.clip.num_frames - 1) * self.clip.frame_stride + 1
 
     def classify(

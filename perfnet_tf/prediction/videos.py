@@ -115,7 +115,12 @@ def _predict(path: pathlib.Path, classifier: ClipClassifier, max_seconds: float)
             incomplete = f"breaks off after {stream.num_source_frames} frames"
     indices = frame_indices(tf.constant(num_frames), classifier.clip, central_view().start).numpy()
     first, last = int(indices[0]), int(indices[-1])
-    with VideoStream(path, fps=classifier.fps, short_side=classifier.short_side) as stream:
+    with VideoStream(
+        path,
+        fps=classifier.fps,
+        short_side=classifier.short_side,
+        square_pixels=classifier.square_pixels,
+    ) as stream:
         # One frame more where there is one, for the flow that leads to it.
         count = min(last + 2, num_frames) - first
         window = np.stack(list(itertools.islice(stream.frames(first), count)))

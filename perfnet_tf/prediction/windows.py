@@ -86,7 +86,12 @@ def predict_windows(
         if value is not None and not value > 0:
             raise InputError(f"{name} must be greater than 0. Received: {value!r}.")
     classifier = ClipClassifier(model, clip, people)
-    with VideoStream(path, fps=classifier.fps, short_side=classifier.short_side) as stream:
+    with VideoStream(
+        path,
+        fps=classifier.fps,
+        short_side=classifier.short_side,
+        square_pixels=classifier.square_pixels,
+    ) as stream:
         frames = stream.frames()
         head = list(itertools.islice(frames, 1))  # by then a file without frames has been reported
         fps = classifier.fps or stream.source_fps

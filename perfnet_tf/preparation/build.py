@@ -51,6 +51,7 @@ from perfnet_tf.records.schema import (
     DatasetInfo,
     SourceClip,
 )
+from perfnet_tf.video.versions import join_versions
 
 __all__ = ["PreparationError", "Preparation", "PrepareConfig", "build_records"]
 
@@ -159,8 +160,26 @@ def build_records(
                 f"None of the {len(clips)} clips gave a record. By cause: "
                 f"{' '.join(map(str, kinds[:3]))} All are in {output / FAILURES_FILE}."
             )
+        notes = _version_notes(staging)
         info = write_dataset(clips, outcomes, staging, config, classes, failures)
-    return Preparation(info, len(pending), time.monotonic() - started, _size(output, info))
+    seconds = time.monotonic() - started
+    return Preparation(info, len(pending), seconds, _size(output, info), notes=notes)
+
+
+def _version_notes(staging: Staging) -> tuple[str, ...]:
+    """A sentence if other libraries read some of the videos."""
+    changed = {
+        name: versions
+        for name, versions in join_versions(staging.versions()).items()
+        if name in ("reader", "av", "libavcodec") and ", " in versions
+    }
+    if not changed:
+        return ()
+    shown = "; ".join(f"{name} {versions}" for name, versions in changed.items())
+    return (
+        f"Different versions read the videos, because the preparation was resumed: {shown}. "
+        "Prepare into an empty folder to have all clips read by one.",
+    )
 
 
 @contextlib.contextmanager

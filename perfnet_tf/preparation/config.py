@@ -38,6 +38,8 @@ class PrepareConfig:
             whole, at 25 frames per second and 256 x 341 pixels some 6.5 MB for each second. What is
             over `MAX_CLIP_BYTES`, or `MAX_RECORD_BYTES` (`records.schema`), is left out, too.
         clips_per_shard: the most clips in one TFRecord file.
+        square_pixels: pixels that are not square (DV, DVD) are stretched to the shape in which
+            players show them; False keeps the stored shape.
         sources: names of registered sources (`streams.register_source`) to compute and store.
     """
 
@@ -51,6 +53,7 @@ class PrepareConfig:
     flow_bound: float = 20.0
     max_seconds: float = 300.0
     clips_per_shard: int = 64
+    square_pixels: bool = True
     sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -88,6 +91,8 @@ class PrepareConfig:
         path = values.pop("pose_weights")
         if not self.sources:  # so that a preparation without any can be resumed by any version
             del values["sources"]
+        if self.square_pixels:
+            del values["square_pixels"]
         if self.pose in POSE_ESTIMATORS and path is not None:
             values["pose_weights_sha256"] = _digest(pathlib.Path(path))
         return values

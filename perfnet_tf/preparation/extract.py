@@ -47,6 +47,7 @@ class Extraction:
         person_frames: frames with at least one person.
         keypoint_frames: frames with a person of `GOOD_KEYPOINTS` good keypoints or more.
         incomplete: why a part of the video is missing; None where all of it is there.
+        deinterlaced: whether the video was interlaced.
     """
 
     serialized: bytes
@@ -54,6 +55,7 @@ class Extraction:
     person_frames: int
     keypoint_frames: int
     incomplete: str | None
+    deinterlaced: bool = False
 
 
 class ClipExtractor:
@@ -120,7 +122,14 @@ class ClipExtractor:
             extra_stored=extra,
         )
         person_frames, keypoint_frames = (0, 0) if people is None else _count_found(people)
-        return Extraction(serialized, num_frames, person_frames, keypoint_frames, incomplete)
+        return Extraction(
+            serialized,
+            num_frames,
+            person_frames,
+            keypoint_frames,
+            incomplete,
+            video.deinterlaced,
+        )
 
     def _read(self, path: str) -> tuple[Video, str | None]:
         """The video, and why a part of it is missing (None: nothing is)."""
@@ -129,6 +138,7 @@ class ClipExtractor:
             path,
             fps=config.fps,
             short_side=config.short_side,
+            square_pixels=config.square_pixels,
             max_frames=math.ceil(config.max_seconds * (config.fps or _HIGHEST_FPS)),
             max_bytes=MAX_CLIP_BYTES,
         )

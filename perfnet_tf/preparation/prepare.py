@@ -33,6 +33,7 @@ def prepare(
     flow_bound: float = PrepareConfig.flow_bound,
     max_seconds: float = PrepareConfig.max_seconds,
     clips_per_shard: int = PrepareConfig.clips_per_shard,
+    square_pixels: bool = PrepareConfig.square_pixels,
     sources: Sequence[str] = (),
     workers: int | None = None,
     beam_options: Sequence[str] = (),
@@ -51,7 +52,7 @@ def prepare(
         official_split: number of the official split; `all` stores the clips of all splits of
             UCF-101 or HMDB-51 once, and writes `output`/split1, split2 and split3.
         fps, short_side, pose, pose_weights, max_people, flow, flow_bound, max_seconds,
-            clips_per_shard, sources: as in `PrepareConfig`.
+            clips_per_shard, square_pixels, sources: as in `PrepareConfig`.
         workers, beam_options, clip_time_limit: as in `build_records`.
         show_progress: print the number of classes and the first names, then finished clips, rate
             and ETA, on standard error.
@@ -74,6 +75,7 @@ def prepare(
         flow_bound=flow_bound,
         max_seconds=max_seconds,
         clips_per_shard=clips_per_shard,
+        square_pixels=square_pixels,
         sources=tuple(sources),
     )
     catalog, memberships = _read_lists(
@@ -95,7 +97,7 @@ def prepare(
     )
     return dataclasses.replace(
         result,
-        notes=catalog.notes,
+        notes=(*catalog.notes, *result.notes),
         official_splits=write_official_splits(pathlib.Path(output), memberships)
         if memberships
         else {},

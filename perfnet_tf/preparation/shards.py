@@ -30,6 +30,7 @@ from perfnet_tf.records.schema import (
     SourceClip,
     SplitInfo,
 )
+from perfnet_tf.video.versions import join_versions
 
 Made = tuple[SourceClip, ClipOutcome]
 
@@ -56,6 +57,7 @@ def write_dataset(
         What `dataset.json` says.
     """
     staging.finish()
+    versions = join_versions(staging.versions())
     splits = {
         split: _write_split(split, shards, staging, config, classes)
         for split, shards in _plan(clips, outcomes, config).items()
@@ -73,6 +75,9 @@ def write_dataset(
         flow_bound=config.flow_bound,
         num_failed=sum(not failure.kept for failure in failures),
         num_truncated=sum(failure.kept for failure in failures),
+        num_deinterlaced=sum(outcomes[clip.key].deinterlaced for clip in clips),
+        square_pixels=config.square_pixels,
+        versions=versions,
         parameters=preparation_identity(clips, config, classes),
         sources=config.sources,
     )

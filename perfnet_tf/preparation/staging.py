@@ -3,6 +3,7 @@
 `parts/` in the output holds, until `dataset.json` is written:
 
     preparation.json           the settings and classes; another preparation is refused
+    versions.json              the libraries of each run that differed from those before it
     clips/3f/3f...tfrecord     one TFRecord file per clip, put there in one step
     journal-*.jsonl            one `ClipOutcome` per line, appended by one worker each
     worker-*.log               what the libraries printed
@@ -32,8 +33,10 @@ from perfnet_tf.errors import FailureError, InputError
 from perfnet_tf.files import check_new_or_empty, exclusive_lock, write_atomically
 from perfnet_tf.records.schema import DATASET_FILE, PARTS_FOLDER, SourceClip
 from perfnet_tf.records.validation import MAX_OFFSET, check_kind, check_number, check_whole
+from perfnet_tf.video.versions import library_versions
 
 _LOCK_FILE = ".prepare.lock"
+_VERSIONS_FILE = "versions.json"
 
 
 class PreparationError(FailureError):
@@ -49,6 +52,7 @@ class ClipOutcome:
         size, sha256: bytes of its part and their SHA-256; 0 and empty for a failure.
         num_frames, person_frames, keypoint_frames: as in `preparation.extract.Extraction`.
         cause: why there is no record, or why a part of the video is missing; None: all well.
+        deinterlaced: as in `preparation.extract.Extraction`.
         time: seconds since 1970, to order failures.
     """
 
@@ -59,6 +63,7 @@ class ClipOutcome:
     person_frames: int = 0
     keypoint_frames: int = 0
     cause: str | None = None
+    deinterlaced: bool = False
     time: float = dataclasses.field(default_factory=time.time)
 
     @property
@@ -74,6 +79,7 @@ def check_outcome(values: Any) -> None:
         check_kind(values[name], name, str)
     for name in ("size", "num_frames", "person_frames", "keypoint_frames"):
         check_whole(values[name], name, 0, MAX_OFFSET)
+    check_kind(values.get("deinterlaced", False), "deinterlaced", bool)
     if values["cause"] is not None:
         check_kind(values["cause"], "cause", str)
     check_number(values["time"], "time", most=math.inf)
@@ -101,6 +107,7 @@ class Staging:
                     f"{path} is damaged: {error}. Bring it back, or prepare into another folder."
                 ) from error
             check_identity(self.output, there, identity)
+            self._note_versions()
             return
         check_new_or_empty(
             self.output,
@@ -108,7 +115,23 @@ class Staging:
             alternative="a preparation to resume",
         )
         (self.folder / "clips").mkdir(parents=True, exist_ok=True)
+        self._note_versions(new=True)
         write_atomically(path, json.dumps(identity, indent=2) + "\n")
+
+    def _note_versions(self, *, new: bool = False) -> None:
+        known = [] if new else self.versions()
+        current = library_versions()
+        if current not in known:
+            content = json.dumps([*known, current], indent=2) + "\n"
+            write_atomically(self.folder / _VERSIONS_FILE, content)
+
+    def versions(self) -> list[dict[str, str]]:
+        """The libraries (`video.versions`) of the runs that have worked here, each set once."""
+        try:
+            values = json.loads((self.folder / _VERSIONS_FILE).read_text())
+            return [{str(k): str(v) for k, v in versions.items()} for versions in values]
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+            return [{"reader": "1"}]  # begun by an older version of this package
 
     def part(self, key: str) -> pathlib.Path:
         """Path of a clip's TFRecord file."""

@@ -65,6 +65,7 @@ class LocalWorker:
             person_frames=extraction.person_frames,
             keypoint_frames=extraction.keypoint_frames,
             cause=extraction.incomplete,
+            deinterlaced=extraction.deinterlaced,
         )
 
     def close(self) -> None:
@@ -134,7 +135,7 @@ def _share_machine(num_threads: int) -> None:
     import cv2
     import tensorflow as tf
 
-    cv2.setNumThreads(num_threads)
+    cv2.setNumThreads(num_threads)  # also of the video decoder
     tf.config.threading.set_intra_op_parallelism_threads(num_threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     for gpu in tf.config.list_physical_devices("GPU"):

@@ -165,6 +165,8 @@ def _recognizer(
         config=info.experiment,
         info=info,
         module=module,
+        square_pixels=info.dataset.get("square_pixels", True),
+        record_versions=info.dataset.get("versions", {}),
         _open_run=functools.cache(functools.partial(restore_run, folder)),
     )
 

@@ -33,7 +33,8 @@ class ModelInfo:
 
     Attributes:
         experiment: the run's configuration: stream, network, clips, optimisation.
-        dataset: `name`, `fps` and `short_side` of the records it was trained on; empty if unknown.
+        dataset: `name`, `fps`, `short_side`, `square_pixels` and `versions` (of the libraries that
+            made them) of the records it was trained on; empty if unknown.
         metrics: such as `top1`, `top5`, `num_clips`; empty if it was not evaluated.
         license: SPDX name of the weights' licence.
         pretrained: of the published weights that it has, or was `trained_further` from: `name`,

@@ -213,6 +213,8 @@ def _recognizer(
         dataset.get("short_side"),
         source,
         config=config,
+        square_pixels=dataset.get("square_pixels", True),
+        record_versions=dataset.get("versions", {}),
         **layers,
     )
 

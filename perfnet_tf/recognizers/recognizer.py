@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,8 @@ class Recognizer:
         clip: the clip that it expects at evaluation; None if unknown.
         fps: frames per second of its training records; None if they kept each video's own.
         short_side: pixels of the shorter side of its training records; None if they are unknown.
+        square_pixels: whether the records show pixels that were not square at their display shape.
+        record_versions: of the libraries that made the records; empty if unknown.
         source: the folder or handle it was loaded from; empty for an object of this process.
         model: its layers; None if they are not accessible, see `layers`.
         config: how it was trained; None if unknown.
@@ -58,6 +60,8 @@ class Recognizer:
     config: ExperimentConfig | None = None
     info: ModelInfo | None = None
     module: Any = None
+    square_pixels: bool = True
+    record_versions: Mapping[str, str] = field(default_factory=dict)
     _open_run: Callable[[], Run] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:

@@ -210,6 +210,10 @@ class DatasetInfo:
         flow_bound: pixels per frame of the largest quantised flow.
         num_failed: clips that gave no record (`failures.jsonl` says why).
         num_truncated: clips of which a part decoded, and was kept.
+        num_deinterlaced: clips of interlaced videos, which were deinterlaced.
+        square_pixels: whether pixels that were not square were brought to their display shape.
+        versions: of the libraries that made the records (`video.versions.library_versions`), joined
+            by commas where several runs did; empty where an older version of this package did.
         parameters: everything else that decided the records, for the reader's eye.
         sources: names of the registered sources that the records hold besides pose and flow; the
             file lacks the entry where there are none.
@@ -226,6 +230,9 @@ class DatasetInfo:
     flow_bound: float
     num_failed: int = 0
     num_truncated: int = 0
+    num_deinterlaced: int = 0
+    square_pixels: bool = True
+    versions: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
 

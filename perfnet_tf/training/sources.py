@@ -35,6 +35,8 @@ def describe_dataset(info: DatasetInfo, split: str) -> dict[str, Any]:
         "num_clips": info.split(split)["num_clips"],
         "fps": info.fps,
         "short_side": info.short_side,
+        "square_pixels": info.square_pixels,
+        "versions": dict(info.versions),
     }
 
 

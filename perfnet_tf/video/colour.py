@@ -86,7 +86,7 @@ def tone_map(rgb: np.ndarray, transfer: int) -> np.ndarray:
     brightest = np.minimum(light.max(axis=-1), 1.0)
     gain = curve[(brightest * (len(curve) - 1) + 0.5).astype(np.int32)]
     shown = np.minimum(light * gain[..., None], 1.0)
-    return to_screen[(shown * (len(to_screen) - 1) + 0.5).astype(np.int32)]
+    return np.asarray(to_screen[(shown * (len(to_screen) - 1) + 0.5).astype(np.int32)])
 
 
 @functools.cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import TypeVar
 
 import av
@@ -75,7 +76,9 @@ class Deinterlacer:
 def _make_graph(frame: VideoFrame) -> av.filter.Graph:
     graph = av.filter.Graph()
     graph.threads = 1  # a frame takes a millisecond; workers share the cores
-    source = graph.add_buffer(template=frame, time_base=frame.time_base or 1)
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
+    )
     deinterlace = graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
     graph.link_nodes(source, deinterlace, graph.add("buffersink")).configure()
     return graph

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import pathlib
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import av
 import cv2
@@ -24,6 +24,9 @@ _PICTURES = (
     | av.stream.Disposition.timed_thumbnails
     | av.stream.Disposition.still_image
 )
+
+
+_MAKE_UP_TIMES: Any = av.container.Flags.gen_pts
 
 
 class VideoError(InputError):
@@ -67,7 +70,7 @@ def open_video(
         ) from error
     try:
         # Times that FFmpeg makes up are wrong for packed B-frames (XviD).
-        container.flags &= ~av.container.Flags.gen_pts.value
+        container.flags &= ~_MAKE_UP_TIMES.value
         stream = _choose_stream(container, path)
         stream.codec_context.options = limits
         stream.codec_context.thread_count = max(1, cv2.getNumThreads())
@@ -99,7 +102,7 @@ def _choose_stream(container: InputContainer, path: pathlib.Path) -> VideoStream
     )
 
 
-def _codec_name(container: InputContainer, index: int) -> str:
+def _codec_name(container: Any, index: int) -> str:
     """Such as `evc (evc1)`, as FFmpeg describes the stream."""
     match = re.search(rf"Stream #0:{index}\D.*?Video: (\w+)(.*)", container.dumps_format())
     if match is None:

@@ -9,10 +9,12 @@ import re
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
 from av.packet import Packet
+from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 
 from perfnet_tf.video import shapes
@@ -38,6 +40,10 @@ USABLE_FPS = (0.1, 1000.0)
 _STATES_COUNT = {"avi"}
 _STATES_STREAM_DURATION = {"mov"}
 _STATES_DURATION = {"matroska", "flv", "asf", "mxf"}
+
+
+_CLOCK_RESTARTS: Any = av.format.Flags.ts_discont
+_MATRIX = struct.Struct("=9i")
 
 
 class FrameReader:
@@ -82,7 +88,7 @@ class FrameReader:
         self._finished = False
 
     def __iter__(self) -> Iterator[tuple[float, VideoFrame]]:
-        restarts = bool(self._container.format.flags & av.format.Flags.ts_discont.value)
+        restarts = self._container.format.flags & _CLOCK_RESTARTS.value
         clock = FrameClock(self.interval, MAX_STREAM_GAP if restarts else MAX_GAP)
         timestamps = Timestamps()
         size = None
@@ -117,9 +123,11 @@ class FrameReader:
             except (av.FFmpegError, MemoryError):
                 continue
 
-    def _packets(self) -> Iterator[Packet]:
+    def _packets(self) -> Iterator[Packet[Any]]:
         others = self._promise.needs_other_streams
-        packets = self._container.demux() if others else self._container.demux(self._stream)
+        packets: Iterator[Packet[Any]] = (
+            self._container.demux() if others else self._container.demux(self._stream)
+        )
         index = self._stream.index
         while True:
             try:
@@ -219,7 +227,7 @@ class _Promise:
         self._played = 0.0
         self._reached = 0.0
 
-    def note_packet(self, packet: Packet) -> None:
+    def note_packet(self, packet: Packet[Any]) -> None:
         """Takes a packet of any stream."""
         if self.needs_other_streams and packet.pts is not None and packet.time_base is not None:
             end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
@@ -247,9 +255,10 @@ def _usable_fps(stream: av.video.stream.VideoStream) -> float | None:
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
-    for data in frame.side_data:
-        if data.type == av.sidedata.sidedata.Type.DISPLAYMATRIX and data.buffer_size >= 36:
-            return struct.unpack("=9i", bytes(data)[:36])
+    all_data: Any = frame.side_data
+    for data in all_data:
+        if data.type == Type.DISPLAYMATRIX and data.buffer_size >= _MATRIX.size:
+            return _MATRIX.unpack_from(bytes(data))
     return None
 
 

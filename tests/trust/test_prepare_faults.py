@@ -58,9 +58,9 @@ def sabotaged_decoder(tmp_path, monkeypatch):
         textwrap.dedent(
             """
             import os, signal, time
-            import cv2
-            capture = cv2.VideoCapture
-            def sabotaged(path, *rest):
+            import av
+            open_container = av.open
+            def sabotaged(path, **rest):
                 name = os.path.basename(str(path))
                 if name.startswith("hang"):
                     time.sleep(3600)
@@ -68,8 +68,8 @@ def sabotaged_decoder(tmp_path, monkeypatch):
                     os.kill(os.getpid(), signal.SIGSEGV)
                 if name.startswith("exit"):
                     os._exit(3)
-                return capture(path, *rest)
-            cv2.VideoCapture = sabotaged
+                return open_container(path, **rest)
+            av.open = sabotaged
             """
         )
     )
