@@ -224,7 +224,7 @@ def _resampled(reader: FrameReader, fps: float | None) -> Iterator[tuple[float, 
             yield shown[0], repeats, shown[1]
         shown = time, frame
     if shown is not None:
-        repeats = grid.advance(shown[0] + reader.interval)
+        repeats = grid.advance(shown[0] + reader.last_interval)
         if repeats or not grid.num_counted:
             yield shown[0], max(1, repeats), shown[1]
 

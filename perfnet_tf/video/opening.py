@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import mmap
 import pathlib
 import re
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,11 @@ _PICTURES = (
     | av.stream.Disposition.still_image
 )
 
+
+#: The codec's name after AVI's stream type, MP4's video header, or among Matroska's.
+_CODEC_NAMES = re.compile(
+    rb"strh.{4}vids([ -~]{4})|vmhd.{0,400}?stsd.{12}([ -~]{4})|\x86.(V_[A-Z0-9/_]+)", re.DOTALL
+)
 
 _MAKE_UP_TIMES: Any = av.container.Flags.gen_pts
 
@@ -96,20 +102,18 @@ def _choose_stream(container: InputContainer, path: pathlib.Path) -> VideoStream
         if stream.codec_context is not None:
             return stream
     raise VideoError(
-        f"No decoder for the codec {_codec_name(container, films[0].index)}. Received: {path}. "
+        f"No decoder for the codec {_codec_name(path)}. Received: {path}. "
         "Convert it with a program that plays it, such as: "
         "ffmpeg -i IN -c:v libx264 -crf 18 OUT.mp4."
     )
 
 
-def _codec_name(container: Any, index: int) -> str:
-    """Such as `evc (evc1)`, as FFmpeg describes the stream."""
-    match = re.search(rf"Stream #0:{index}\D.*?Video: (\w+)(.*)", container.dumps_format())
-    if match is None:
-        return "of this file"
-    tag = re.search(r"\(([^()/]{4}) / 0x", match[2])
-    name = "unknown" if match[1] == "none" else match[1]
-    return name if tag is None else f"{name} ({tag[1]})"
+def _codec_name(path: pathlib.Path) -> str:
+    """What an AVI, MP4 or Matroska file calls its codec; PyAV does not tell."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        match = re.search(_CODEC_NAMES, data)
+        name = next(filter(None, match.groups())) if match else b"of its video"
+    return name.decode("latin-1").strip()
 
 
 def _check_file(path: pathlib.Path) -> None:

@@ -51,7 +51,6 @@ class FrameReader:
 
     Attributes:
         path: the file.
-        interval: seconds that a frame is shown if nothing follows it.
         num_decoded: frames so far.
     """
 
@@ -75,7 +74,7 @@ class FrameReader:
             raise
         self._square_pixels = square_pixels
         self._stated_fps = _usable_fps(self._stream)
-        self.interval = 1 / (self._stated_fps or DEFAULT_FPS)
+        self._interval = 1 / (self._stated_fps or DEFAULT_FPS)
         self.num_decoded = 0
         self._formats = set(self._container.format.name.split(","))
         self._promise = _Promise(self._container, self._stream, self._formats)
@@ -84,12 +83,12 @@ class FrameReader:
         self._orientation: Orientation | None = None
         self._stored: shapes.Size = (0, 0)  # of the first frame
         self._shown: shapes.Size = (0, 0)  # upright
-        self._last_time = 0.0
+        self._last_time = self._last_gap = 0.0
         self._finished = False
 
     def __iter__(self) -> Iterator[tuple[float, VideoFrame]]:
         restarts = self._container.format.flags & _CLOCK_RESTARTS.value
-        clock = FrameClock(self.interval, MAX_STREAM_GAP if restarts else MAX_GAP)
+        clock = FrameClock(self._interval, MAX_STREAM_GAP if restarts else MAX_GAP)
         timestamps = Timestamps()
         size = None
         for frame in self._decode():
@@ -98,15 +97,17 @@ class FrameReader:
             stated = timestamps.choose(frame.pts, frame.dts)
             # By way of milliseconds, as OpenCV's reader states them: 29.97 fps has frames exactly
             # at the edge of `TIME_TOLERANCE`, where the last bit decides.
-            time = math.nan if stated is None else stated * base * 1000 / 1000
-            self._last_time = clock.tick(time)
-            self._promise.note_frame(self._last_time + max(self.interval, frame.duration * base))
+            stated_time = math.nan if stated is None else stated * base * 1000 / 1000
+            time = clock.tick(stated_time)
+            self._last_gap, self._last_time = time - self._last_time, time
+            end = max(self._interval, frame.duration * base)
+            self._promise.note_frame(time + end, stated_time + end)
             if size != (frame.width, frame.height):  # Streams may change size; a clip has one.
                 size = frame.width, frame.height
                 shapes.check_size(size, self.path)
             if self._orientation is None:
                 self._look_at(frame)
-            yield from self._deinterlacer(self._last_time, frame)
+            yield from self._deinterlacer(time, frame)
         yield from self._deinterlacer.flush()
         self._finished = True
         if not self.num_decoded:
@@ -140,7 +141,7 @@ class FrameReader:
                 yield flush
                 return
             self._promise.note_packet(packet)
-            if packet.stream_index == index:
+            if packet.stream.index == index:  # `stream_index` is 0 in the one that flushes
                 yield packet
 
     def _look_at(self, first: VideoFrame) -> None:
@@ -178,6 +179,14 @@ class FrameReader:
         return np.ascontiguousarray(rgb)
 
     @property
+    def last_interval(self) -> float:
+        """Seconds that the last frame is shown: the mean interval, or less if the last was short.
+
+        A long pause makes the mean meaningless.
+        """
+        return self._last_gap if 0 < self._last_gap < self._interval / 2 else self._interval
+
+    @property
     def source_fps(self) -> float:
         """Frames per second that the file states; measured where it states none."""
         if self._stated_fps is not None:
@@ -194,7 +203,7 @@ class FrameReader:
     @property
     def truncated(self) -> bool:
         """Whether the end came clearly before the header says; False before the end."""
-        return self._finished and self._promise.broken(self.num_decoded, 1 / self.interval)
+        return self._finished and self._promise.broken(self.num_decoded, 1 / self._interval)
 
     def close(self) -> None:
         """Closes the file."""
@@ -233,9 +242,9 @@ class _Promise:
             end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
             self._reached = max(self._reached, end)
 
-    def note_frame(self, end: float) -> None:
-        """Takes when a frame of the video ends."""
-        self._played = end
+    def note_frame(self, *ends: float) -> None:
+        """Takes when a frame ends: from the first frame's time, and from zero (Matroska)."""
+        self._played = max(self._played, *(end for end in ends if math.isfinite(end)))
 
     def broken(self, num_decoded: int, fps: float) -> bool:
         """Whether clearly less is there than promised."""

@@ -41,7 +41,7 @@ def check_size(size: Size, path: str | os.PathLike[str]) -> None:
 
 
 def display_size(stored: Size, pixel_aspect: Fraction | None) -> Size:
-    """The size at which a player shows frames: their width times the sample aspect ratio.
+    """The size at which a player shows frames: one side stretched by the sample aspect ratio.
 
     Args:
         stored: size of the decoded frames.
@@ -54,7 +54,9 @@ def display_size(stored: Size, pixel_aspect: Fraction | None) -> Size:
         or abs(pixel_aspect - 1) <= _SQUARE
     ):
         return stored
-    return max(1, int(width * pixel_aspect + Fraction(1, 2))), height
+    if pixel_aspect > 1:
+        return int(width * pixel_aspect + Fraction(1, 2)), height
+    return width, int(height / pixel_aspect + Fraction(1, 2))  # nothing is shrunk, as in Chromium
 
 
 def target_size(size: Size, short_side: int | None, path: str | os.PathLike[str]) -> Size:
