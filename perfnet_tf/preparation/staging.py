@@ -3,7 +3,7 @@
 `parts/` in the output holds, until `dataset.json` is written:
 
     preparation.json           the settings and classes; another preparation is refused
-    versions.json              the libraries of each run that differed from those before it
+    versions.jsonl             the libraries of each run that differed from those before it
     clips/3f/3f...tfrecord     one TFRecord file per clip, put there in one step
     journal-*.jsonl            one `ClipOutcome` per line, appended by one worker each
     worker-*.log               what the libraries printed
@@ -36,7 +36,7 @@ from perfnet_tf.records.validation import MAX_OFFSET, check_kind, check_number, 
 from perfnet_tf.video.versions import library_versions
 
 _LOCK_FILE = ".prepare.lock"
-_VERSIONS_FILE = "versions.json"
+_VERSIONS_FILE = "versions.jsonl"
 
 
 class PreparationError(FailureError):
@@ -122,16 +122,22 @@ class Staging:
         known = [] if new else self.versions()
         current = library_versions()
         if current not in known:
-            content = json.dumps([*known, current], indent=2) + "\n"
-            write_atomically(self.folder / _VERSIONS_FILE, content)
+            lines = [json.dumps(versions) + "\n" for versions in (*known, current)]
+            write_atomically(self.folder / _VERSIONS_FILE, "".join(lines))
 
     def versions(self) -> list[dict[str, str]]:
         """The libraries (`video.versions`) of the runs that have worked here, each set once."""
         try:
-            values = json.loads((self.folder / _VERSIONS_FILE).read_text())
-            return [{str(k): str(v) for k, v in versions.items()} for versions in values]
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
-            return [{"reader": "1"}]  # begun by an older version of this package
+            text = (self.folder / _VERSIONS_FILE).read_text(errors="replace")
+        except FileNotFoundError:  # begun by an older version of this package
+            return [{"reader": "1"}]
+        known = []
+        for line in text.splitlines():
+            try:
+                known.append({str(name): str(value) for name, value in json.loads(line).items()})
+            except (ValueError, TypeError, AttributeError, RecursionError):
+                continue  # a damaged one
+        return known
 
     def part(self, key: str) -> pathlib.Path:
         """Path of a clip's TFRecord file."""

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from prepared_records import read_clip
-from small_clips import write_video
+from small_clips import CLASSES, write_video
 from small_preparation import CONFIG, prepare
 from written_videos import write
 
@@ -22,7 +22,7 @@ PLAIN = dataclasses.replace(CONFIG, pose="none", flow="none")
 
 
 def clip_of(path):
-    return SourceClip(f"Up/{path.stem}", str(path), 0, "Up", "train")
+    return SourceClip(f"Up/{path.stem}", str(path), CLASSES.index("Up"), "Up", "train")
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_preparation_begun_by_an_older_version_is_resumed(clips, tmp_path, monke
         patch.setattr(build, "make_records", make_none)
         with pytest.raises(RuntimeError, match="stopped"):
             prepare_clips(clips, output)
-    (output / "parts" / "versions.json").unlink()
+    (output / "parts" / "versions.jsonl").unlink()
     identity = json.loads((output / "parts" / "preparation.json").read_text())
     assert "square_pixels" not in identity
     (note,) = prepare_clips(clips, output).notes
