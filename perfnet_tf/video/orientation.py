@@ -43,6 +43,18 @@ class Orientation:
         return frame if self.flip is None else cv2.flip(frame, self.flip)
 
 
+def matrix_from_angle(degrees: int) -> DisplayMatrix | None:
+    """The display matrix of a turn without a mirror; None for none.
+
+    Args:
+        degrees: counterclockwise.
+    """
+    if degrees == 0:
+        return None
+    cosine, sine = (round(f(math.radians(degrees)) * 2**16) for f in (math.cos, math.sin))
+    return (cosine, -sine, 0, sine, cosine, 0, 0, 0, 1 << 30)
+
+
 def orientation_from_matrix(matrix: DisplayMatrix | None) -> Orientation:
     """The orientation that FFmpeg's players and its command line give a stream.
 

@@ -21,7 +21,7 @@ from perfnet_tf.video import shapes
 from perfnet_tf.video.colour import RgbConverter, tone_map
 from perfnet_tf.video.deinterlacing import Deinterlacer
 from perfnet_tf.video.opening import VideoError, open_video
-from perfnet_tf.video.orientation import Orientation, orientation_from_matrix
+from perfnet_tf.video.orientation import Orientation, matrix_from_angle, orientation_from_matrix
 from perfnet_tf.video.sampling import MAX_GAP, MAX_STREAM_GAP, FrameClock, Timestamps
 
 #: A header may promise this many frames, and this share of them, more than decode before the file
@@ -68,6 +68,11 @@ class FrameReader:
         self._container, self._stream = open_video(self.path, max_pixels=2 * shapes.MAX_PIXELS)
         codec = self._stream.codec_context
         try:
+            if codec.name == "webp" and not codec.width:
+                raise VideoError(
+                    f"FFmpeg does not decode animated WebP. Received: {self.path}. Convert it to "
+                    "GIF or MP4."
+                )
             shapes.check_size((codec.width, codec.height), self.path)
         except VideoError:
             self.close()
@@ -264,7 +269,11 @@ def _usable_fps(stream: av.video.stream.VideoStream) -> float | None:
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
-    all_data: Any = frame.side_data
+    all_data: Any
+    try:
+        all_data = frame.side_data
+    except ValueError:  # PyAV does not know all kinds, such as EXIF; the angle it reads itself.
+        return matrix_from_angle(frame.rotation)
     for data in all_data:
         if data.type == Type.DISPLAYMATRIX and data.buffer_size >= _MATRIX.size:
             return _MATRIX.unpack_from(bytes(data))

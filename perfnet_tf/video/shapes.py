@@ -36,7 +36,7 @@ def check_size(size: Size, path: str | os.PathLike[str]) -> None:
     if not (0 < min(size) <= max(size) <= MAX_SIDE) or width * height > MAX_PIXELS:
         raise VideoError(
             f"A video's sides must be 1 to {MAX_SIDE} pixels, and {MAX_PIXELS} pixels in all "
-            f"at most. Received: {path}, which says {width}x{height}. Scale it down first."
+            f"at most. Received: {path}, which says {width}x{height}."
         )
 
 

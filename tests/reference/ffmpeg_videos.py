@@ -151,6 +151,46 @@ def retimed(expression: str, *options: str) -> tuple[str, ...]:
     return ("-vf", f"settb=1/1000,setpts='({expression})*1000'", "-fps_mode", "vfr", *options)
 
 
+def without_index(path: pathlib.Path) -> None:
+    """An AVI whose index is cut off, as a recorder leaves it that lost its power."""
+    make(path, MPEG4)
+    data = path.read_bytes()
+    path.write_bytes(data[: data.rindex(b"idx1")])
+
+
+def streamed(form: str, options: Sequence[str] = H264) -> Callable[[pathlib.Path], None]:
+    """Written to a pipe: the header knows no duration."""
+
+    def write(path: pathlib.Path) -> None:
+        film = path.with_name("film.mkv")
+        make(film, options)
+        path.write_bytes(run("ffmpeg", "-v", "error", "-i", film, "-c", "copy", "-f", form, "-"))
+
+    return write
+
+
+def with_sound(*mapped: str) -> Callable[[pathlib.Path], None]:
+    """Video with five seconds of sound."""
+
+    def write(path: pathlib.Path) -> None:
+        film = path.with_name("film.mkv")
+        make(film, H264)
+        sound = ("-f", "lavfi", "-i", "sine=duration=5:sample_rate=44100")
+        run(
+            "ffmpeg", "-v", "error", "-y", "-i", film, *sound, *mapped, "-c:v", "copy",
+            "-c:a", "aac", path,
+        )  # fmt: skip
+
+    return write
+
+
+def turned_and_wide(path: pathlib.Path) -> None:
+    """Pixels of 2:1 in a film that a player turns by 90 degrees."""
+    film = path.with_name("wide.mp4")
+    make(film, ("-vf", "setsar=2", *H264))
+    run("ffmpeg", "-v", "error", "-y", "-i", film, "-c", "copy", "-metadata:s:v", "rotate=90", path)
+
+
 def with_picture(path: pathlib.Path) -> None:
     """Video, sound and a cover picture, the picture first."""
     cover, film = path.with_name("cover.png"), path.with_name("film.mp4")
@@ -297,4 +337,43 @@ CASES = (
         *("-filter_complex", "split[a][b];[b]negate,scale=320:256[c]", "-map", "[a]"),
         *("-map", "[c]", *H264)), tolerance=None),
     Case("cover first.mp4", with_picture, tolerance=None),
+    # What else people have.
+    Case("gif with transparency and pauses.gif", (
+        "-vf", "settb=1/100,setpts='N*10+50*gt(N,7)',colorkey=0x808080:0.1,split[a][b];"
+        "[a]palettegen=reserve_transparent=1[p];[b][p]paletteuse", "-fps_mode", "vfr")),
+    Case("eight-bit palette.mov", ("-c:v", "qtrle", "-pix_fmt", "gray")),
+    Case("msvideo1.avi", ("-c:v", "msvideo1")),
+    Case("cinepak.mov", ("-c:v", "cinepak")),
+    Case("jpeg2000.mxf", ("-c:v", "libopenjpeg", "-pix_fmt", "yuv422p10le")),
+    Case("png.mov", ("-c:v", "png")),
+    Case("tiff of 16 bits.mkv", ("-c:v", "tiff", "-pix_fmt", "rgb48le")),
+    Case("ffv1 grey of 16 bits.mkv", ("-c:v", "ffv1", "-pix_fmt", "gray16le")),
+    Case("ffv1 with alpha.mkv", ("-c:v", "ffv1", "-pix_fmt", "bgra")),
+    Case("ffv1 4-1-0.mkv", ("-c:v", "ffv1", "-pix_fmt", "yuv410p")),
+    Case("open groups cut.ts", copied((*H264, "-g", "12", "-x264-params", "open-gop=1"), ".ts"),
+        num_frames=0),
+    Case("open groups cut.mkv", copied((*H264, "-g", "12", "-x264-params", "open-gop=1"), ".mkv"),
+        num_frames=0),
+    Case("hevc cut.mp4", copied((
+        "-c:v", "libx265", "-g", "50", "-x265-params", "log-level=none"), ".mp4"), num_frames=0),
+    Case("negative start.mkv", (*H264, "-output_ts_offset", "-0.3", "-avoid_negative_ts", "0")),
+    Case("negative start.mp4", (
+        *H264, "-output_ts_offset", "-0.3", "-avoid_negative_ts", "0"), num_frames=0),
+    Case("delayed.mp4", (*H264, "-output_ts_offset", "2")),
+    Case("one frame in 20 s.mp4", (*H264, "-frames:v", "6"), num_frames=6, rate="1/20"),
+    Case("without index.avi", without_index),
+    Case("live without duration.mkv", streamed("matroska")),
+    Case("live without duration.flv", streamed("flv")),
+    Case("live without duration.webm", streamed("webm", ("-c:v", "libvpx", "-b:v", "2M"))),
+    Case("sound first.mp4", with_sound("-map", "1:a", "-map", "0:v")),
+    Case("sound is longer.mkv", with_sound("-map", "0:v", "-map", "1:a")),
+    Case("sound is longer.flv", with_sound("-map", "0:v", "-map", "1:a")),
+    Case("two programs.ts", (
+        *("-filter_complex", "split[a][b];[b]negate[c]", "-map", "[a]", "-map", "[c]", *H264),
+        *("-program", "st=0", "-program", "st=1"))),
+    Case("soft telecine.mpg", (*MPEG2, "-vf", "telecine,format=yuv420p"), num_frames=0, rate="24"),
+    Case("wide pixels, turned.mov", turned_and_wide, "scale=iw:round(ih/sar),setsar=1"),
+    Case("hevc alpha-less 4-4-4 of 12 bits.mp4", (
+        *("-c:v", "libx265", "-crf", "8", "-pix_fmt", "yuv444p12le"),
+        *("-x265-params", "log-level=none"))),
 )  # fmt: skip

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from written_videos import copy_from, flat, numbered, read_number, write
 
+from perfnet_tf.video import reader
 from perfnet_tf.video.colour import tone_map
 from perfnet_tf.video.decode import VideoError, VideoStream, read_video
+from perfnet_tf.video.orientation import orientation_from_matrix
 
 PICTURES = [numbered(number) for number in range(12)]
 
@@ -415,3 +417,26 @@ class TestOtherStreams:
         message = str(error.value)
         assert message.startswith("No decoder for the codec") and new.decode() in message
         assert "ffmpeg -i" in message and "damaged" not in message and "\n" not in message
+
+
+def test_animated_webp_is_refused_with_the_way_out(tmp_path):
+    path = write(tmp_path / "clip.webp", PICTURES, codec="libwebp_anim", pix_fmt="bgra")
+    with pytest.raises(VideoError, match=r"animated WebP.*clip.webp. Convert it to GIF or MP4"):
+        read_video(path)
+
+
+def test_side_data_that_pyav_does_not_know_hides_no_turn():
+    class Frame:
+        """A frame with EXIF data."""
+
+        def __init__(self, rotation):
+            self.rotation = rotation
+
+        @property
+        def side_data(self):
+            raise ValueError("31 is not a valid Type")
+
+    for degrees in (0, 90, 180, -90):
+        matrix = reader._display_matrix(Frame(degrees))
+        shown = orientation_from_matrix(matrix).apply(quarters())
+        np.testing.assert_array_equal(shown, np.rot90(quarters(), degrees // 90))
