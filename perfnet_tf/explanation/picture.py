@@ -15,6 +15,7 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.explanation.explainer import ClipExplanation, StreamExplanation
 from perfnet_tf.inspection.sheet import Sheet
 from perfnet_tf.video.sampling import spread_indices
+from perfnet_tf.video.text import draw_text, fit_text, measure_text
 from perfnet_tf.video.writing import VideoFile, check_picture_or_video_output
 
 #: Share of a pixel's colour that the strongest evidence takes.
@@ -27,6 +28,7 @@ _LEGEND_WIDTH = 7.5
 _CENTRED: dict[str, Any] = {"ha": "center", "fontsize": 7}
 _SHORTEST_SIDE = 192  # of a video's tile, pixels
 _BAND = 26  # pixels of text, above and under the tiles of a video
+_LETTERS, _SMALLEST_LETTERS = 15, 8  # pixels
 
 
 def overlay_heat(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
@@ -177,14 +179,12 @@ def _put_stream(
 
 
 def _put_text(canvas: np.ndarray, text: str, left: int, width: int, top: int) -> None:
-    """One line in a band, shrunk to its width."""
-    text = text.encode("ascii", "replace").decode()  # OpenCV's own letters are ASCII only
-    (wide, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1.0, 1)
-    scale = min(0.5, (width - 12) / max(1, wide))
-    place = (left + 6, top + 18)
-    cv2.putText(
-        canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA
-    )
+    """One line in a band, shrunk to its width, or else cut at it."""
+    size = _LETTERS
+    while size > _SMALLEST_LETTERS and measure_text(text, size) > width - 12:
+        size -= 1
+    line = fit_text(text, size, width - 12)
+    draw_text(canvas, line, (left + 6, top + 18), size)
 
 
 def _answer(stream: StreamExplanation) -> str:

@@ -7,7 +7,6 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 
 from perfnet_tf.config import PoseRenderConfig
@@ -19,6 +18,7 @@ from perfnet_tf.inspection.stored_clip import StoredClip
 from perfnet_tf.pose.rendering import render_pose
 from perfnet_tf.streams import BOXES, FLOW, KEYPOINTS, POSE, RGB, STREAM_TITLES, STREAMS
 from perfnet_tf.video.sampling import spread_indices
+from perfnet_tf.video.text import draw_text, fit_text, measure_text
 from perfnet_tf.video.writing import VideoFile, check_picture_or_video_output
 
 #: How people are drawn: once, or several times, each under a name.
@@ -27,7 +27,7 @@ Drawings = PoseRenderConfig | Mapping[str, PoseRenderConfig] | None
 _CHUNK = 16
 _DEFAULT = PoseRenderConfig()
 _BAND = 28  # pixels of text above a video frame
-_FONT, _LETTERS = cv2.FONT_HERSHEY_SIMPLEX, 0.38  # of OpenCV, and their scale: 8 pixels high
+_LETTERS = 11  # pixels; capital letters have 8
 # Inches in a picture: a frame's width, the space between frames, a clip's title, the names of the
 # streams on the left, the wheel of colours on the right.
 _TILE, _GAP, _TITLE, _MARGIN, _LEGEND = 1.9, 0.03, 0.5, 0.5, 1.35
@@ -230,32 +230,24 @@ def _with_legend(picture: np.ndarray, legend: np.ndarray, rim: str) -> np.ndarra
     axis = np.linspace(-1, 1, side)
     disc = np.hypot(axis[:, None], axis[None, :]) <= 1
     picture[-side:, -side:][disc] = legend[:side, :side][disc]
-    (wide, _), _ = cv2.getTextSize(rim, _FONT, _LETTERS, 1)
-    left = picture.shape[1] - side - wide - 2
+    left = picture.shape[1] - side - measure_text(rim, _LETTERS) - 2
     if left > picture.shape[1] // 3:  # else it would hide the flow
-        place = left, picture.shape[0] - 4
-        cv2.putText(picture, rim, place, _FONT, _LETTERS, (0, 0, 0), 1, cv2.LINE_AA)
+        draw_text(picture, rim, (left, picture.shape[0] - 4), _LETTERS, color=(0, 0, 0))
     return picture
 
 
 def _with_name(picture: np.ndarray, name: str) -> np.ndarray:
     """Text in the lower left corner, readable on any frame."""
     picture = picture.copy()
-    for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        place = 4, picture.shape[0] - 4
-        cv2.putText(picture, name, place, _FONT, _LETTERS, color, thickness, cv2.LINE_AA)
+    draw_text(picture, name, (4, picture.shape[0] - 4), _LETTERS, outline=(0, 0, 0))
     return picture
 
 
 def _write_text(canvas: np.ndarray, text: str) -> None:
     """Up to two lines in the upper band; what does not fit is left out."""
-    # OpenCV's own letters are ASCII only.
-    text = text.encode("ascii", "replace").decode()
     for bottom in (11, 24):
-        line = text
-        while line and cv2.getTextSize(line, _FONT, _LETTERS, 1)[0][0] > canvas.shape[1] - 8:
-            line = line[:-1]
-        cv2.putText(canvas, line, (4, bottom), _FONT, _LETTERS, (255, 255, 255), 1, cv2.LINE_AA)
+        line = fit_text(text, _LETTERS, canvas.shape[1] - 8)
+        draw_text(canvas, line, (4, bottom), _LETTERS)
         text = text[len(line) :].lstrip(" |")
 
 

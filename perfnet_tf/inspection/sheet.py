@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pathlib
+import warnings
 from typing import Any
 
 import numpy as np
+
+from perfnet_tf.video.text import font_families
 
 _DPI = 120
 
@@ -50,8 +53,12 @@ class Sheet:
         """Writes text; by default its left end is at `left` and its middle at `top`."""
         x, y = left / self._size[0], 1 - top / self._size[1]
         # File names may have dollar signs, which are not formulas here.
-        self._figure.text(x, y, text, parse_math=False, **{"va": "center", **style})
+        style = {"va": "center", "fontfamily": font_families(text), **style}
+        self._figure.text(x, y, text, parse_math=False, **style)
 
     def save(self, path: pathlib.Path) -> None:
         """Writes the page as a picture."""
-        self._figure.savefig(path, facecolor="white")
+        with warnings.catch_warnings():
+            # A letter that no font has appears as a box, as `draw_text` says.
+            warnings.filterwarnings("ignore", "Glyph .* missing from")
+            self._figure.savefig(path, facecolor="white")

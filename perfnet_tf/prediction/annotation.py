@@ -12,11 +12,12 @@ import numpy as np
 from perfnet_tf.errors import InputError
 from perfnet_tf.prediction.windows import WindowPrediction
 from perfnet_tf.video.decode import VideoStream
+from perfnet_tf.video.text import CAPITAL_HEIGHT, draw_text, measure_text
 from perfnet_tf.video.writing import VideoFile
 
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SHADE = 0.35  # share of the picture's light that stays behind the text
 _BAR = (80, 200, 120)  # RGB
+_FIGURE_SPACE = "\N{FIGURE SPACE}"  # as wide as a digit
 
 
 def draw_answers(frame: np.ndarray, answers: Sequence[tuple[str, float]]) -> np.ndarray:
@@ -24,8 +25,8 @@ def draw_answers(frame: np.ndarray, answers: Sequence[tuple[str, float]]) -> np.
 
     Args:
         frame: uint8 RGB `[height, width, 3]`.
-        answers: (class, probability in [0, 1]). Letters beyond ASCII appear as `?`: OpenCV has no
-            others.
+        answers: (class, probability in [0, 1]). Classes may be in any script for which there is a
+            font; see `perfnet_tf.video.text.draw_text`.
 
     Returns:
         A copy.
@@ -33,11 +34,9 @@ def draw_answers(frame: np.ndarray, answers: Sequence[tuple[str, float]]) -> np.
     picture = frame.copy()
     height, width = picture.shape[:2]
     line = max(12, min(height, width) // 14)
-    # 22 is the height in pixels of OpenCV's letters at scale 1.
-    scale, thickness = 0.6 * line / 22, max(1, line // 16)
-    texts = [f"{share:4.0%} {name}".encode("ascii", "replace").decode() for name, share in answers]
-    sizes = [cv2.getTextSize(text, _FONT, scale, thickness)[0][0] for text in texts]
-    box_width = min(width, max(sizes, default=0) + line)
+    letters = round(0.6 * line / CAPITAL_HEIGHT)
+    texts = [f"{share:4.0%}".replace(" ", _FIGURE_SPACE) + f" {name}" for name, share in answers]
+    box_width = min(width, max((measure_text(text, letters) for text in texts), default=0) + line)
     top = max(0, height - line * len(texts) - line // 2)
     box = picture[top:, :box_width]
     box[:] = box * _SHADE
@@ -45,8 +44,7 @@ def draw_answers(frame: np.ndarray, answers: Sequence[tuple[str, float]]) -> np.
         bottom = top + (number + 1) * line
         end = round(box_width * float(np.clip(share, 0, 1)))
         cv2.rectangle(picture, (0, bottom - 1), (end, bottom + max(1, line // 12)), _BAR, -1)
-        place = (line // 2, bottom - line // 4)
-        cv2.putText(picture, text, place, _FONT, scale, (255, 255, 255), thickness, cv2.LINE_AA)
+        draw_text(picture, text, (line // 2, bottom - line // 4), letters)
     return picture
 
 
