@@ -102,7 +102,7 @@ COMMAND.list(
     "Runs, exports that can be trained, or names of perfnet pretrained, separated by commas; "
     "without it, i3d_kinetics400.",
 )
-COMMAND.string("output", None, "Picture (.png) or video (.mp4) to write.")
+COMMAND.string("output", None, "Picture (.png) or video (.mp4, H.264) to write.")
 COMMAND.string("data", None, "Prepared dataset, in place of videos.")
 COMMAND.list("clip_id", [], "With --data: ids of clips.")
 COMMAND.string("split", None, "With --data: look in this split only.")

@@ -291,8 +291,8 @@ COMMAND.number(
 COMMAND.string(
     "output",
     None,
-    "FILE.mp4, or a folder for several videos: the video with the running answer on its frames. "
-    "Slides.",
+    "FILE.mp4, or a folder for several videos: the video with the running answer on its frames, "
+    "without sound, in H.264, which browsers and notebooks play. Slides.",
 )
 COMMAND.integer("camera", None, "Classify what the camera of this number sees (0: the first).")
 COMMAND.boolean("show", False, "With --camera: open a window; q quits.")

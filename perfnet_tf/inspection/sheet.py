@@ -53,7 +53,10 @@ class Sheet:
         """Writes text; by default its left end is at `left` and its middle at `top`."""
         x, y = left / self._size[0], 1 - top / self._size[1]
         # File names may have dollar signs, which are not formulas here.
-        style = {"va": "center", "fontfamily": font_families(text), **style}
+        families = font_families(text)
+        style = {"va": "center", "fontfamily": families, **style}
+        if len(families) > 1:  # few fonts of other scripts are bold, of which matplotlib would warn
+            style.pop("weight", None)
         self._figure.text(x, y, text, parse_math=False, **style)
 
     def save(self, path: pathlib.Path) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from perfnet_tf.video.text import font_families
 
 #: Up to here every cell says its number of clips; beyond, they would not fit.
 MAX_NUMBERED = 30
@@ -44,8 +47,9 @@ def save_confusion(
     if named:
         names = [name if len(name) <= 40 else name[:39] + "…" for name in classes]
         ticks = np.arange(num_classes)
-        axes.set_xticks(ticks, names, rotation=90, fontsize=font, parse_math=False)
-        axes.set_yticks(ticks, names, fontsize=font, parse_math=False)
+        style: dict[str, Any] = {"fontsize": font, "fontfamily": font_families("".join(names))}
+        axes.set_xticks(ticks, names, rotation=90, parse_math=False, **style)
+        axes.set_yticks(ticks, names, parse_math=False, **style)
     else:
         ticks = np.arange(0, num_classes, 50)
         axes.set_xticks(ticks, ticks)

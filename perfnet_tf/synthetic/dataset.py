@@ -80,7 +80,7 @@ class SyntheticConfig:
         if not 0 < self.test_share < 1:
             raise InputError(f"test_share must be between 0 and 1. Received: {self.test_share!r}.")
         for name in ("width", "height", "num_frames"):
-            # The MPEG-4 encoder needs even sizes; a person below 32 pixels is a smudge.
+            # H.264 needs even sizes; a person below 32 pixels is a smudge.
             value = getattr(self, name)
             if value < 2 or (name != "num_frames" and (value < 32 or value % 2)):
                 rule = "2 or more" if name == "num_frames" else "even and 32 or more"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import pathlib
 import re
 import unicodedata
@@ -55,6 +56,7 @@ def draw_text(
     _paint(picture, _render(text, size, 0), place, color)
 
 
+@functools.lru_cache(maxsize=256)
 def measure_text(text: str, size: int) -> int:
     """Width in pixels of what `draw_text` writes."""
     return round(sum(_font(path, size).getlength(piece) for path, piece in _runs(text)))
@@ -87,12 +89,10 @@ def _paint(
 ) -> None:
     mask, left, top = rendered
     left, top = left + place[0], top + place[1]
-    first = max(0, -left), max(0, -top)
-    mask = mask[first[1] : picture.shape[0] - top, first[0] : picture.shape[1] - left]
-    if not mask.size:
-        return
-    left, top = left + first[0], top + first[1]
-    part = picture[top : top + mask.shape[0], left : left + mask.shape[1]]
+    part = picture[max(0, top) : max(0, top + mask.shape[0])]
+    part = part[:, max(0, left) : max(0, left + mask.shape[1])]
+    first_row, first_column = max(0, -top), max(0, -left)
+    mask = mask[first_row : first_row + part.shape[0], first_column : first_column + part.shape[1]]
     part[:] = np.round(part + (np.array(color, np.float32) - part) * mask[..., None])
 
 
@@ -161,7 +161,9 @@ def _installed_fonts() -> tuple[str, ...]:
     from matplotlib.font_manager import findSystemFonts
 
     paths = [path for path in findSystemFonts() if _LAST_RESORT not in path.lower()]
-    return tuple(sorted(paths, key=lambda path: (bool(_STYLED.search(path)), path)))
+    return tuple(
+        sorted(paths, key=lambda path: (bool(_STYLED.search(os.path.basename(path))), path))
+    )
 
 
 @functools.lru_cache(maxsize=4096)

@@ -16,8 +16,9 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from perfnet_tf.errors import FailureError, InputError, check_positive
 
 #: Encoders that may write, the best first, with their options: H.264, which all wheels of PyAV
-#: have, and VP9 for an FFmpeg that was built without x264. At these options x264 needs fewer bytes
-#: than MPEG-4 at OpenCV's bit rate, and is 1.5 dB nearer to the frames.
+#: have, and VP9 for an FFmpeg that was built without x264. Next to MPEG-4 at OpenCV's bit rate,
+#: x264 with these options writes 0.81 of the bytes, 0.4 dB nearer to the frames, in 0.63 s of
+#: processor time instead of 0.16 s (medians of nine real clips, 320x240, 10 s).
 _ENCODERS = {
     # Without B-frames times need no edit list, which some readers pass over.
     "libx264": {"preset": "veryfast", "crf": "18", "bf": "0"},
@@ -36,8 +37,8 @@ class VideoFile:
     """An H.264 MP4 that is being written; a context manager.
 
     The file appears under its name when it is complete. Browsers, Jupyter and Colab play it, from
-    the first bytes on. The same frames give the same bytes. A browser needs PyAV's FFmpeg to have
-    x264, as its wheels do; without, the file holds VP9.
+    the first bytes on. The same frames give the same bytes, with the same PyAV. Where PyAV's FFmpeg
+    was built without x264, which its wheels have, the file holds VP9.
     """
 
     def __init__(self, path: str | os.PathLike[str], fps: float | Fraction) -> None:
@@ -141,7 +142,7 @@ class _Encoder:
         codec.colorspace, codec.color_range = _BT601, _LIMITED_RANGE
         codec.thread_count = 1 + self._height // _ROWS_PER_THREAD
         self._stream = stream
-        self._reformatter = VideoReformatter()  # one for all frames: each prepares its tables anew
+        self._reformatter = VideoReformatter()  # one for all frames: it keeps its tables
         self._num_frames = 0
 
     def encode(self, frame: np.ndarray) -> None:

@@ -1,3 +1,4 @@
+import browser
 import cv2
 import pytest
 from small_clips import write_video
@@ -41,6 +42,12 @@ def test_a_run_and_its_saved_model_are_explained_alike(folder, tmp_path, capsys)
     capture.release()
     left, right = frame[30:, : frame.shape[1] // 2], frame[30:, frame.shape[1] // 2 :]
     assert abs(left.astype(int) - right).mean() < 6  # of the encoder
+
+
+def test_a_browser_plays_the_output(folder, tmp_path):
+    arguments = [str(folder / "a.mp4"), f"--model={folder / 'model'}", "--endpoint=unit"]
+    assert main(["explain", *arguments, f"--output={tmp_path / 'out.mp4'}"]) == 0
+    assert browser.play(tmp_path / "out.mp4", 0.2).duration > 0.3
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import json
 
+import browser
 import numpy as np
 import pytest
 import tf_keras
@@ -153,6 +154,12 @@ def test_sliding_prints_the_segments_in_order(folder, tmp_path, capsys):
     assert any(" to 1.6 s" in line for line in lines)  # 40 frames at 25 a second
     assert f"written to {output}" in lines[-1]
     assert output.is_file()
+
+
+def test_a_browser_plays_the_output(folder, tmp_path):
+    arguments = [str(folder / "videos" / "a.mp4"), f"--model={folder / 'model'}"]
+    assert main(["predict", *arguments, f"--output={tmp_path / 'out.mp4'}"]) == 0
+    assert browser.play(tmp_path / "out.mp4", 0.5).duration == pytest.approx(40 / 25, abs=0.01)
 
 
 def test_sliding_in_json_has_every_window(folder, tmp_path, capsys):

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 
+import browser
 import cv2
 import numpy as np
 import pytest
@@ -170,6 +171,19 @@ def test_video_shows_inputs_above_heat_maps(explained, tmp_path):
     lower = video.frames[0, height // 2 + 10 : height - 30, 5 : tile - 5].astype(int)
     rows = min(len(upper), len(lower))
     assert abs(upper[:rows] - lower[:rows]).mean() > 5
+
+
+def test_a_browser_plays_the_video_of_classes_in_any_script(explained, tmp_path):
+    streams = [dataclasses.replace(stream, explained="Бег") for stream in explained.streams]
+    named = dataclasses.replace(explained, name="größe", label="Χορός", streams=streams)
+    write_explanation([named], tmp_path / "a.mp4")
+    write_explanation([named], tmp_path / "a.png")
+    frame = read_video(tmp_path / "a.mp4").frames[1]
+    height, width = frame.shape[:2]
+    points = [(width // 4, height // 2), (width * 3 // 4, height // 3)]
+    shown = browser.play(tmp_path / "a.mp4", 0.1, points)
+    assert (shown.width, shown.height) == (width, height)
+    np.testing.assert_allclose(shown.colors, [frame[y, x] for x, y in points], atol=8)
 
 
 def test_bad_outputs_are_refused(explained, tmp_path):

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 
+import browser
 import cv2
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.flow.encoding import flow_legend
 from perfnet_tf.inspection.picture import (
     _with_legend,
+    _write_text,
     choose_max_speed,
     draw_streams,
     write_inspection,
@@ -298,6 +300,37 @@ class TestPictures:
         np.testing.assert_allclose(pose.mean(axis=(1, 2, 3)), expected, atol=12)
         assert (flow[..., 0].mean() > 200) and (flow[..., 1:].mean() < 80)
         assert np.array(frames)[:, :28].max() > 128  # the title
+
+    def test_a_browser_plays_the_mp4(self, data, tmp_path):
+        clip = open_clip(data, "jump/v_jump_g03_c01")
+        write_inspection([clip], tmp_path / "clip.mp4")
+        points = [(WIDTH * column + WIDTH // 2, 28 + HEIGHT - 6) for column in range(3)]
+        shown = browser.play(tmp_path / "clip.mp4", 0.55, points)  # the last frame of six
+        assert (shown.width, shown.height) == (3 * WIDTH, 28 + HEIGHT)
+        assert shown.duration == pytest.approx(0.6, abs=0.01)
+        rgb, pose, flow = np.array(shown.colors)
+        assert abs(rgb - 200).max() <= 4 and abs(pose - 200).max() <= 4
+        assert flow[0] > 200 and flow[1:].max() < 80
+
+    @pytest.mark.parametrize("name", ["größe", "Бег", "Χορός"])
+    def test_names_in_any_script_are_written_as_they_are(self, tmp_path, name):
+        canvas = {}
+        for written in (name, "?" * len(name), "\u0378" * len(name)):
+            canvas[written] = np.zeros((28, 200, 3), np.uint8)
+            _write_text(canvas[written], f"1.20 s  {written}")
+        one, asked, box = canvas.values()
+        assert one.max() > 200 and (one != asked).any() and (one != box).any()
+        record = dataclasses.replace(make_record("wave/a", "wave", 4), clip_id=f"wave/{name}")
+        write_dataset(tmp_path, {"train": [record]})
+        for output in ("a.mp4", "a.png"):
+            write_inspection(open_examples(tmp_path), tmp_path / output, num_columns=2)
+
+    def test_a_title_that_is_too_long_fills_two_lines(self):
+        canvas = np.zeros((28, 200, 3), np.uint8)
+        _write_text(canvas, "a name | " * 30)
+        for line in (canvas[:14], canvas[14:]):
+            columns = np.nonzero(line.any(axis=(0, 2)))[0]
+            assert columns.min() < 10 and 160 < columns.max() < 198
 
     def test_mp4_of_the_pose_stream_alone_in_a_chosen_drawing(self, data, tmp_path):
         clip = open_clip(data, "jump/v_jump_g03_c01")

@@ -1,3 +1,4 @@
+import browser
 import numpy as np
 import pytest
 
@@ -21,6 +22,26 @@ def test_answers_stand_in_the_lower_left_corner_of_a_copy():
     assert (draw_answers(frame, []) == frame).mean() > 0.95
 
 
+@pytest.mark.parametrize("name", ["Größe", "Бег на месте", "Χορός", "كرة السلة"])
+def test_a_class_in_any_script_is_written_as_it_is(name):
+    frame = np.full((120, 200, 3), 90, np.uint8)
+    drawn = draw_answers(frame, [(name, 0.5)])
+    assert drawn.max() > 200
+    asked = "".join("?" if ord(letter) > 127 else letter for letter in name)
+    box = "".join("\u0378" if ord(letter) > 127 else letter for letter in name)
+    for other in (asked, box):
+        assert (draw_answers(frame, [(other, 0.5)]) != drawn).any()
+
+
+def test_percentages_are_in_one_column_whatever_their_digits():
+    frame = np.zeros((120, 200, 3), np.uint8)
+    ends = []
+    for share in (1.0, 0.75, 0.05):
+        letters = draw_answers(frame, [("", share)]).min(axis=-1) > 90  # the bar is green
+        ends.append(np.nonzero(letters.any(axis=0))[0].max())
+    assert max(ends) - min(ends) <= 1
+
+
 @pytest.mark.parametrize("shape", [(17, 23, 3), (2000, 300, 3)])
 def test_any_size_can_be_written_on(shape):
     assert draw_answers(np.zeros(shape, np.uint8), [("A very long name " * 9, 1.0)]).shape == shape
@@ -38,6 +59,16 @@ def test_each_frame_shows_the_window_around_it(brightness_model, dark_then_brigh
     assert not list(output.parent.glob("*.partial*"))
     expected = draw_answers(original.frames[0], windows[0].top(1))
     assert abs(written.frames[0].astype(int) - expected).mean() < 12
+
+
+def test_a_browser_shows_each_frame_at_its_time(brightness_model, dark_then_bright, tmp_path):
+    windows = list(predict_windows(dark_then_bright, brightness_model))
+    write_annotated(dark_then_bright, windows, tmp_path / "a.mp4")
+    for seconds, brightness in ((1.96, 5), (2.04, 250)):  # white from 2 s
+        shown = browser.play(tmp_path / "a.mp4", seconds, points=[(40, 6), (60, 40)])
+        assert (shown.width, shown.height) == (64, 48)
+        assert shown.duration == pytest.approx(4, abs=0.01)
+        assert abs(np.array(shown.colors[0]) - brightness).max() <= 4
 
 
 def test_a_file_that_fails_leaves_nothing(tmp_path):
