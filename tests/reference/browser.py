@@ -65,22 +65,32 @@ def play(path, seconds, points=()):
         pytest.skip(f"needs a browser: none of {', '.join(NAMES)} is installed")
     values = {"seconds": seconds, "points": json.dumps([list(point) for point in points])}
     page = PAGE % {**values, "data": base64.b64encode(path.read_bytes()).decode()}
-    with (
-        serving(page.encode()) as (address, answers),
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
-    ):
+    with serving(page.encode()) as (address, answers):
+        # On a busy machine a browser may die while it starts.
+        answer = next(filter(None, (ask(program, address, answers) for _ in range(3))), None)
+    assert answer is not None, f"{program} was started three times and gave no answer"
+    if "error" in answer:
+        raise DoesNotPlay(answer["error"])
+    return Shown(**answer)
+
+
+def ask(program, address, answers):
+    """What the page at `address` posts; None if the browser ends or says nothing for a minute."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
         browser = subprocess.Popen(
             [program, *options, address], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
-            answer = answers.get(timeout=60)
+            for _ in range(60):
+                with contextlib.suppress(queue.Empty):
+                    return answers.get(timeout=1)
+                if browser.poll() is not None:
+                    return None
+            return None
         finally:
             browser.terminate()
             browser.wait()
-    if "error" in answer:
-        raise DoesNotPlay(answer["error"])
-    return Shown(**answer)
 
 
 @contextlib.contextmanager
