@@ -75,10 +75,10 @@ class Deinterlacer:
 
 def _make_graph(frame: VideoFrame) -> av.filter.Graph:
     graph = av.filter.Graph()
-    graph.threads = 1  # a frame takes a millisecond; workers share the cores
     source = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
     )
-    deinterlace = graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
+    # One thread: a frame takes a millisecond, and workers share the cores.
+    deinterlace = graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced:threads=1")
     graph.link_nodes(source, deinterlace, graph.add("buffersink")).configure()
     return graph
