@@ -17,6 +17,7 @@ What is promised about every file:
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -30,6 +31,9 @@ from perfnet_tf.video.opening import VideoError
 from perfnet_tf.video.reader import USABLE_FPS, FrameReader
 from perfnet_tf.video.sampling import GridResampler, JitterGuard
 from perfnet_tf.video.shapes import check_short_side
+
+#: Of the array for the frames, before more of them come than fit.
+_FIRST_BYTES = 2**28
 
 __all__ = ["Video", "VideoError", "VideoStream", "read_video"]
 
@@ -95,25 +99,29 @@ def read_video(
         if value is not None and value < 1:
             raise InputError(f"{name} must be at least 1. Received: {value!r}.")
 
-    frames: list[np.ndarray] = []
     times: list[float] = []
     reader = FrameReader(path, square_pixels=square_pixels)
+    frames = _Frames(reader.expect_frames(fps))
     stopped = False
     with contextlib.closing(reader):
         limit = sys.maxsize if max_frames is None else max_frames
         for time, repeats, frame in _resampled(reader, fps):
-            rgb = reader.picture(frame, short_side)
-            if max_bytes is not None and not frames:
-                limit = min(limit, max(1, max_bytes // rgb.nbytes))
-            stopped = len(frames) + repeats > limit
-            for _ in range(min(repeats, limit - len(frames))):
-                times.append(time if fps is None else len(frames) / fps)
-                frames.append(rgb)
+            if not frames.count:
+                shape = reader.picture_shape(short_side)
+                if max_bytes is not None:
+                    limit = min(limit, max(1, max_bytes // math.prod(shape)))
+            stopped = frames.count + repeats > limit
+            repeats = min(repeats, limit - frames.count)
+            for number in range(frames.count, frames.count + repeats):
+                times.append(time if fps is None else number / fps)
+            if repeats:
+                reader.picture(frame, short_side, out=frames.place(shape, repeats))
+                frames.keep(repeats)
             # One more frame than fits tells a video that is longer from one that ends there.
             if stopped:
                 break
     return Video(
-        frames=_stack(frames),
+        frames=frames.array(),
         timestamps=np.array(times),
         source_fps=reader.source_fps,
         num_source_frames=reader.num_decoded,
@@ -229,9 +237,35 @@ def _resampled(reader: FrameReader, fps: float | None) -> Iterator[tuple[float, 
             yield shown[0], max(1, repeats), shown[1]
 
 
-def _stack(frames: list[np.ndarray]) -> np.ndarray:
-    """As `np.stack`, but empties the list as it goes: np.stack holds everything twice."""
-    result = np.empty((len(frames), *frames[0].shape), np.uint8)
-    for index in range(len(frames) - 1, -1, -1):
-        result[index] = frames.pop()
-    return result
+class _Frames:
+    """Frames in one array that grows: none is held twice."""
+
+    def __init__(self, expected: int) -> None:
+        self._expected = expected
+        self._array: np.ndarray | None = None
+        self.count = 0
+
+    def place(self, shape: tuple[int, int, int], repeats: int) -> np.ndarray:
+        """Where the next frame is to be written, `[height, width, 3]`."""
+        needed = self.count + repeats
+        if self._array is None:
+            # Of a long video at first a part only: headers may promise anything.
+            room = max(needed, min(self._expected, _FIRST_BYTES // math.prod(shape)))
+            self._array = np.empty((room, *shape), np.uint8)
+        elif needed > len(self._array):
+            grown = np.empty((max(needed, len(self._array) * 3 // 2), *shape), np.uint8)
+            grown[: self.count] = self._array[: self.count]
+            self._array = grown
+        return np.asarray(self._array[self.count])
+
+    def keep(self, repeats: int) -> None:
+        """Keeps the frame that was written, `repeats` times."""
+        assert self._array is not None
+        end = self.count + repeats
+        self._array[self.count + 1 : end] = self._array[self.count]
+        self.count = end
+
+    def array(self) -> np.ndarray:
+        """uint8 `[frames, height, width, 3]`."""
+        assert self._array is not None
+        return self._array[: self.count]

@@ -60,7 +60,8 @@ def open_video(
             name is not UTF-8.
     """
     _check_file(path)
-    options = {"protocol_whitelist": "file"}
+    # Nothing but this file: no network, and no "shot%03d.png" that stands for numbered pictures.
+    options = {"protocol_whitelist": "file", "pattern_type": "none"}
     limits = {} if max_pixels is None else {"max_pixels": str(max_pixels)}
     try:
         # An absolute path behind "file:", so that no name is taken for a protocol ("concat:...").

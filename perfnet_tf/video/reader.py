@@ -88,6 +88,7 @@ class FrameReader:
         self._orientation: Orientation | None = None
         self._stored: shapes.Size = (0, 0)  # of the first frame
         self._shown: shapes.Size = (0, 0)  # upright
+        self._sizes: dict[int | None, shapes.Size] = {}
         self._last_time = self._last_gap = 0.0
         self._finished = False
 
@@ -95,10 +96,10 @@ class FrameReader:
         restarts = self._container.format.flags & _CLOCK_RESTARTS.value
         clock = FrameClock(self._interval, MAX_STREAM_GAP if restarts else MAX_GAP)
         timestamps = Timestamps()
+        base = float(self._stream.time_base or 0)
         size = None
         for frame in self._decode():
             self.num_decoded += 1
-            base = float(frame.time_base or self._stream.time_base or 0)
             stated = timestamps.choose(frame.pts, frame.dts)
             # By way of milliseconds, as OpenCV's reader states them: 29.97 fps has frames exactly
             # at the edge of `TIME_TOLERANCE`, where the last bit decides.
@@ -118,7 +119,8 @@ class FrameReader:
         if not self.num_decoded:
             raise VideoError(
                 f"A video must hold at least one frame that decodes. Received: {self.path}, in "
-                f"which none does (codec {self._stream.codec_context.name}). It may be cut off."
+                f"which none does (codec {self._stream.codec_context.name}). It may be cut off or "
+                "encrypted."
             )
 
     def _decode(self) -> Iterator[VideoFrame]:
@@ -161,27 +163,50 @@ class FrameReader:
         width, height = shapes.display_size((frame.width, frame.height), aspect)
         return (height, width) if self._orientation.swaps_sides else (width, height)
 
-    def picture(self, frame: VideoFrame, short_side: int | None = None) -> np.ndarray:
+    def picture_shape(self, short_side: int | None = None) -> tuple[int, int, int]:
+        """Height, width and 3 of `picture`, once the first frame was read; raises as that."""
+        width, height = self._size(short_side)
+        return height, width, 3
+
+    def _size(self, short_side: int | None) -> shapes.Size:
+        if short_side not in self._sizes:
+            self._sizes[short_side] = shapes.target_size(self._shown, short_side, self.path)
+        return self._sizes[short_side]
+
+    def picture(
+        self, frame: VideoFrame, short_side: int | None = None, *, out: np.ndarray | None = None
+    ) -> np.ndarray:
         """uint8 RGB `[height, width, 3]` of a frame that iterating gave, upright.
 
         Args:
             frame: the frame.
             short_side: pixels of the shorter side; None keeps the size.
+            out: where to write it, and what is returned; None makes an array.
 
         Raises:
             VideoError: the result would be larger than frames may be.
         """
         assert self._orientation is not None
-        size = shapes.target_size(self._shown, short_side, self.path)
+        size = self._size(short_side)
         rgb = self._orientation.apply(self._convert(frame))
+        hdr = rgb.dtype == np.uint16
         if (frame.width, frame.height) == self._stored:
-            rgb = shapes.resize(rgb, size)
+            rgb = shapes.resize(rgb, size, None if hdr else out)
         else:
             aspect = self._stream.codec_context.sample_aspect_ratio
             rgb = shapes.fit(rgb, self._display_size(frame, aspect), size)
-        if rgb.dtype == np.uint16:
-            return tone_map(rgb, frame.color_trc)
-        return np.ascontiguousarray(rgb)
+        if hdr:
+            rgb = tone_map(rgb, frame.color_trc)
+        if out is None:
+            return np.ascontiguousarray(rgb)
+        if rgb is not out:
+            out[...] = rgb
+        return out
+
+    def expect_frames(self, fps: float | None) -> int:
+        """About how many frames there are at `fps` (None: the file's own), by its header."""
+        seconds = (self._container.duration or 0) / av.time_base
+        return max(1, math.ceil(seconds * (fps or self.source_fps)) + 1)
 
     @property
     def last_interval(self) -> float:

@@ -60,9 +60,9 @@ class FrameClock:
         """Seconds from the first frame to this one, given the time its container states."""
         if not self._started:
             self._started = True
-            self._origin = stated if np.isfinite(stated) else None
+            self._origin = stated if math.isfinite(stated) else None
             return self._time
-        if not np.isfinite(stated):
+        if not math.isfinite(stated):
             self._time += self._interval
             return self._time
         time = self._time + self._interval

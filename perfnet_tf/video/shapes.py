@@ -79,12 +79,15 @@ def target_size(size: Size, short_side: int | None, path: str | os.PathLike[str]
     return result
 
 
-def resize(frame: np.ndarray, size: Size) -> np.ndarray:
-    """`[height, width, channels]` at `size`: area interpolation down, linear up."""
+def resize(frame: np.ndarray, size: Size, out: np.ndarray | None = None) -> np.ndarray:
+    """`[height, width, channels]` at `size`: area interpolation down, linear up.
+
+    `out`, of the result's shape and dtype, takes and is the result, unless nothing is to be done.
+    """
     if size == frame.shape[1::-1]:
         return frame
     interpolation = cv2.INTER_AREA if size[0] < frame.shape[1] else cv2.INTER_LINEAR
-    return cv2.resize(frame, size, interpolation=interpolation)
+    return cv2.resize(frame, size, dst=out, interpolation=interpolation)
 
 
 def fit(frame: np.ndarray, shown: Size, size: Size) -> np.ndarray:

@@ -289,6 +289,8 @@ class TestBrokenFiles:
         for index in range(3):
             cv2.imwrite(str(tmp_path / f"img_{index:03}.png"), picture(index))
         assert len(read_video(tmp_path / "img_000.png").frames) == 1
+        (tmp_path / "img_001.png").rename(tmp_path / "img_%03d.png")
+        assert len(read_video(tmp_path / "img_%03d.png").frames) == 1
 
     def test_absurd_sizes_are_refused(self, tmp_path, monkeypatch):
         path = write_video(tmp_path / "clip.avi", "MJPG", 2)
