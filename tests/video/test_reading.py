@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 import av
+import cv2
 import numpy as np
 import pytest
 from written_videos import copy_from, flat, numbered, read_number, write
@@ -439,3 +440,23 @@ def test_side_data_that_pyav_does_not_know_hides_no_turn():
         matrix = reader._display_matrix(Frame(degrees))
         shown = orientation_from_matrix(matrix).apply(quarters())
         np.testing.assert_array_equal(shown, np.rot90(quarters(), degrees // 90))
+
+
+def test_damaged_file_gives_the_same_frames_with_any_number_of_threads(tmp_path):
+    pictures = [numbered(number, 96, 160) for number in range(30)]
+    path = write(tmp_path / "zeros.mp4", pictures, options={"g": "5", "crf": "1"})
+    data = path.read_bytes()
+    start, end = data.index(b"mdat"), data.index(b"moov") - 4
+    middle = (start + end) // 2
+    path.write_bytes(data[:middle] + bytes(end - middle) + data[end:])
+    counts = []
+    threads = cv2.getNumThreads()
+    try:
+        for number in (1, 4):
+            cv2.setNumThreads(number)
+            video = read_video(path)
+            counts.append(len(video.frames))
+            assert video.truncated
+    finally:
+        cv2.setNumThreads(threads)
+    assert counts[0] == counts[1] >= 5
