@@ -40,6 +40,7 @@ SHARED = {
         "distill",
         "downloads",
         "inspection",
+        "pickles",
         "prediction",
         "reporting",
         "synthetic",

@@ -17,6 +17,7 @@ COMMANDS = {
     "prepare": "turn a folder of videos into records with RGB, pose and optical flow",
     "pose-weights": "fetch a pose network's weights",
     "pretrained": "list and fetch networks trained on Kinetics",
+    "convert": "write stored keypoints for other programs: PYSKL, COCO",
     "inspect": "look at prepared records: streams side by side, statistics",
     "train": "train a network on one stream",
     "distill": "train an RGB-only student from flow and pose teachers",

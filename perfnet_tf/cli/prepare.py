@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from perfnet_tf.cli.command import Command
+from perfnet_tf.pose.keypoint_formats import KEYPOINT_FORMATS
 from perfnet_tf.preparation.config import CLIP_TIME_LIMIT, PrepareConfig
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 #: Flags that are settings of `PrepareConfig` of the same name.
 _SETTINGS = (
-    *("short_side", "pose", "pose_weights", "max_people"),
+    *("short_side", "pose", "pose_weights", "keypoints", "max_people"),
     *("flow", "flow_bound", "max_seconds", "clips_per_shard", "square_pixels"),
 )
 
@@ -133,8 +134,17 @@ COMMAND.string("output", None, "Output folder; new, empty, or an unfinished prep
 COMMAND.string(
     "pose",
     PrepareConfig.pose,
-    "posenet, movenet, keypoints (CLIP.keypoints.json next to each video), none, or an estimator "
-    "of a plugin.",
+    "posenet, movenet, an estimator of a plugin, none, or the format of keypoints that are there: "
+    f"{', '.join(KEYPOINT_FORMATS)} (CLIP.keypoints.json, next to each video without --keypoints).",
+)
+COMMAND.string(
+    "keypoints",
+    None,
+    "File or folder of the keypoints for --pose: "
+    + "; ".join(
+        f"{name}, {entry.content}" for name, entry in KEYPOINT_FORMATS.items() if entry.needs_path
+    )
+    + ". Scores are clipped to [0, 1].",
 )
 COMMAND.string(
     "pose_weights",

@@ -5,9 +5,9 @@ Keypoint files hold custom poses (`clip.mp4` -> `clip.keypoints.json`):
     {"fps": 25.0, "width": 320, "height": 240,
      "frames": [[[[x, y, score], ... 17 keypoints], ... people], ... frames]}
 
-x and y are pixels of a `width` x `height` frame, (0, 0) its upper left corner; score is in [0, 1];
-frame i is at i / fps seconds; a frame without people is an empty list. Keypoints are COCO's
-(`perfnet_tf.pose.skeleton.KEYPOINT_NAMES`).
+x and y are pixels of a `width` x `height` frame, (0, 0) its upper left corner; score is in [0, 1],
+and clipped to it; frame i is at i / fps seconds; a frame without people is an empty list. Keypoints
+are COCO's (`perfnet_tf.pose.skeleton.KEYPOINT_NAMES`). People are sorted by their mean score.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from perfnet_tf.errors import InputError
-from perfnet_tf.pose.people import People, assemble_people
+from perfnet_tf.pose.clip_keypoints import ClipKeypoints, check_finite, sort_people
+from perfnet_tf.pose.people import People
 from perfnet_tf.streams import NUM_KEYPOINTS
 
 KEYPOINTS_ENDING = ".keypoints.json"
@@ -43,6 +44,20 @@ def read_keypoints(
     Raises:
         InputError: no such file, or its content breaks the format above.
     """
+    clip = load_keypoints(path)
+    indices = np.maximum(clip.at_times(timestamps), 0)
+    return clip.people(indices, (1.0, 1.0), max_people)
+
+
+def load_keypoints(path: str | os.PathLike[str]) -> ClipKeypoints:
+    """Reads a whole keypoint file.
+
+    Args:
+        path: the keypoint file, or the video that it is next to.
+
+    Raises:
+        InputError: as `read_keypoints`.
+    """
     path = Path(path)
     if path.suffix != ".json":
         path = keypoints_path(path)
@@ -53,20 +68,13 @@ def read_keypoints(
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"The keypoint file {path} is not JSON: {error}.") from error
     fps, size, frames = _check_content(path, content)
-    nearest = np.floor(np.asarray(timestamps) * fps + 0.5).astype(np.int64)
-    nearest = np.clip(nearest, 0, len(frames) - 1)
-    poses = []
-    for index in nearest:
-        people = frames[index] / size
-        order = np.argsort(-people[..., 2].mean(axis=1), kind="stable")
-        poses.append(people[order])
-    if max_people is None:
-        max_people = max(1, max((len(people) for people in frames), default=1))
-    return assemble_people(poses, max_people)
+    return ClipKeypoints([sort_people(people) for people in frames], size, fps)
 
 
-def _check_content(path: Path, content: object) -> tuple[float, np.ndarray, list[np.ndarray]]:
-    """Frames per second, divisor `[3]` of (x, y, score), and for each frame `[people, 17, 3]`."""
+def _check_content(
+    path: Path, content: object
+) -> tuple[float, tuple[float, float], list[np.ndarray]]:
+    """Frames per second, (width, height), and for each frame `[people, 17, 3]`."""
     if not isinstance(content, dict):
         raise InputError(f"The keypoint file {path} must hold a JSON object.")
     numbers = []
@@ -82,7 +90,7 @@ def _check_content(path: Path, content: object) -> tuple[float, np.ndarray, list
     if not isinstance(content.get("frames"), list) or not content["frames"]:
         raise InputError(f"frames in the keypoint file {path} must be a list that is not empty.")
     frames = [_check_frame(path, index, people) for index, people in enumerate(content["frames"])]
-    return fps, np.array([width, height, 1.0]), frames
+    return fps, (width, height), frames
 
 
 def _check_frame(path: Path, index: int, people: object) -> np.ndarray:
@@ -98,10 +106,4 @@ def _check_frame(path: Path, index: int, people: object) -> np.ndarray:
             f"frames[{index}] in the keypoint file {path} must be a list of people, "
             f"each {NUM_KEYPOINTS} keypoints [x, y, score]."
         )
-    scores = poses[..., 2]
-    if not np.isfinite(poses).all() or scores.min() < 0 or scores.max() > 1:
-        raise InputError(
-            f"frames[{index}] in the keypoint file {path} must hold finite numbers with scores "
-            "from 0 to 1."
-        )
-    return poses
+    return check_finite(poses, f"frames[{index}] of {path}")

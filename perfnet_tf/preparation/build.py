@@ -160,7 +160,7 @@ def build_records(
                 f"None of the {len(clips)} clips gave a record. By cause: "
                 f"{' '.join(map(str, kinds[:3]))} All are in {output / FAILURES_FILE}."
             )
-        notes = _version_notes(staging)
+        notes = _version_notes(staging) + _score_notes([outcomes[clip.key] for clip in clips])
         info = write_dataset(clips, outcomes, staging, config, classes, failures)
     seconds = time.monotonic() - started
     return Preparation(info, len(pending), seconds, _size(output, info), notes=notes)
@@ -179,6 +179,17 @@ def _version_notes(staging: Staging) -> tuple[str, ...]:
     return (
         f"Different versions read the videos, because the preparation was resumed: {shown}. "
         "Prepare into an empty folder to have all clips read by one.",
+    )
+
+
+def _score_notes(outcomes: Sequence[ClipOutcome]) -> tuple[str, ...]:
+    """A sentence if keypoints came with scores outside [0, 1]."""
+    number = sum(outcome.scores_clipped for outcome in outcomes)
+    if not number:
+        return ()
+    return (
+        f"The keypoints of {number} of {len(outcomes)} clips had scores outside [0, 1], which were "
+        "clipped to it.",
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.flow.methods import FLOW_METHODS
 from perfnet_tf.pose.estimators import POSE_ESTIMATORS, estimator_weights
+from perfnet_tf.pose.keypoint_formats import KEYPOINT_FORMATS
 from perfnet_tf.streams import SOURCES
 
 #: Seconds per clip. 300 s of video take a quarter of that on a slow core; a decoder that hangs
@@ -27,9 +28,13 @@ class PrepareConfig:
         fps: stored frames per second (PERF-Net Sec. 4: 25); None keeps each video's own.
         short_side: shorter side of the stored frames, pixels (PERF-Net Sec. 4: 256).
         pose: `posenet` (PERF-Net Sec. 3.1), `movenet` or an estimator that a plugin registers;
-            `keypoints` reads the file next to each video (`pose.keypoint_file`); `none`.
+            a format of `keypoints` (`pose.keypoint_formats`): `pyskl`, `openpose`, `alphapose`,
+            `mediapipe`, `ultralytics`, `mmpose`, `coco`, or `keypoints` (`pose.keypoint_file`);
+            `none`.
         pose_weights: folder of the estimator's weights, or the name of a model in the cache; None
             takes the model that the cache holds. The folder, once the settings are made.
+        keypoints: file or folder of the keypoints, where `pose` is a format of them; None with
+            `pose="keypoints"` reads the file next to each video.
         max_people: people stored a frame. Paper silent; our choice.
         flow: `tvl1` (PERF-Net Sec. 3.2, OpenCV's parameters), `tvl1_fast` (`TVL1Params.fast`),
             `dis` (another method: much faster, coarser), one that a plugin registers, `none`.
@@ -48,6 +53,7 @@ class PrepareConfig:
     short_side: int = 256
     pose: str = "posenet"
     pose_weights: str | None = None
+    keypoints: str | None = None
     max_people: int = 5
     flow: str = "tvl1"
     flow_bound: float = 20.0
@@ -57,7 +63,7 @@ class PrepareConfig:
     sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_choice("pose", self.pose, (*POSE_ESTIMATORS, "keypoints", "none"))
+        check_choice("pose", self.pose, (*POSE_ESTIMATORS, *KEYPOINT_FORMATS, "none"))
         check_choice("flow", self.flow, (*FLOW_METHODS, "none"))
         object.__setattr__(self, "sources", tuple(self.sources))  # lists come from JSON
         registered = [name for name, source in SOURCES.items() if source.option == "sources"]
@@ -75,6 +81,14 @@ class PrepareConfig:
         for name in ("max_people", "flow_bound", "max_seconds", "clips_per_shard"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be above 0. Received: {getattr(self, name)!r}.")
+        given = KEYPOINT_FORMATS.get(self.pose)
+        if self.keypoints is not None and given is None:
+            raise InputError(
+                f"`keypoints` needs a `pose` that reads them: {', '.join(KEYPOINT_FORMATS)}. "
+                f"Received: pose={self.pose!r}."
+            )
+        if self.keypoints is None and given is not None and given.needs_path:
+            raise InputError(f"`pose={self.pose}` needs `keypoints`: {given.content}.")
         if self.pose in POSE_ESTIMATORS:
             weights = estimator_weights(self.pose, self.pose_weights)
             object.__setattr__(self, "pose_weights", None if weights is None else str(weights))
@@ -93,6 +107,8 @@ class PrepareConfig:
             del values["sources"]
         if self.square_pixels:
             del values["square_pixels"]
+        if self.keypoints is None:
+            del values["keypoints"]
         if self.pose in POSE_ESTIMATORS and path is not None:
             values["pose_weights_sha256"] = _digest(pathlib.Path(path))
         return values

@@ -14,10 +14,11 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.flow.encoding import encode_flow
 from perfnet_tf.flow.methods import FLOW_METHODS
 from perfnet_tf.pose.estimators import make_estimator
-from perfnet_tf.pose.keypoint_file import read_keypoints
+from perfnet_tf.pose.keypoint_formats import KEYPOINT_FORMATS
 from perfnet_tf.pose.people import People, PoseEstimator
 from perfnet_tf.preparation.config import PrepareConfig
 from perfnet_tf.preparation.frame_sources import extract_source
+from perfnet_tf.preparation.given_keypoints import GivenKeypoints
 from perfnet_tf.records.encoding import encode_clip
 from perfnet_tf.records.schema import (
     GOOD_KEYPOINTS,
@@ -48,6 +49,7 @@ class Extraction:
         keypoint_frames: frames with a person of `GOOD_KEYPOINTS` good keypoints or more.
         incomplete: why a part of the video is missing; None where all of it is there.
         deinterlaced: whether the video was interlaced.
+        scores_clipped: whether keypoints came with scores outside [0, 1].
     """
 
     serialized: bytes
@@ -56,6 +58,7 @@ class Extraction:
     keypoint_frames: int
     incomplete: str | None
     deinterlaced: bool = False
+    scores_clipped: bool = False
 
 
 class ClipExtractor:
@@ -65,12 +68,15 @@ class ClipExtractor:
         """Loads what the configuration asks for.
 
         Raises:
-            InputError: no usable pose weights.
+            InputError: no usable pose weights, or keypoints that cannot be read.
         """
         self._config = config
         self._flow = None if config.flow == "none" else FLOW_METHODS[config.flow]
         self._estimator: PoseEstimator | None = None
-        if config.pose not in ("none", "keypoints"):
+        self._given: GivenKeypoints | None = None
+        if config.pose in KEYPOINT_FORMATS:
+            self._given = GivenKeypoints(config.pose, config.keypoints, config.max_people)
+        elif config.pose != "none":
             self._estimator = make_estimator(config.pose, config.pose_weights, config.max_people)
 
     def __call__(self, clip: SourceClip) -> Extraction:
@@ -83,7 +89,7 @@ class ClipExtractor:
         video, incomplete = self._read(clip.path)
         if len(video.frames) < 2:
             raise InputError(f"A clip needs at least 2 frames. Received: {clip.path}, which has 1.")
-        people = self._find_people(clip.path, video)
+        people, scores_clipped = self._find_people(clip, video)
         frame_images, flow_images = encode_rgb(video.frames), self._encode_flow(video.frames)
         extra = self._encode_extra(video)
         num_frames = _count_storable(frame_images, flow_images, *extra.values())
@@ -129,6 +135,7 @@ class ClipExtractor:
             keypoint_frames,
             incomplete,
             video.deinterlaced,
+            scores_clipped,
         )
 
     def _read(self, path: str) -> tuple[Video, str | None]:
@@ -163,19 +170,21 @@ class ClipExtractor:
             )
         return video, None
 
-    def _find_people(self, path: str, video: Video) -> People | None:
-        if self._config.pose == "keypoints":
-            return read_keypoints(path, video.timestamps, self._config.max_people)
+    def _find_people(self, clip: SourceClip, video: Video) -> tuple[People | None, bool]:
+        """The people, and whether scores of given ones were clipped."""
+        if self._given is not None:
+            return self._given(clip, video)
         if self._estimator is None:
-            return None
+            return None, False
         chunks = [
             self._estimator(video.frames[start : start + _CHUNK])
             for start in range(0, len(video.frames), _CHUNK)
         ]
-        return People(
+        people = People(
             np.concatenate([chunk.keypoints for chunk in chunks]),
             np.concatenate([chunk.boxes for chunk in chunks]),
         )
+        return people, False
 
     def _encode_extra(self, video: Video) -> dict[str, list[Any]]:
         """Registered sources, as `Source.encode` gives them."""
@@ -210,7 +219,10 @@ def _num_bytes(stored: bytes | np.ndarray) -> int:
 
 def _first_frames(video: Video, number: int) -> Video:
     return dataclasses.replace(
-        video, frames=video.frames[:number], timestamps=video.timestamps[:number]
+        video,
+        frames=video.frames[:number],
+        timestamps=video.timestamps[:number],
+        source_indices=video.source_indices[:number],
     )
 
 

@@ -13,6 +13,7 @@ from perfnet_tf.datasets.official_splits import Membership, load_all_splits, wri
 from perfnet_tf.errors import InputError
 from perfnet_tf.preparation.build import Preparation, build_records
 from perfnet_tf.preparation.config import CLIP_TIME_LIMIT, PrepareConfig
+from perfnet_tf.preparation.given_keypoints import GivenKeypoints
 
 StrPath = str | os.PathLike[str]
 
@@ -28,6 +29,7 @@ def prepare(
     short_side: int = PrepareConfig.short_side,
     pose: str = PrepareConfig.pose,
     pose_weights: StrPath | None = None,
+    keypoints: StrPath | None = None,
     max_people: int = PrepareConfig.max_people,
     flow: str = PrepareConfig.flow,
     flow_bound: float = PrepareConfig.flow_bound,
@@ -51,7 +53,7 @@ def prepare(
         lists: folder of the official split lists; None looks in `videos`.
         official_split: number of the official split; `all` stores the clips of all splits of
             UCF-101 or HMDB-51 once, and writes `output`/split1, split2 and split3.
-        fps, short_side, pose, pose_weights, max_people, flow, flow_bound, max_seconds,
+        fps, short_side, pose, pose_weights, keypoints, max_people, flow, flow_bound, max_seconds,
             clips_per_shard, square_pixels, sources: as in `PrepareConfig`.
         workers, beam_options, clip_time_limit: as in `build_records`.
         show_progress: print the number of classes and the first names, then finished clips, rate
@@ -70,6 +72,7 @@ def prepare(
         short_side=short_side,
         pose=pose,
         pose_weights=None if pose_weights is None else os.fspath(pose_weights),
+        keypoints=None if keypoints is None else os.fspath(keypoints),
         max_people=max_people,
         flow=flow,
         flow_bound=flow_bound,
@@ -81,6 +84,8 @@ def prepare(
     catalog, memberships = _read_lists(
         dataset, pathlib.Path(videos), lists, official_split, show_progress=show_progress
     )
+    if config.keypoints is not None:
+        GivenKeypoints(config.pose, config.keypoints, max_people).check(catalog.clips)
     if show_progress:
         for line in describe_catalog(catalog):
             print(line, file=sys.stderr, flush=True)

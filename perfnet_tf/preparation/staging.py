@@ -53,6 +53,7 @@ class ClipOutcome:
         num_frames, person_frames, keypoint_frames: as in `preparation.extract.Extraction`.
         cause: why there is no record, or why a part of the video is missing; None: all well.
         deinterlaced: as in `preparation.extract.Extraction`.
+        scores_clipped: as in `preparation.extract.Extraction`.
         time: seconds since 1970, to order failures.
     """
 
@@ -64,6 +65,7 @@ class ClipOutcome:
     keypoint_frames: int = 0
     cause: str | None = None
     deinterlaced: bool = False
+    scores_clipped: bool = False
     time: float = dataclasses.field(default_factory=time.time)
 
     @property
@@ -82,6 +84,7 @@ def check_outcome(values: Any) -> None:
     check_kind(values.get("deinterlaced", False), "deinterlaced", bool)
     if values["cause"] is not None:
         check_kind(values["cause"], "cause", str)
+    check_kind(values.get("scores_clipped", False), "scores_clipped", bool)
     check_number(values["time"], "time", most=math.inf)
 
 

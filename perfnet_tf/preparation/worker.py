@@ -66,6 +66,7 @@ class LocalWorker:
             keypoint_frames=extraction.keypoint_frames,
             cause=extraction.incomplete,
             deinterlaced=extraction.deinterlaced,
+            scores_clipped=extraction.scores_clipped,
         )
 
     def close(self) -> None:

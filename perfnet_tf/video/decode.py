@@ -45,6 +45,7 @@ class Video:
     Attributes:
         frames: uint8 `[frames, height, width, 3]`, RGB, 0..255.
         timestamps: float64 `[frames]`, seconds from the first frame, rising from 0.
+        source_indices: int64 `[frames]`, which of the decoded frames each one is.
         source_fps: frames per second of the file.
         num_source_frames: frames that decoded (up to where `max_frames` stopped).
         truncated: the header promises a clearly longer video than decodes: over 8 frames, and over
@@ -55,6 +56,7 @@ class Video:
 
     frames: np.ndarray
     timestamps: np.ndarray
+    source_indices: np.ndarray
     source_fps: float
     num_source_frames: int
     truncated: bool
@@ -100,12 +102,13 @@ def read_video(
             raise InputError(f"{name} must be at least 1. Received: {value!r}.")
 
     times: list[float] = []
+    indices: list[int] = []
     reader = FrameReader(path, square_pixels=square_pixels)
     frames = _Frames(reader.expect_frames(fps))
     stopped = False
     with contextlib.closing(reader):
         limit = sys.maxsize if max_frames is None else max_frames
-        for time, repeats, frame in _resampled(reader, fps):
+        for index, time, repeats, frame in _resampled(reader, fps):
             if not frames.count:
                 shape = reader.picture_shape(short_side)
                 if max_bytes is not None:
@@ -114,6 +117,7 @@ def read_video(
             repeats = min(repeats, limit - frames.count)
             for number in range(frames.count, frames.count + repeats):
                 times.append(time if fps is None else number / fps)
+                indices.append(index)
             if repeats:
                 reader.picture(frame, short_side, out=frames.place(shape, repeats))
                 frames.keep(repeats)
@@ -128,6 +132,7 @@ def read_video(
         truncated=reader.truncated,
         stopped=stopped,
         deinterlaced=reader.deinterlaced,
+        source_indices=np.array(indices, np.int64),
     )
 
 
@@ -174,7 +179,7 @@ class VideoStream:
         Frame k is at k / fps seconds. Those before the first are decoded only.
         """
         position = 0
-        for _, repeats, frame in _resampled(self._reader, self._fps):
+        for _, _, repeats, frame in _resampled(self._reader, self._fps):
             position += repeats
             if position <= first:
                 continue
@@ -185,7 +190,7 @@ class VideoStream:
     def count(self, limit: int = sys.maxsize) -> int:
         """How many frames there are, at most `limit`; reads the stream to find out."""
         number = 0
-        for _, repeats, _ in _resampled(self._reader, self._fps):
+        for _, _, repeats, _ in _resampled(self._reader, self._fps):
             number += repeats
             if number >= limit:
                 return limit
@@ -218,23 +223,25 @@ def _check_wanted(fps: float | None, short_side: int | None) -> None:
     check_short_side(short_side)
 
 
-def _resampled(reader: FrameReader, fps: float | None) -> Iterator[tuple[float, int, VideoFrame]]:
-    """(time, repeats on the output grid, frame), for frames that are kept."""
+def _resampled(
+    reader: FrameReader, fps: float | None
+) -> Iterator[tuple[int, float, int, VideoFrame]]:
+    """(index, time, repeats on the output grid, frame), for frames that are kept."""
     if fps is None:
-        for time, frame in reader:
-            yield time, 1, frame
+        for index, (time, frame) in enumerate(reader):
+            yield index, time, 1, frame
         return
     grid, guard = GridResampler(fps), JitterGuard(fps)
-    shown: tuple[float, VideoFrame] | None = None
-    for time, frame in reader:
+    shown: tuple[int, float, VideoFrame] | None = None
+    for index, (time, frame) in enumerate(reader):
         due = guard.due(time)
         if shown is not None and (repeats := grid.advance(due)):
-            yield shown[0], repeats, shown[1]
-        shown = time, frame
+            yield shown[0], shown[1], repeats, shown[2]
+        shown = index, time, frame
     if shown is not None:
-        repeats = grid.advance(shown[0] + reader.last_interval)
+        repeats = grid.advance(shown[1] + reader.last_interval)
         if repeats or not grid.num_counted:
-            yield shown[0], max(1, repeats), shown[1]
+            yield shown[0], shown[1], max(1, repeats), shown[2]
 
 
 class _Frames:

@@ -7,7 +7,7 @@ import pytest
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.pose.estimators import make_estimator
-from perfnet_tf.pose.keypoint_file import keypoints_path, read_keypoints
+from perfnet_tf.pose.keypoint_file import keypoints_path, load_keypoints, read_keypoints
 from perfnet_tf.pose.people import People, assemble_people, tight_boxes
 
 
@@ -55,7 +55,6 @@ def test_keypoint_files_are_next_to_their_videos():
         ([[], [[[1, 2]] * 17]], {}, r"frames\[1\]"),
         ([[[[1, 2, "high"]] * 17]], {}, r"frames\[0\]"),
         ([None], {}, r"frames\[0\]"),
-        ([[[[1, 2, 1.5]] * 17]], {}, "scores from 0 to 1"),
         ([[[[1, float("nan"), 0.5]] * 17]], {}, "finite"),
     ],
 )
@@ -63,6 +62,16 @@ def test_bad_keypoint_files_are_refused(tmp_path, frames, changes, message):
     path = write(tmp_path / "bad.keypoints.json", frames, **changes)
     with pytest.raises(InputError, match=message):
         read_keypoints(path, np.zeros(1))
+
+
+def test_scores_outside_0_to_1_are_clipped_and_noticed(tmp_path):
+    inside = write(tmp_path / "inside.keypoints.json", [[], [person(1, 2, 1.0).tolist()]])
+    assert not load_keypoints(inside).has_scores_to_clip
+    for score, clipped in ((1.07, 1.0), (-0.2, 0.0)):
+        path = write(tmp_path / "clip.keypoints.json", [[person(10, 20, score).tolist()]])
+        people = read_keypoints(path, np.zeros(1))
+        np.testing.assert_array_equal(people.keypoints[0, 0, :, 2], np.full(17, clipped))
+        assert load_keypoints(path).has_scores_to_clip
 
 
 def test_missing_and_broken_keypoint_files_are_refused(tmp_path):

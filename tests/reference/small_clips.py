@@ -51,10 +51,12 @@ def make_info(**changes) -> DatasetInfo:
     return DatasetInfo(**{**values, **changes})
 
 
-def write_video(path: pathlib.Path, *, frames: int, seed: int = 0, people: int = 1) -> None:
+def write_video(
+    path: pathlib.Path, *, frames: int, seed: int = 0, people: int = 1, fps: float = 25
+) -> None:
     """A block that moves by 2 pixels per frame, and its keypoint file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 25, (64, 48))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), fps, (64, 48))
     for time in range(frames):
         frame = np.full((48, 64, 3), 60, np.uint8)
         top = (2 * time + 7 * seed) % 36

@@ -250,7 +250,7 @@ class TestPickles:
             ({"a": print}, "it names .*print"),
             ({"a": 1}, "a is int"),
             ({"a": np.ndarray}, "a is tuple"),
-            ([np.zeros(3)], "operation"),
+            ([np.zeros(3)], "it is a list"),
             ({"a": np.array([{}], object)}, "values of type 'O8'"),
         ],
     )

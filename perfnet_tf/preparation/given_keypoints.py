@@ -1,0 +1,97 @@
+"""Keypoints that came with the videos, on the frames that are stored."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+from perfnet_tf.errors import InputError
+from perfnet_tf.pose.clip_keypoints import ClipKeypoints
+from perfnet_tf.pose.keypoint_formats import open_keypoints
+from perfnet_tf.pose.people import People
+from perfnet_tf.records.schema import SourceClip
+from perfnet_tf.video.decode import Video, read_video
+
+#: Keypoints of this many frames, and of this share of them, more or fewer than the video has still
+#: count as of every frame: readers differ in the last frames (our choice).
+_COUNT_TOLERANCE = 8
+_COUNT_TOLERANCE_SHARE = 0.05
+
+
+class GivenKeypoints:
+    """Reads the people of clips from files in one of `KEYPOINT_FORMATS`."""
+
+    def __init__(
+        self, pose: str, keypoints: str | os.PathLike[str] | None, max_people: int
+    ) -> None:
+        """Opens the files; arguments and errors as of `PrepareConfig` and `open_keypoints`."""
+        self._source = open_keypoints(pose, keypoints)
+        self._place = keypoints
+        self._max_people = max_people
+
+    def __call__(self, clip: SourceClip, video: Video) -> tuple[People, bool]:
+        """The people in the frames of a video, and whether any score was clipped to [0, 1].
+
+        Args:
+            clip: the clip.
+            video: its frames.
+
+        Raises:
+            InputError: no keypoints, keypoints that break their format, or of another number of
+                frames than the video's.
+        """
+        found = self._source.find(clip.clip_id, clip.path)
+        if found is None:
+            raise InputError(f"There are no keypoints of this clip in {self._place}.")
+        keypoints = self._source.read(found)
+        if keypoints.fps is not None:
+            indices = keypoints.at_times(video.timestamps)
+        else:
+            _check_count(keypoints, video)
+            indices = video.source_indices
+        size = keypoints.size or _size_in_pixels(clip.path)
+        people = keypoints.people(np.maximum(indices, 0), size, self._max_people)
+        return people, keypoints.has_scores_to_clip
+
+    def check(self, clips: Sequence[SourceClip]) -> None:
+        """Raises `InputError` if no clip has keypoints, or two clips have the same ones."""
+        found: dict[Hashable, SourceClip] = {}
+        for clip in clips:
+            place = self._source.find(clip.clip_id, clip.path)
+            if place is None:
+                continue
+            if place in found:
+                raise InputError(
+                    "Keypoints must be of one clip. "
+                    f"Received: {place} for {found[place].clip_id} and {clip.clip_id}. Name the "
+                    "keypoints as the clips with their folders."
+                )
+            found[place] = clip
+        if clips and not found:
+            names = list(itertools.islice(self._source.names(), 3))
+            raise InputError(
+                "`keypoints` must hold keypoints of the videos, under their names. "
+                f"Received: {self._place}, which has none of {clips[0].clip_id} and "
+                f"{len(clips) - 1} others; it has {', '.join(names) or 'nothing'}."
+            )
+
+
+def _check_count(keypoints: ClipKeypoints, video: Video) -> None:
+    count, expected = len(keypoints.frames), video.num_source_frames
+    tolerance = max(_COUNT_TOLERANCE, _COUNT_TOLERANCE_SHARE * expected)
+    too_many = count > expected + tolerance and not video.stopped
+    too_few = count < expected - tolerance and keypoints.every_frame
+    if too_many or too_few:
+        raise InputError(
+            f"Keypoints must be of every frame of the video. Received: keypoints of {count} frames "
+            f"for a video of {expected}. Extract them at the video's own frame rate."
+        )
+
+
+def _size_in_pixels(path: str) -> tuple[float, float]:
+    """Width and height of a video in stored pixels, upright, as other programs read it."""
+    height, width = read_video(path, square_pixels=False, max_frames=1).frames.shape[1:3]
+    return float(width), float(height)
