@@ -45,10 +45,11 @@ class KeypointSource(Protocol):
 def clip_names(clip_id: str, video: str) -> list[str]:
     """Names under which other programs know a clip, the most exact first.
 
-    PYSKL's scripts cut file names at the first dot.
+    PYSKL's scripts cut file names at the first dot, and its NTU RGB+D lacks the `_rgb` of the files.
     """
     name = pathlib.PurePath(video).name
-    names = (clip_id, name, pathlib.PurePath(name).stem, name.split(".")[0])
+    stem = pathlib.PurePath(name).stem
+    names = (clip_id, name, stem, name.split(".")[0], stem.removesuffix("_rgb"))
     return list(dict.fromkeys(filter(None, names)))
 
 
@@ -100,10 +101,17 @@ class IndexedSource(Generic[T]):
     def __init__(self, clips: Mapping[str, T], read: Callable[[T], ClipKeypoints]) -> None:
         """Takes clips by name, and what reads one."""
         self._clips, self._read = clips, read
+        #: UCF-101 has HandstandPushups and HandStandPushups.
+        self._folded = {name.casefold(): name for name in clips}
 
     def find(self, clip_id: str, video: str) -> str | None:
         """See `KeypointSource`."""
-        return next((name for name in clip_names(clip_id, video) if name in self._clips), None)
+        names = clip_names(clip_id, video)
+        exact = next((name for name in names if name in self._clips), None)
+        folded = (
+            self._folded[name.casefold()] for name in names if name.casefold() in self._folded
+        )
+        return exact or next(folded, None)
 
     def read(self, found: str) -> ClipKeypoints:
         """See `KeypointSource`."""

@@ -344,6 +344,17 @@ def test_people_come_sorted_with_every_joint_in_its_place(tmp_path, write, name)
     assert len(clip.frames) == 3
 
 
+def test_names_match_as_programs_and_datasets_spell_them(tmp_path):
+    names = ("v_HandStandPushups_g01_c01", "S001C001P001R001A001", "clip", "Case", "case")
+    path = pyskl_file(tmp_path, [pyskl_annotation(frame_dir=name) for name in names])
+    source = open_keypoints("pyskl", path)
+    pushups = "HandstandPushups/v_HandstandPushups_g01_c01"
+    assert source.find(pushups, f"/{pushups}.avi") == "v_HandStandPushups_g01_c01"
+    assert source.find("a/S001C001P001R001A001_rgb", "/S001C001P001R001A001_rgb.avi") == names[1]
+    assert source.find("a/clip.v2", "/a/clip.v2.mp4") == "clip"
+    assert [source.find(f"a/{name}", f"/{name}.mp4") for name in names[3:]] == ["Case", "case"]
+
+
 def test_scores_are_clipped_where_programs_exceed_them(tmp_path):
     beyond = person(10, 10, 5.0)
     results = [{"image_id": "0.jpg", "keypoints": beyond.ravel().tolist(), "score": 3.0}]
