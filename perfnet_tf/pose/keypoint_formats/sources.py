@@ -45,7 +45,7 @@ class KeypointSource(Protocol):
 def clip_names(clip_id: str, video: str) -> list[str]:
     """Names under which other programs know a clip, the most exact first.
 
-    PYSKL's scripts cut file names at the first dot, and its NTU RGB+D lacks the `_rgb` of the files.
+    PYSKL's scripts cut file names at the first dot, and its NTU RGB+D lacks the files' `_rgb`.
     """
     name = pathlib.PurePath(video).name
     stem = pathlib.PurePath(name).stem
