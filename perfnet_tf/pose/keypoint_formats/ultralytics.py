@@ -7,10 +7,10 @@ one folder, or a folder for each (`NAME/labels/...`); frames without people have
 
 Arrays (`NAME.npz`, `NAME.npy`, `NAME.json`) are `[frames][people][17][3]` in pixels of `orig_shape`
 (`arrays.read_arrays`). Confidences are sigmoids, in [0, 1]. Joints at (0, 0) were not found:
-versions before 8.4 move those below 0.5 there and keep their confidence.
+earlier versions move those below 0.5 there and keep their confidence.
 
 Source: `Results.save_txt` and `Keypoints` in `ultralytics/engine/results.py`, and
-`engine/predictor.py`, of Ultralytics 8.4.190; `Keypoints.__init__` of 8.1.
+`engine/predictor.py`, of Ultralytics 8.4.190; `Keypoints.__init__` at commit 001c4c8.
 """
 
 from __future__ import annotations
