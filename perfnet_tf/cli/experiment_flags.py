@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -78,16 +79,32 @@ def define_experiment_flags(command: Command, *, network: bool) -> None:
     command.string(
         "output", None, "Folder of the run: new, empty, or of this very run, to resume it."
     )
+    define_validation_flag(command)
+    define_preset_flag(command, None)
+    command.integer("seed", None, "Random seed of initialisation, order and augmentation.")
+    define_setting_flags(command, network=network)
+    define_device_flags(command)
+
+
+def define_validation_flag(command: Command) -> None:
+    """Defines --validation_fold, which `training_data` reads."""
     command.integer(
         "validation_fold",
         None,
         "Hold out one of four parts of the training clips, 0 to 3, as the split val: trains on "
         "DATA/validationN. No recording is in two parts.",
     )
-    define_preset_flag(command, None)
-    command.integer("seed", None, "Random seed of initialisation, order and augmentation.")
-    define_setting_flags(command, network=network)
-    define_device_flags(command)
+
+
+def training_data(arguments: flags.FlagValues) -> str | pathlib.Path:
+    """--data, or the part of it that --validation_fold trains on, which is written if need be."""
+    from perfnet_tf.datasets.groups import validation_folder, write_validation_subset
+
+    data, fold = arguments.data, arguments.validation_fold
+    if fold is None:
+        return data
+    write_validation_subset(data, fold=fold)
+    return validation_folder(data, fold)
 
 
 def define_preset_flag(command: Command, default: str | None) -> None:
@@ -244,16 +261,11 @@ def run_training(
 
     `strategy` is what `devices` gave, where something was loaded before this.
     """
-    from perfnet_tf.datasets.groups import validation_folder, write_validation_subset
     from perfnet_tf.training.trainer import train
 
-    data, fold = arguments.data, arguments.validation_fold
-    if fold is not None:
-        write_validation_subset(data, fold=fold)
-        data = validation_folder(data, fold)
     run = train(
         config,
-        data,
+        training_data(arguments),
         arguments.output,
         teachers=teachers,
         initial=initial,

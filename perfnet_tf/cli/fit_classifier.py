@@ -5,6 +5,7 @@ from __future__ import annotations
 from absl import flags
 
 from perfnet_tf.cli.command import Command
+from perfnet_tf.cli.experiment_flags import define_validation_flag, training_data
 from perfnet_tf.cli.view_flags import (
     clip_to_see,
     define_clip_flags,
@@ -27,7 +28,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
     run = fit_classifier(
         arguments["from"].value,
-        arguments.data,
+        training_data(arguments),
         arguments.output,
         clip=clip_to_see(arguments),
         windows=windows,
@@ -50,6 +51,7 @@ COMMAND = Command("fit-classifier", "--data=DIR --from=RUN --output=RUN", _run)
 COMMAND.string("data", None, "Prepared dataset.")
 COMMAND.string("from", None, "Pretrained network, run, or export that can be trained.")
 COMMAND.string("output", None, "Folder of the run: new, empty, or of this very run, to resume it.")
+define_validation_flag(COMMAND)
 define_clip_flags(COMMAND)
 define_view_flag(COMMAND, purpose="of each training video, each an example")
 COMMAND.boolean(

@@ -13,8 +13,8 @@ import tf_keras
 from perfnet_tf.errors import InputError, first_line
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.models.precision import precision_policy
-from perfnet_tf.recognizers.frozen import InferenceModule
-from perfnet_tf.recognizers.frozen_cache import frozen_module
+from perfnet_tf.recognizers.frozen import FrozenNetwork
+from perfnet_tf.recognizers.frozen_cache import frozen_network
 from perfnet_tf.recognizers.info import INFO_FILE, LABELS_FILE, ModelInfo
 from perfnet_tf.recognizers.recognizer import DEFAULT_FPS, Recognizer
 from perfnet_tf.recognizers.run_directory import Run
@@ -101,14 +101,14 @@ def load_for_inference(path: str | os.PathLike[str], *, precision: str | None = 
         return load_saved_model(folder)
     precision = precision or "float32"
 
-    def make() -> InferenceModule:
-        return InferenceModule(restore_model(folder)[0], precision=precision)
+    def make() -> FrozenNetwork:
+        return FrozenNetwork.from_model(restore_model(folder)[0], precision=precision)
 
     local = pathlib.Path(folder)
     weights = sorted(local.glob("variables/variables.*"))
     if weights:
         files = [local / "assets" / INFO_FILE, local / "assets" / LABELS_FILE, *weights]
-        module = frozen_module(info.experiment, files, precision, make)
+        module = frozen_network(info.experiment, files, precision, make)
     else:  # remote, or damaged
         module = make()
     return _recognizer(folder, classes, info, module)

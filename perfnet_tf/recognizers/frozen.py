@@ -1,10 +1,14 @@
-"""A network frozen for inference: folded, its weights constants of the graph."""
+"""Networks frozen for inference: folded, their weights constants of the graph."""
 
 from __future__ import annotations
 
+import functools
+import os
+import pathlib
 from typing import Any
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.models.folding import fold_batch_norm
@@ -14,6 +18,74 @@ from perfnet_tf.streams import FEATURES, LOGITS, STREAMS
 
 #: What a frozen network returns, in this order.
 OUTPUTS = (FEATURES, LOGITS)
+#: Operation of the graph.
+_INPUT = "inputs"
+
+
+class FrozenNetwork:
+    """A frozen network to classify with, in this process or out of a file.
+
+    The interface is that of `InferenceModule`. It is one graph, which is traced only for the types
+    of input that it is called with: a SavedModel holds its weights once for each traced function,
+    and copies them over a dozen times while it is loaded.
+    """
+
+    def __init__(self, graph: tf.compat.v1.GraphDef) -> None:
+        """Takes the graph of `freeze`."""
+        self._graph = graph
+        self._traced = functools.cache(self._trace)
+
+    @classmethod
+    def from_model(cls, model: VideoModel, *, precision: str = "float32") -> FrozenNetwork:
+        """Folds and freezes a built model, which is not changed; arguments of `InferenceModule`."""
+        folded = fold_batch_norm(model, precision=precision)
+        return cls(freeze(folded, input_specs(model.stream)[0]).graph.as_graph_def())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> FrozenNetwork:
+        """Reads what `save` wrote.
+
+        Raises:
+            OSError: no file, or no right to read it.
+            ValueError: damaged.
+        """
+        graph = tf.compat.v1.GraphDef()
+        try:
+            graph.ParseFromString(pathlib.Path(path).read_bytes())
+        except DecodeError as error:
+            raise ValueError(f"{path} holds no graph: {error}") from error
+        return cls(graph)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the graph, weights included, as one file."""
+        pathlib.Path(path).write_bytes(self._graph.SerializeToString())
+
+    def __call__(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Logits; arguments and errors of `InferenceModule`."""
+        return self._named(inputs, training)[LOGITS]
+
+    def features(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Pooled features; arguments and errors of `InferenceModule`."""
+        return self._named(inputs, training)[FEATURES]
+
+    def _named(self, inputs: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
+        refuse_training(training)
+        inputs = tf.convert_to_tensor(inputs)
+        return dict(zip(OUTPUTS, self._traced(inputs.dtype)(inputs), strict=True))
+
+    def _trace(self, dtype: tf.DType) -> Any:
+        (shape,) = (node.attr["shape"].shape for node in self._graph.node if node.name == _INPUT)
+
+        @tf.function(autograph=False, input_signature=[tf.TensorSpec(shape, dtype, name=_INPUT)])
+        def network(inputs: tf.Tensor) -> list[tf.Tensor]:
+            return tf.graph_util.import_graph_def(
+                self._graph,
+                {f"{_INPUT}:0": as_float(inputs)},
+                [f"{_output(name)}:0" for name in OUTPUTS],
+                name="",
+            )
+
+        return network.get_concrete_function()
 
 
 class InferenceModule(tf.Module):
@@ -48,11 +120,7 @@ class InferenceModule(tf.Module):
 
     def named(self, inputs: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
         """`features` and `logits` of float32 `inputs`."""
-        if training:
-            raise InputError(
-                "A network frozen for inference cannot train. Received: training=True. "
-                "Use an export without `inference_only`."
-            )
+        refuse_training(training)
         return dict(zip(OUTPUTS, self._network(inputs), strict=True))
 
     @tf.function(autograph=False)
@@ -67,7 +135,11 @@ class InferenceModule(tf.Module):
 
 
 def freeze(model: VideoModel, spec: tf.TensorSpec) -> Any:
-    """A concrete function from `spec` to pooled features and logits, its weights constants."""
+    """A concrete function from `spec` to pooled features and logits, its weights constants.
+
+    Its graph has one placeholder, `inputs`, and the outputs as operations that `FrozenNetwork`
+    finds by name.
+    """
 
     @tf.function(autograph=False)
     def network(inputs: tf.Tensor) -> list[tf.Tensor]:
@@ -83,7 +155,11 @@ def freeze(model: VideoModel, spec: tf.TensorSpec) -> Any:
 
     @tf.function(autograph=False, input_signature=[spec])
     def frozen(inputs: tf.Tensor) -> list[tf.Tensor]:
-        return replay(traced, inputs, {"ReadVariableOp": read})
+        outputs = replay(traced, inputs, {"ReadVariableOp": read})
+        return [
+            tf.identity(output, name=_output(name))
+            for name, output in zip(OUTPUTS, outputs, strict=True)
+        ]
 
     return frozen.get_concrete_function()
 
@@ -92,9 +168,22 @@ def input_specs(stream: str) -> list[tf.TensorSpec]:
     """What a model of `stream` takes: float32 first, and uint8 where the stream is pictures."""
     shape = [None, None, None, None, STREAMS[stream].channels]
     dtypes = STREAMS[stream].dtypes
-    return [tf.TensorSpec(shape, tf.as_dtype(dtype), name="inputs") for dtype in dtypes]
+    return [tf.TensorSpec(shape, tf.as_dtype(dtype), name=_INPUT) for dtype in dtypes]
 
 
 def as_float(inputs: tf.Tensor) -> tf.Tensor:
     """Pictures of uint8 as float32 in [0, 1]; float32 as it is."""
     return tf.cast(inputs, tf.float32) / 255.0 if inputs.dtype == tf.uint8 else inputs
+
+
+def refuse_training(training: bool) -> None:
+    """Raises `InputError` if `training`."""
+    if training:
+        raise InputError(
+            "A network frozen for inference cannot train. Received: training=True. "
+            "Use an export without `inference_only`."
+        )
+
+
+def _output(name: str) -> str:
+    return f"frozen_{name}"

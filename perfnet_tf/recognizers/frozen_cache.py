@@ -8,7 +8,6 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
@@ -17,21 +16,22 @@ from perfnet_tf.config import ExperimentConfig
 from perfnet_tf.downloads.cache import cache_folder, cached, emptied, install
 from perfnet_tf.errors import InputError
 from perfnet_tf.files import file_digest
-from perfnet_tf.recognizers.frozen import InferenceModule
+from perfnet_tf.recognizers.frozen import FrozenNetwork
 from perfnet_tf.streams import FLOW, POSE, RGB
 from perfnet_tf.version import __version__
 
 #: Networks in the cache, each as large as its weights; those unused for longest are removed.
 MOST_KEPT = 8
+GRAPH_FILE = "graph.pb"
 
 
-def frozen_module(
+def frozen_network(
     config: ExperimentConfig,
     files: Sequence[Path],
     precision: str,
-    make: Callable[[], InferenceModule],
-) -> Any:
-    """An `InferenceModule`, out of the cache if the same one was made before.
+    make: Callable[[], FrozenNetwork],
+) -> FrozenNetwork:
+    """A `FrozenNetwork`, out of the cache if the same one was made before.
 
     Networks and streams of plugins are always made: a change of their code would go unnoticed.
 
@@ -41,24 +41,22 @@ def frozen_module(
         precision: what it computes in.
         make: makes it.
     """
-    network = BACKBONES[config.model.backbone].network
-    if not str(network).startswith("perfnet_tf.") or config.stream not in (RGB, FLOW, POSE):
+    backbone = BACKBONES[config.model.backbone].network
+    if not str(backbone).startswith("perfnet_tf.") or config.stream not in (RGB, FLOW, POSE):
         return make()
     folder = cache_folder("frozen") / _key(files, precision)
-    try:
+    with contextlib.suppress(InputError, OSError, ValueError):  # damaged: made again
         if cached(folder, remedy="the command again") is not None:
-            module = tf.saved_model.load(str(folder))
+            network = FrozenNetwork.load(folder / GRAPH_FILE)
             os.utime(folder)
-            return module
-    except (InputError, OSError, ValueError, RuntimeError, tf.errors.OpError):
-        pass  # damaged: made again
-    module = make()
+            return network
+    network = make()
     with contextlib.suppress(OSError):  # such as a full disk, or no right to write: no cache then
         partial = emptied(folder.with_name(f"{folder.name}.{os.getpid()}.partial"))
-        tf.saved_model.save(module, str(partial))
+        network.save(partial / GRAPH_FILE)
         install(partial, folder)
         _remove_old(folder.parent)
-    return module
+    return network
 
 
 def _key(files: Sequence[Path], precision: str) -> str:

@@ -22,8 +22,8 @@ from perfnet_tf.recognizers.exported import (
     restore_run,
 )
 from perfnet_tf.recognizers.foreign import load_foreign
-from perfnet_tf.recognizers.frozen import InferenceModule
-from perfnet_tf.recognizers.frozen_cache import frozen_module
+from perfnet_tf.recognizers.frozen import FrozenNetwork
+from perfnet_tf.recognizers.frozen_cache import frozen_network
 from perfnet_tf.recognizers.pretrained import is_pretrained, resolve_pretrained
 from perfnet_tf.recognizers.recognizer import DEFAULT_FPS, Recognizer, UnspecifiedError, no_layers
 from perfnet_tf.recognizers.run_directory import (
@@ -166,11 +166,11 @@ def _frozen_run(path: str, precision: str, source: str | None) -> Recognizer:
     if not has_weights(folder):
         open_run()  # says what is wrong
     config, classes, record = read_run(folder)
-    module = frozen_module(
+    module = frozen_network(
         config,
         [folder / CONFIG_FILE, folder / CLASSES_FILE, *sorted(folder.glob(f"{WEIGHTS_PREFIX}.*"))],
         precision,
-        lambda: InferenceModule(open_run().model, precision=precision),
+        lambda: FrozenNetwork.from_model(open_run().model, precision=precision),
     )
     return _recognizer(
         module, config, classes, record, source or str(folder), module=module, _open_run=open_run
@@ -180,7 +180,7 @@ def _frozen_run(path: str, precision: str, source: str | None) -> Recognizer:
 def _of_run(run: Run, folded: bool, precision: str | None, source: str | None = None) -> Recognizer:
     module: Any = None
     if folded:
-        module = InferenceModule(run.model, precision=precision or "float32")
+        module = FrozenNetwork.from_model(run.model, precision=precision or "float32")
     return _recognizer(
         module or run.model,
         run.config,

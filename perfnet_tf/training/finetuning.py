@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from typing import Any
 
-from perfnet_tf.config import ExperimentConfig, TrainConfig
+from perfnet_tf.config import ExperimentConfig, ModelConfig, TrainConfig
 from perfnet_tf.presets import FINETUNING, load_preset
 from perfnet_tf.recognizers.load import Network, load
 from perfnet_tf.recognizers.run_directory import Run
@@ -21,8 +22,8 @@ def continued_config(
     Args:
         initial: of the trained network.
         stream: what the new network receives.
-        config: clips and optimisation, or what `load_preset` takes; None keeps the network's clips
-            and trains by the defaults of `TrainConfig`.
+        config: clips, optimisation and regularisation, or what `load_preset` takes; None keeps
+            the network's clips and regularisation and trains by the defaults of `TrainConfig`.
 
     Returns:
         `config` with the network of `initial` and `stream`; the drawing is that of `initial` where
@@ -37,7 +38,7 @@ def continued_config(
         config = load_preset(config)
     if initial.stream == POSE:
         config = config.replace(pose_render=initial.pose_render)
-    return config.replace(stream=stream, model=initial.model, distill=None)
+    return config.replace(stream=stream, model=_regularized(initial, config), distill=None)
 
 
 def finetuning_config(
@@ -47,8 +48,9 @@ def finetuning_config(
 
     Args:
         initial: of the trained network.
-        config: clips and optimisation, or what `load_preset` takes; None keeps the
-            network's clips and trains by `presets.FINETUNING`.
+        config: clips, optimisation and regularisation (dropout and weight decay), or what
+            `load_preset` takes; None keeps the network's clips and regularisation and trains by
+            `presets.FINETUNING`.
 
     Returns:
         `config` with stream, network and drawing of `initial`, and without teachers.
@@ -62,9 +64,18 @@ def finetuning_config(
         config = load_preset(config)
     return config.replace(
         stream=initial.stream,
-        model=initial.model,
+        model=_regularized(initial, config),
         pose_render=initial.pose_render,
         distill=None,
+    )
+
+
+def _regularized(initial: ExperimentConfig, config: ExperimentConfig) -> ModelConfig:
+    """The network of `initial`, with the dropout and weight decay of `config`."""
+    return dataclasses.replace(
+        initial.model,
+        dropout_rate=config.model.dropout_rate,
+        weight_decay=config.model.weight_decay,
     )
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from perfnet_tf.config import INFERENCE_PRECISIONS
 from perfnet_tf.evaluation.protocol import evaluate_runs
-from perfnet_tf.recognizers.frozen import InferenceModule
+from perfnet_tf.recognizers.frozen import FrozenNetwork
 from perfnet_tf.recognizers.run_directory import load_run
 
 
@@ -36,7 +36,7 @@ def main() -> None:
         dataclasses.replace(
             run,
             path=pathlib.Path(f"folded_{precision}"),
-            model=InferenceModule(run.model, precision=precision),  # type: ignore[arg-type]
+            model=FrozenNetwork.from_model(run.model, precision=precision),  # type: ignore[arg-type]
         )
         for precision in INFERENCE_PRECISIONS
     ]

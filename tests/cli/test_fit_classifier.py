@@ -29,6 +29,12 @@ def test_a_classifier_is_fitted_evaluated_and_refused_where_it_cannot_be(tmp_pat
     assert main([*evaluate, "--split=train", f"--output={tmp_path / 'results'}"]) == 0
     assert "15 clips of" in capsys.readouterr().out
 
+    held_out = f"--output={tmp_path / 'held_out'}"
+    assert main([*fit, held_out, *CLIP, "--nomirror", "--validation_fold=1"]) == 0
+    dataset = load_run(tmp_path / "held_out").record["dataset"]
+    assert dataset["name"].endswith("validation1")
+    capsys.readouterr()
+
     assert main([*fit, output, *CLIP]) == 2
     assert "holds another run" in capsys.readouterr().err
     for flags, message in [

@@ -10,7 +10,8 @@ from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig
 from perfnet_tf.downloads.cache import cache_folder
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.recognizers import frozen_cache
-from perfnet_tf.recognizers.frozen_cache import frozen_module
+from perfnet_tf.recognizers.frozen import OUTPUTS, FrozenNetwork
+from perfnet_tf.recognizers.frozen_cache import frozen_network
 from perfnet_tf.recognizers.load import load
 from perfnet_tf.recognizers.run_directory import save_run
 from perfnet_tf.saved_model import export_saved_model
@@ -27,21 +28,19 @@ def cache(tmp_path, monkeypatch):
     return cache_folder("frozen")
 
 
-class Doubling(tf.Module):
-    @tf.function(input_signature=[tf.TensorSpec([None])])
-    def __call__(self, inputs):
-        return 2 * inputs
-
-
 class Maker:
-    """Makes modules and counts them."""
+    """Makes networks that double their input, and counts them."""
 
     def __init__(self):
         self.made = 0
 
     def __call__(self):
         self.made += 1
-        return Doubling()
+        with tf.Graph().as_default() as graph:
+            doubled = 2 * tf.compat.v1.placeholder(tf.float32, [None], name="inputs")
+            for name in OUTPUTS:
+                tf.identity(doubled, name=f"frozen_{name}")
+        return FrozenNetwork(graph.as_graph_def())
 
 
 @pytest.fixture
@@ -51,44 +50,44 @@ def weights(tmp_path):
     return path
 
 
-def test_a_module_is_made_once(cache, weights):
+def test_a_network_is_made_once(cache, weights):
     make = Maker()
     for _ in range(3):
-        module = frozen_module(CONFIG, [weights], "float32", make)
-        assert module(tf.constant([1.0, 3.0])).numpy().tolist() == [2, 6]
+        network = frozen_network(CONFIG, [weights], "float32", make)
+        assert network(tf.constant([1.0, 3.0])).numpy().tolist() == [2, 6]
     assert make.made == 1 and len(list(cache.iterdir())) == 1
 
 
-def test_another_precision_and_other_weights_are_other_modules(cache, weights):
+def test_another_precision_and_other_weights_are_other_networks(cache, weights):
     make = Maker()
-    frozen_module(CONFIG, [weights], "float32", make)
-    frozen_module(CONFIG, [weights], "bfloat16", make)
+    frozen_network(CONFIG, [weights], "float32", make)
+    frozen_network(CONFIG, [weights], "bfloat16", make)
     weights.write_bytes(b"other numbers")
-    frozen_module(CONFIG, [weights], "float32", make)
+    frozen_network(CONFIG, [weights], "float32", make)
     assert make.made == len(list(cache.iterdir())) == 3
 
 
-def test_a_damaged_module_is_made_again(cache, weights):
+def test_a_damaged_network_is_made_again(cache, weights):
     make = Maker()
-    frozen_module(CONFIG, [weights], "float32", make)
-    (graph,) = cache.glob("*/saved_model.pb")
+    frozen_network(CONFIG, [weights], "float32", make)
+    (graph,) = cache.glob("*/graph.pb")
     graph.write_bytes(graph.read_bytes()[:-9])
-    assert frozen_module(CONFIG, [weights], "float32", make)(tf.constant([1.0])).numpy() == [2]
+    assert frozen_network(CONFIG, [weights], "float32", make)(tf.constant([1.0])).numpy() == [2]
     assert make.made == 2
-    frozen_module(CONFIG, [weights], "float32", make)
+    frozen_network(CONFIG, [weights], "float32", make)
     assert make.made == 2
 
 
 def test_networks_of_plugins_are_always_made(cache, weights):
     make = Maker()
     for _ in range(2):
-        frozen_module(CONFIG.replace(model=TINY), [weights], "float32", make)
+        frozen_network(CONFIG.replace(model=TINY), [weights], "float32", make)
     assert make.made == 2 and not cache.exists()
 
 
 def test_without_a_place_to_write_there_is_no_cache(weights, monkeypatch):
     monkeypatch.setenv("PERFNET_CACHE", str(weights))
-    assert frozen_module(CONFIG, [weights], "float32", Maker())(tf.constant([1.0])).numpy() == [2]
+    assert frozen_network(CONFIG, [weights], "float32", Maker())(tf.constant([1.0])).numpy() == [2]
 
 
 def test_the_cache_keeps_those_that_were_used_last(tmp_path):

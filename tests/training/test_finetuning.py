@@ -15,7 +15,7 @@ from perfnet_tf.config import (
 from perfnet_tf.errors import InputError
 from perfnet_tf.presets import FINETUNING, PRESETS
 from perfnet_tf.recognizers.run_directory import update_record
-from perfnet_tf.training.finetuning import finetuning_config
+from perfnet_tf.training.finetuning import continued_config, finetuning_config
 
 INITIAL = ExperimentConfig(
     stream="pose",
@@ -33,10 +33,20 @@ def test_the_network_stays_and_the_teachers_go():
     assert finetuning_config(INITIAL) == expected
     assert (FINETUNING.epochs, FINETUNING.batch_size, FINETUNING.learning_rate) == (30, 32, 0.005)
     by_preset = finetuning_config(INITIAL, "paper_s3d_g_ucf101")
-    assert by_preset == expected.replace(clip=paper.clip, eval_clip=paper.eval_clip)
+    assert by_preset == expected.replace(
+        clip=paper.clip, eval_clip=paper.eval_clip, model=ModelConfig("tiny")
+    )
     assert finetuning_config(INITIAL, paper) == by_preset
     with pytest.raises(InputError, match="'paper_s3d_g_ucf101'"):
         finetuning_config(INITIAL, "paper_s3d_g_ucf")
+
+
+def test_dropout_and_decay_are_those_of_the_preset():
+    for config in (finetuning_config, continued_config):
+        arguments = (INITIAL, "rgb") if config is continued_config else (INITIAL,)
+        model = config(*arguments, config="finetune_i3d").model
+        assert model == ModelConfig("tiny", dropout_rate=0.5, weight_decay=0.0)
+        assert config(*arguments).model == INITIAL.model
 
 
 def test_a_run_is_fine_tuned_from_python(data, tmp_path):

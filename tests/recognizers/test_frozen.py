@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from tiny_network import build_tiny
+
+from perfnet_tf.config import ModelConfig
+from perfnet_tf.errors import InputError
+from perfnet_tf.recognizers.frozen import FrozenNetwork, InferenceModule
+
+PICTURES = np.random.default_rng(0).integers(0, 256, (2, 5, 32, 40, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def model():
+    tf_keras.utils.set_random_seed(0)
+    model = build_tiny(ModelConfig("s3d_g"), 3)
+    model.unit.norm.moving_variance.assign(np.linspace(0.5, 2, 8))
+    return model
+
+
+@pytest.fixture(scope="module")
+def network(model):
+    return FrozenNetwork.from_model(model)
+
+
+def test_a_frozen_network_answers_as_the_exported_module_does(model, network, tmp_path):
+    module = InferenceModule(model)
+    network.save(tmp_path / "graph.pb")
+    loaded = FrozenNetwork.load(tmp_path / "graph.pb")
+    for inputs in (PICTURES, PICTURES[:1, :3, :24] / np.float32(255)):
+        for one in (network, loaded):
+            np.testing.assert_array_equal(one(inputs), module(inputs))
+            np.testing.assert_array_equal(one.features(inputs), module.features(inputs))
+
+
+def test_it_answers_within_functions(network):
+    inside = tf.function(lambda clips: network(clips), autograph=False)
+    np.testing.assert_array_equal(inside(PICTURES), network(PICTURES))
+
+
+def test_weights_are_traced_once_for_each_type_of_input(network):
+    traced = {id(network._traced(tf.uint8)) for _ in range(2)}
+    network(PICTURES), network.features(PICTURES[:, :4])
+    assert traced == {id(network._traced(tf.uint8))}
+
+
+def test_a_frozen_network_refuses_training_and_damaged_files(network, tmp_path):
+    with pytest.raises(InputError, match="training=True"):
+        network(PICTURES, training=True)
+    (tmp_path / "graph.pb").write_bytes(b"\xff\xff no graph")
+    with pytest.raises(ValueError, match="holds no graph"):
+        FrozenNetwork.load(tmp_path / "graph.pb")
