@@ -82,7 +82,7 @@ def load_for_inference(path: str | os.PathLike[str], *, precision: str | None = 
     """Loads an export to classify with: folded and frozen, whatever it was exported for.
 
     Of an export that can be trained only the numbers and `model.json` are read, as in
-    `restore_model`; one for inference only is loaded as `load_saved_model` does, code and all.
+    `restore_model`; of one for inference only the graph of the network is.
 
     Args:
         path: folder of an export.
@@ -98,7 +98,10 @@ def load_for_inference(path: str | os.PathLike[str], *, precision: str | None = 
                 f"{folder} is frozen in {info.inference_precision}. Received: {precision}. "
                 "Leave the precision out, or export the run again."
             )
-        return load_saved_model(folder)
+        try:
+            return _recognizer(folder, classes, info, FrozenNetwork.from_export(folder))
+        except (OSError, ValueError, tf.errors.OpError):  # damaged, or of an earlier version
+            return load_saved_model(folder)
     precision = precision or "float32"
 
     def make() -> FrozenNetwork:

@@ -9,6 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.models.folding import fold_batch_norm
@@ -18,8 +19,8 @@ from perfnet_tf.streams import FEATURES, LOGITS, STREAMS
 
 #: What a frozen network returns, in this order.
 OUTPUTS = (FEATURES, LOGITS)
-#: Operation of the graph.
-_INPUT = "inputs"
+#: The network's function in an export, and its input.
+_FUNCTION, _INPUT = "frozen", "inputs"
 
 
 class FrozenNetwork:
@@ -40,6 +41,42 @@ class FrozenNetwork:
         """Folds and freezes a built model, which is not changed; arguments of `InferenceModule`."""
         folded = fold_batch_norm(model, precision=precision)
         return cls(freeze(folded, input_specs(model.stream)[0]).graph.as_graph_def())
+
+    @classmethod
+    def from_export(cls, folder: str | os.PathLike[str]) -> FrozenNetwork:
+        """Reads the network of an `InferenceModule` out of a SavedModel.
+
+        Raises:
+            OSError: no file, or no right to read it.
+            ValueError: damaged, or another kind of SavedModel.
+        """
+        saved = SavedModel()
+        content = tf.io.gfile.GFile(os.path.join(folder, "saved_model.pb"), "rb").read()
+        try:
+            saved.ParseFromString(content)
+        except DecodeError as error:
+            raise ValueError(f"{folder} holds no SavedModel: {error}") from error
+        library = saved.meta_graphs[0].graph_def.library if saved.meta_graphs else None
+        functions = [
+            function
+            for function in (library.function if library else ())
+            if function.signature.name.startswith(f"__inference_{_FUNCTION}_")
+        ]
+        if len(functions) != 1:
+            raise ValueError(f"{folder} holds {len(functions)} frozen networks.")
+        (function,) = functions
+        graph = tf.compat.v1.GraphDef(versions=saved.meta_graphs[0].graph_def.versions)
+        graph.library.function.append(function)
+        shape = function.arg_attr[0].attr["_output_shapes"].list.shape[0]
+        spec = tf.TensorSpec(shape, tf.as_dtype(function.signature.input_arg[0].type))
+        with tf.Graph().as_default() as outer:
+            tf.compat.v1.placeholder(spec.dtype, spec.shape, name=_INPUT)
+            graph.node.extend(outer.as_graph_def().node)
+        graph.node.add(name=_FUNCTION, op=function.signature.name, input=[_INPUT])
+        for index, name in enumerate(OUTPUTS):
+            node = graph.node.add(name=_output(name), op="Identity", input=[f"{_FUNCTION}:{index}"])
+            node.attr["T"].type = tf.float32.as_datatype_enum
+        return cls(graph)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> FrozenNetwork:

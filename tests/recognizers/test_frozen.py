@@ -28,8 +28,10 @@ def test_a_frozen_network_answers_as_the_exported_module_does(model, network, tm
     module = InferenceModule(model)
     network.save(tmp_path / "graph.pb")
     loaded = FrozenNetwork.load(tmp_path / "graph.pb")
+    tf.saved_model.save(module, str(tmp_path / "module"))
+    read = FrozenNetwork.from_export(tmp_path / "module")
     for inputs in (PICTURES, PICTURES[:1, :3, :24] / np.float32(255)):
-        for one in (network, loaded):
+        for one in (network, loaded, read):
             np.testing.assert_array_equal(one(inputs), module(inputs))
             np.testing.assert_array_equal(one.features(inputs), module.features(inputs))
 
@@ -51,3 +53,9 @@ def test_a_frozen_network_refuses_training_and_damaged_files(network, tmp_path):
     (tmp_path / "graph.pb").write_bytes(b"\xff\xff no graph")
     with pytest.raises(ValueError, match="holds no graph"):
         FrozenNetwork.load(tmp_path / "graph.pb")
+    (tmp_path / "graph.pb").rename(tmp_path / "saved_model.pb")
+    with pytest.raises(ValueError, match="holds no SavedModel"):
+        FrozenNetwork.from_export(tmp_path)
+    tf.saved_model.save(tf.Module(), str(tmp_path / "other"))
+    with pytest.raises(ValueError, match="holds 0 frozen networks"):
+        FrozenNetwork.from_export(tmp_path / "other")
