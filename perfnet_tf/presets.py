@@ -79,8 +79,9 @@ PRESETS: dict[str, ExperimentConfig] = {
         model=ModelConfig("s3d_g"),
         train=FINETUNING,
     ),
-    # Ours: I3D's Kinetics weights to the classes of a few hundred videos, after fit-classifier. Adam
-    # at a low rate keeps what is known; decay would be all of its step once the clips are learnt.
+    # Ours: I3D's Kinetics weights to the classes of a few hundred videos, after fit-classifier.
+    # Adam at a low rate keeps what is known; once the clips are learnt, decay would be its whole
+    # step.
     "finetune_i3d": ExperimentConfig(
         clip=ClipConfig(32, 160, 160, frame_stride=2),
         model=ModelConfig("i3d", dropout_rate=0.5, weight_decay=0.0),

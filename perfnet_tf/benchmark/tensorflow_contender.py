@@ -51,7 +51,7 @@ def main(spec: dict[str, Any]) -> None:
 def _own(spec: dict[str, Any]) -> tuple[Any, Callable[[np.ndarray], np.ndarray]]:
     from perfnet_tf.models.factory import build_model
     from perfnet_tf.models.importers import import_model
-    from perfnet_tf.recognizers.frozen import FrozenNetwork
+    from perfnet_tf.recognizers.frozen import InferenceModule
 
     load_plugins()  # they may have registered the backbone
     if spec["weights"] is not None:
@@ -60,7 +60,7 @@ def _own(spec: dict[str, Any]) -> tuple[Any, Callable[[np.ndarray], np.ndarray]]
         model = build_model(spec["backbone"], spec["num_classes"])
         _look_trained(model.variables)
     if spec["network"] == "folded":
-        return FrozenNetwork.from_model(model, precision=spec["precision"]), lambda clip: clip
+        return InferenceModule(model, precision=spec["precision"]), lambda clip: clip
     return model, lambda clip: clip
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import pathlib
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from absl import flags
@@ -301,6 +303,18 @@ class Command(FlagSet):
                 f"{self.name} takes no positional arguments. Received: {' '.join(positional)}. "
                 "Flags are written --flag=value."
             )
+
+
+@contextlib.contextmanager
+def quick_imports() -> Iterator[None]:
+    """Garbage is not collected here: TensorFlow imports a tenth faster."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def warn_runs_code(model: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from perfnet_tf.cli.command import Command
+from perfnet_tf.cli.command import Command, quick_imports
 from perfnet_tf.cli.network_flags import default_network
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
@@ -35,9 +35,10 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
         raise InputError("--data needs --clip_id, ids of its clips. See its .index.jsonl files.")
     if videos and arguments.clip_id:
         raise InputError("--clip_id names clips of --data. Received: --clip_id and videos.")
-    from perfnet_tf.explanation.explainer import Explainer
-    from perfnet_tf.explanation.picture import write_explanation
-    from perfnet_tf.recognizers.load import load
+    with quick_imports():
+        from perfnet_tf.explanation.explainer import Explainer
+        from perfnet_tf.explanation.picture import write_explanation
+        from perfnet_tf.recognizers.load import load
 
     networks = [load(path, trainable=True) for path in arguments.model or [default_network()]]
     cut = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from perfnet_tf.cli.command import Command
+from perfnet_tf.cli.command import Command, quick_imports
 from perfnet_tf.cli.network_flags import default_network, define_network_flags, load_named_network
 from perfnet_tf.config import INFERENCE_PRECISIONS, ClipConfig
 from perfnet_tf.errors import InputError

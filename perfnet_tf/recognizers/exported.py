@@ -13,7 +13,7 @@ import tf_keras
 from perfnet_tf.errors import InputError, first_line
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.models.precision import precision_policy
-from perfnet_tf.recognizers.frozen import FrozenNetwork
+from perfnet_tf.recognizers.frozen import FrozenNetwork, exported_graph, frozen_graph
 from perfnet_tf.recognizers.frozen_cache import frozen_network
 from perfnet_tf.recognizers.info import INFO_FILE, LABELS_FILE, ModelInfo
 from perfnet_tf.recognizers.recognizer import DEFAULT_FPS, Recognizer
@@ -99,13 +99,13 @@ def load_for_inference(path: str | os.PathLike[str], *, precision: str | None = 
                 "Leave the precision out, or export the run again."
             )
         try:
-            return _recognizer(folder, classes, info, FrozenNetwork.from_export(folder))
+            return _recognizer(folder, classes, info, FrozenNetwork(exported_graph(folder)))
         except (OSError, ValueError, tf.errors.OpError):  # damaged, or of an earlier version
             return load_saved_model(folder)
     precision = precision or "float32"
 
-    def make() -> FrozenNetwork:
-        return FrozenNetwork.from_model(restore_model(folder)[0], precision=precision)
+    def make() -> tf.compat.v1.GraphDef:
+        return frozen_graph(restore_model(folder)[0], precision)
 
     local = pathlib.Path(folder)
     weights = sorted(local.glob("variables/variables.*"))
@@ -113,7 +113,7 @@ def load_for_inference(path: str | os.PathLike[str], *, precision: str | None = 
         files = [local / "assets" / INFO_FILE, local / "assets" / LABELS_FILE, *weights]
         module = frozen_network(info.experiment, files, precision, make)
     else:  # remote, or damaged
-        module = make()
+        module = FrozenNetwork(make())
     return _recognizer(folder, classes, info, module)
 
 

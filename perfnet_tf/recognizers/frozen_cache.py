@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from perfnet_tf.backbones import BACKBONES
 from perfnet_tf.config import ExperimentConfig
@@ -29,7 +30,7 @@ def frozen_network(
     config: ExperimentConfig,
     files: Sequence[Path],
     precision: str,
-    make: Callable[[], FrozenNetwork],
+    make: Callable[[], tf.compat.v1.GraphDef],
 ) -> FrozenNetwork:
     """A `FrozenNetwork`, out of the cache if the same one was made before.
 
@@ -39,24 +40,24 @@ def frozen_network(
         config: of the network.
         files: all that decides it: configuration and weights.
         precision: what it computes in.
-        make: makes it.
+        make: makes its graph.
     """
     backbone = BACKBONES[config.model.backbone].network
     if not str(backbone).startswith("perfnet_tf.") or config.stream not in (RGB, FLOW, POSE):
-        return make()
+        return FrozenNetwork(make())
     folder = cache_folder("frozen") / _key(files, precision)
-    with contextlib.suppress(InputError, OSError, ValueError):  # damaged: made again
+    with contextlib.suppress(InputError, OSError, DecodeError):  # damaged: made again
         if cached(folder, remedy="the command again") is not None:
-            network = FrozenNetwork.load(folder / GRAPH_FILE)
+            graph = tf.compat.v1.GraphDef.FromString((folder / GRAPH_FILE).read_bytes())
             os.utime(folder)
-            return network
-    network = make()
+            return FrozenNetwork(graph)
+    graph = make()
     with contextlib.suppress(OSError):  # such as a full disk, or no right to write: no cache then
         partial = emptied(folder.with_name(f"{folder.name}.{os.getpid()}.partial"))
-        network.save(partial / GRAPH_FILE)
+        (partial / GRAPH_FILE).write_bytes(graph.SerializeToString())
         install(partial, folder)
         _remove_old(folder.parent)
-    return network
+    return FrozenNetwork(graph)
 
 
 def _key(files: Sequence[Path], precision: str) -> str:

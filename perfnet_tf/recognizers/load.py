@@ -22,7 +22,7 @@ from perfnet_tf.recognizers.exported import (
     restore_run,
 )
 from perfnet_tf.recognizers.foreign import load_foreign
-from perfnet_tf.recognizers.frozen import FrozenNetwork
+from perfnet_tf.recognizers.frozen import FrozenNetwork, frozen_graph
 from perfnet_tf.recognizers.frozen_cache import frozen_network
 from perfnet_tf.recognizers.pretrained import is_pretrained, resolve_pretrained
 from perfnet_tf.recognizers.recognizer import DEFAULT_FPS, Recognizer, UnspecifiedError, no_layers
@@ -170,7 +170,7 @@ def _frozen_run(path: str, precision: str, source: str | None) -> Recognizer:
         config,
         [folder / CONFIG_FILE, folder / CLASSES_FILE, *sorted(folder.glob(f"{WEIGHTS_PREFIX}.*"))],
         precision,
-        lambda: FrozenNetwork.from_model(open_run().model, precision=precision),
+        lambda: frozen_graph(open_run().model, precision),
     )
     return _recognizer(
         module, config, classes, record, source or str(folder), module=module, _open_run=open_run

@@ -10,7 +10,7 @@ from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig
 from perfnet_tf.downloads.cache import cache_folder
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.recognizers import frozen_cache
-from perfnet_tf.recognizers.frozen import OUTPUTS, FrozenNetwork
+from perfnet_tf.recognizers.frozen import OUTPUTS
 from perfnet_tf.recognizers.frozen_cache import frozen_network
 from perfnet_tf.recognizers.load import load
 from perfnet_tf.recognizers.run_directory import save_run
@@ -29,7 +29,7 @@ def cache(tmp_path, monkeypatch):
 
 
 class Maker:
-    """Makes networks that double their input, and counts them."""
+    """Makes graphs of networks that double their input, and counts them."""
 
     def __init__(self):
         self.made = 0
@@ -40,7 +40,7 @@ class Maker:
             doubled = 2 * tf.compat.v1.placeholder(tf.float32, [None], name="inputs")
             for name in OUTPUTS:
                 tf.identity(doubled, name=f"frozen_{name}")
-        return FrozenNetwork(graph.as_graph_def())
+        return graph.as_graph_def()
 
 
 @pytest.fixture
