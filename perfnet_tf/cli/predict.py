@@ -54,9 +54,10 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
         raise InputError(f"--top must be 1 or greater. Received: {arguments.top}.")
     if arguments.show and arguments.camera is None:
         raise InputError("--show is for --camera. Play what --output writes instead.")
-    from perfnet_tf.datasets.video_files import describe_left_out, list_videos
-    from perfnet_tf.prediction.answers import PoseSource
-    from perfnet_tf.video.versions import reading_difference
+    with quick_imports():
+        from perfnet_tf.datasets.video_files import describe_left_out, list_videos
+        from perfnet_tf.prediction.answers import PoseSource
+        from perfnet_tf.video.versions import reading_difference
 
     files, left_out = list_videos(videos)
     if left_out:
