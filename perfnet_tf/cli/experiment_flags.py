@@ -100,7 +100,8 @@ def training_data(arguments: flags.FlagValues) -> str | pathlib.Path:
     """--data, or the part of it that --validation_fold trains on, which is written if need be."""
     from perfnet_tf.datasets.groups import validation_folder, write_validation_subset
 
-    data, fold = arguments.data, arguments.validation_fold
+    data: str = arguments.data
+    fold = arguments.validation_fold
     if fold is None:
         return data
     write_validation_subset(data, fold=fold)

@@ -62,12 +62,13 @@ class FrozenNetwork:
         @tf.function(autograph=False, input_signature=[tf.TensorSpec(shape, dtype, name=_INPUT)])
         def network(inputs: tf.Tensor) -> list[tf.Tensor]:
             weights = {f"{name}:0": tf.identity(value) for name, value in self._weights.items()}
-            return tf.graph_util.import_graph_def(
+            outputs: list[tf.Tensor] = tf.graph_util.import_graph_def(
                 self._graph,
                 {f"{_INPUT}:0": as_float(inputs), **weights},
                 [f"{_output(name)}:0" for name in OUTPUTS],
                 name="",
             )
+            return outputs
 
         return network.get_concrete_function()
 
