@@ -57,6 +57,11 @@ def load_posenet(weights: str | os.PathLike[str] | None) -> PoseNetwork:
         return PoseNet(graph)
 
 
+#: Longer by shorter side of the network's input. A frame of 300x1 pixels took 23 s at its own
+#: shape, and no person is seen in such a strip.
+MAX_ASPECT = 36
+
+
 class PoseNetEstimator:
     """Finds people with PoseNet.
 
@@ -99,10 +104,14 @@ class PoseNetEstimator:
         return cls(load_posenet(weights), max_people=max_people)
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of the network's input for frames of `height` x `width`."""
+        """Height and width of the network's input for frames of `height` x `width`.
+
+        The longer side is at most `MAX_ASPECT` times `short_side`: narrower frames are squeezed.
+        """
         scale = self.short_side / min(height, width)
         stride = self.network.stride
-        cells = [max(1, round((side * scale - 1) / stride)) for side in (height, width)]
+        most = MAX_ASPECT * self.short_side // stride
+        cells = [min(most, max(1, round((side * scale - 1) / stride))) for side in (height, width)]
         return cells[0] * stride + 1, cells[1] * stride + 1
 
     def __call__(self, frames: np.ndarray) -> People:

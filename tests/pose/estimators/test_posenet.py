@@ -143,6 +143,14 @@ def test_input_sizes_fit_the_stride_and_keep_the_shape():
         assert sides[0] / sides[1] == pytest.approx(size[0] / size[1], rel=0.04)
 
 
+@pytest.mark.parametrize(("size", "longer"), [((1, 300), 1), ((16384, 16), 0)])
+def test_strips_are_squeezed(size, longer):
+    estimator = PoseNetEstimator(PerfectNetwork([], 17, 17), short_side=257)
+    sides = estimator.input_size(*size)
+    assert sides[1 - longer] == 257
+    assert 35 * 257 < sides[longer] <= 36 * 257 and (sides[longer] - 1) % 16 == 0
+
+
 def test_resizing_keeps_places():
     """The centre of mass of a spot stays at its share of the picture."""
     for (height, width), (new_height, new_width) in [((90, 120), (65, 97)), ((40, 60), (65, 97))]:
