@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pathlib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ def read_class_names(path: str | pathlib.Path) -> tuple[str, ...]:
 
     Args:
         path: text with one name a line, in the order of the logits; or `.json`: a list of names,
-            `{"name": index}` or `{"index": "name"}`.
+            `{"name": index}`, `{"name": "index"}` or `{"index": "name"}`.
 
     Raises:
         InputError: no such file, another format, a name twice, or a gap between the indices.
@@ -43,8 +44,9 @@ def _ordered(content: Any, file: pathlib.Path) -> list[str]:
     if isinstance(content, list):
         return [str(name) for name in content]
     try:
+        indices_last = all(str(value).isdecimal() for value in content.values())
         pairs = [
-            (int(value), str(key)) if isinstance(value, int) else (int(key), str(value))
+            (int(value), str(key)) if indices_last else (int(key), str(value))
             for key, value in content.items()
         ]
     except (AttributeError, ValueError, TypeError) as error:
@@ -107,3 +109,13 @@ def _examples(names: Sequence[str], limit: int = 3) -> str:
     if not names:
         return "none"
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" * (len(names) > limit))
+
+
+def sided_classes(classes: Iterable[str]) -> list[str]:
+    """The classes whose names say left or right: the mirrored clip of one may be of another."""
+    return [name for name in classes if {"left", "right"} & set(_words(name))]
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name in lower case: `TurnLeft`, `turn_left` and `turn left` have the same."""
+    return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)]

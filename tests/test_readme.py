@@ -13,7 +13,10 @@ ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = [
     README,
-    *((ROOT / "docs" / name).read_text() for name in ("results.md", "design.md", "finetuning.md")),
+    *(
+        (ROOT / "docs" / name).read_text()
+        for name in ("results.md", "design.md", "finetuning.md", "existing_data.md")
+    ),
 ]
 PAGES.append((ROOT / "export" / "README.md").read_text())
 

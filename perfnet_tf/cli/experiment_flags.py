@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -264,6 +265,7 @@ def run_training(
     """
     from perfnet_tf.training.trainer import train
 
+    note_mirrored_sides(arguments, mirror=config.train.mirror)
     run = train(
         config,
         training_data(arguments),
@@ -281,6 +283,26 @@ def run_training(
         f"next: perfnet evaluate --models={run.path} --data={arguments.data} --output=DIR{plugins}"
     )
     return 0
+
+
+def note_mirrored_sides(arguments: flags.FlagValues, *, mirror: bool) -> None:
+    """Notes on standard error that clips are mirrored though classes say left or right.
+
+    Nothing is noted where --mirror is given.
+    """
+    from perfnet_tf.classes import sided_classes
+    from perfnet_tf.records.folder import read_dataset_info
+
+    if not mirror or arguments["mirror"].present:
+        return
+    sided = sided_classes(read_dataset_info(arguments.data).classes)
+    if sided:
+        print(
+            f"note: clips are mirrored in training, and classes say left or right ({sided[0]}). "
+            "--nomirror turns it off, --mirror keeps it without this note.",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _train(arguments: flags.FlagValues, base: TrainConfig) -> TrainConfig:

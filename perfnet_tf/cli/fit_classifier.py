@@ -5,7 +5,11 @@ from __future__ import annotations
 from absl import flags
 
 from perfnet_tf.cli.command import Command
-from perfnet_tf.cli.experiment_flags import define_validation_flag, training_data
+from perfnet_tf.cli.experiment_flags import (
+    define_validation_flag,
+    note_mirrored_sides,
+    training_data,
+)
 from perfnet_tf.cli.view_flags import (
     clip_to_see,
     define_clip_flags,
@@ -24,6 +28,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     command to resume an interrupted run.
     """
     windows, crops = windows_and_crops(arguments)
+    note_mirrored_sides(arguments, mirror=arguments.mirror)
     from perfnet_tf.training.classifier_fitting import fit_classifier
 
     run = fit_classifier(

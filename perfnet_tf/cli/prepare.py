@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 #: Flags that are settings of `PrepareConfig` of the same name.
 _SETTINGS = (
     *("short_side", "pose", "pose_weights", "keypoints", "max_people"),
-    *("flow", "flow_bound", "max_seconds", "clips_per_shard", "square_pixels"),
+    *("flow", "flow_bound", "flow_path", "flow_bound_of_files", "flow_zero"),
+    *("max_seconds", "clips_per_shard", "square_pixels"),
 )
 
 #: How many kinds of failures the summary shows.
@@ -40,6 +41,9 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     case) or a list splits.csv with the columns path, split or group, and label. The classes are
     printed before the work, the causes of failures after it, with their numbers.
 
+    --dataset=list reads lines "path label", "path frames label" (folders of pictures) and
+    "path,start,end,label" (seconds); perfnet_tf/datasets/annotation_list.py has them all.
+
     --dataset=synthetic generates its videos in --videos first if the folder does not exist.
     """
     from perfnet_tf.preparation.prepare import prepare
@@ -50,7 +54,9 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         dataset=arguments.dataset,
         lists=arguments.lists,
         official_split=arguments.official_split,
+        classes=arguments.classes,
         fps=arguments.fps or None,
+        fps_of_frames=arguments.fps_of_frames,
         workers=arguments.workers,
         beam_options=shlex.split(arguments.beam_options or ""),
         clip_time_limit=arguments.clip_time_limit or None,
@@ -94,6 +100,11 @@ def _summary(result: Preparation, output: str) -> str:
         lines += _failure_lines(output)
     if info.num_deinterlaced:
         lines.append(f"  {info.num_deinterlaced} videos were interlaced: they are deinterlaced.")
+    if info.num_flow_rescaled:
+        lines.append(
+            f"  The flow of {info.num_flow_rescaled} clips was of another size than the frames: "
+            "it was resampled, and its vectors scaled."
+        )
     return "\n".join(lines)
 
 
@@ -114,15 +125,23 @@ COMMAND = Command("prepare", "--dataset=NAME --videos=DIR --output=DIR", _run)
 COMMAND.string(
     "dataset",
     None,
-    "ucf101, hmdb51, kinetics400, kinetics600, kinetics700, folder (one folder per class), "
+    "ucf101, hmdb51, kinetics400, kinetics600, kinetics700, ssv2, diving48, folder (one folder per "
+    "class), list (annotation lists of mmaction2, SlowFast or PyTorchVideo, and segments), "
     "synthetic, or a dataset of a plugin.",
 )
-COMMAND.string("videos", None, "Folder of the videos.")
+COMMAND.string("videos", None, "Folder of the videos, or of folders of numbered pictures.")
 COMMAND.string(
     "lists",
     None,
-    "Folder of the official split lists, or for folder a CSV file; without it, --videos.",
+    "Folder of the official split lists, for folder a CSV file, for list one list, several with "
+    "commas between, or their folder; without it, --videos.",
     argument="splits",
+)
+COMMAND.string(
+    "classes",
+    None,
+    "File of class names in label order, where lists number the classes: a name on each line, or "
+    "JSON.",
 )
 COMMAND.string(
     "official_split",
@@ -156,7 +175,27 @@ COMMAND.integer("max_people", PrepareConfig.max_people, "People kept in each fra
 COMMAND.string(
     "flow",
     PrepareConfig.flow,
-    "tvl1, tvl1_fast, dis (another method, much faster, coarser), none, or a method of a plugin.",
+    "tvl1, tvl1_fast, dis (another method, much faster, coarser), folder (computed before, see "
+    "--flow_path), none, or a method of a plugin.",
+)
+COMMAND.string(
+    "flow_path",
+    None,
+    "Folder of optical flow that other programs computed, for --flow=folder: "
+    "CLASS/CLIP/flow_x_00001.jpg and flow_y_00001.jpg (denseflow, mmaction2), u/CLIP and v/CLIP "
+    "with frame000001.jpg (twostreamfusion), CLASS/CLIP/NAME_00001.flo, or CLASS/CLIP.npy. "
+    "Without it, --videos.",
+)
+COMMAND.number(
+    "flow_bound_of_files",
+    PrepareConfig.flow_bound_of_files,
+    "Pixels per frame at the ends of 8-bit pictures of flow: denseflow's -b.",
+)
+COMMAND.number(
+    "flow_zero",
+    PrepareConfig.flow_zero,
+    "Level of no flow in 8-bit pictures: 128 of denseflow, dense_flow and twostreamfusion, 127 of "
+    "mmaction2's flow_extraction.py.",
 )
 COMMAND.number(
     "flow_bound", PrepareConfig.flow_bound, "Pixels per frame; faster motion is clipped."
@@ -173,6 +212,12 @@ COMMAND.boolean(
     PrepareConfig.square_pixels,
     "Stretch pixels that are not square (DV, DVD) to the shape in which players show them; "
     "--nosquare_pixels keeps the stored shape.",
+)
+COMMAND.number(
+    "fps_of_frames",
+    None,
+    "Frames per second of clips that are folders of numbered pictures, such as "
+    "CLASS/CLIP/img_00001.jpg; --videos then holds such folders and no videos.",
 )
 COMMAND.number(
     "max_seconds", PrepareConfig.max_seconds, "Only this much of the beginning of each video."

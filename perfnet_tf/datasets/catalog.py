@@ -96,6 +96,9 @@ DATASETS: Registry[ReadCatalog] = Registry(
         "kinetics600": _reader("kinetics", "kinetics600"),
         "kinetics700": _reader("kinetics", "kinetics700"),
         "folder": _reader("folder", "folder"),
+        "list": _reader("annotation_list", "list"),
+        "ssv2": _reader("ssv2", "ssv2"),
+        "diving48": _reader("diving48", "diving48"),
         "synthetic": _reader("ucf101", "synthetic"),  # written in UCF-101's format
     },
 )

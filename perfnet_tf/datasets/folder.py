@@ -12,6 +12,8 @@ classes or more. Anything else stops with a question: which folder is the class 
     path,split,label,group             `label` may be left out: it is then the first folder of path
     wave/anna_01.mp4,train,wave,anna   `group` as well: it is then the name without its last number
 
+Where VIDEOS holds no video, a folder of numbered pictures is one: `wave/anna_01/img_00001.jpg`.
+
 Paths are relative to VIDEOS, or absolute; "\\" may separate folders. Videos in no line are counted.
 Clips of one group come from one recording, and may not be in two splits. With `group` and without
 `split` the split is drawn, by these groups.
@@ -86,13 +88,13 @@ def _read_listed(index: VideoIndex, path: pathlib.Path, split: int, name: str) -
     if not rows:  # a list without the column
         every = [(file, label) for file, _, label in listed.rows]
         groups = {file: groups.get(file) or group_name(file) for file, _ in every}
-        rows, more = _draw_listed(every, groups, split)
+        rows, more = draw_listed(every, groups, split)
         notes = [*more, *notes]
     _refuse_torn_groups(rows, groups, path)
     return _make_catalog(index, rows, name, groups, notes)
 
 
-def _draw_listed(
+def draw_listed(
     rows: Sequence[tuple[pathlib.PurePath, str]],
     groups: Mapping[pathlib.PurePath, str],
     split: int,
@@ -228,7 +230,7 @@ def _make_catalog(
     labels = {label: number for number, label in enumerate(classes)}
     clips = [
         SourceClip(
-            clip_id=str(file.with_suffix("")),
+            clip_id=index.clip_id(file),
             path=index.path_of(file),
             label=labels[label],
             label_name=label,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import collections
 import pathlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from perfnet_tf.datasets.catalog import read_table
 from perfnet_tf.datasets.split_names import SPLIT_NAMES, name_splits
-from perfnet_tf.datasets.video_files import VIDEO_EXTENSIONS, VideoIndex, fold_name
+from perfnet_tf.datasets.video_files import VideoIndex
 from perfnet_tf.errors import InputError, check_choice
 
 _COLUMNS = {"path", "split", "label", "group"}
@@ -66,12 +65,6 @@ class _Rows:
     def __init__(self, index: VideoIndex, path: pathlib.Path) -> None:
         self._index = index
         self._path = path
-        self._there = set(index.files)
-        #: Path in one case and Unicode form, with and without the ending -> videos.
-        self._folded = collections.defaultdict(list)
-        for file in index.files:
-            self._folded[fold_name(file.as_posix())].append(file)
-            self._folded[fold_name(file.with_suffix("").as_posix())].append(file)
         #: Path -> (name of the split, "" without the column; class; where it was read).
         self._rows: dict[pathlib.PurePath, tuple[str, str, str]] = {}
         self._groups: dict[pathlib.PurePath, str] = {}
@@ -81,7 +74,7 @@ class _Rows:
     def add(self, values: Mapping[str, str], where: str) -> None:
         """Adds a line."""
         text, label, split = values["path"], values.get("label"), values.get("split", "").lower()
-        file = self._find(text)
+        file = self._index.locate(text)
         if not label and len((file or pathlib.PurePath(text.replace("\\", "/"))).parts) < 2:
             raise InputError(
                 "A video without a label must be in a class folder. "
@@ -126,27 +119,6 @@ class _Rows:
             tuple(notes),
         )
 
-    def _find(self, text: str) -> pathlib.PurePath | None:
-        """The listed video: with slashes of either kind, relative to the folder or absolute."""
-        for spelling in dict.fromkeys((text, text.replace("\\", "/"))):
-            file = pathlib.PurePath(spelling)
-            if file.is_absolute():
-                for folder in (self._index.folder.absolute(), self._index.folder.resolve()):
-                    if file.is_relative_to(folder):
-                        file = file.relative_to(folder)
-                        break
-            if file in self._there:
-                return file
-            # Another case or Unicode form, as other systems write names; another ending or none.
-            forms = [file]
-            if file.suffix.lower() in VIDEO_EXTENSIONS:
-                forms.append(file.with_suffix(""))
-            for name in forms:
-                alike = self._folded.get(fold_name(name.as_posix()), [])
-                if len(alike) == 1:
-                    return alike[0]
-        return None
-
     def _refuse_missing(self) -> None:
         if not self._missing:
             return
@@ -155,7 +127,7 @@ class _Rows:
         parts = pathlib.PurePath(first.replace("\\", "/")).parts
         for start in range(1, len(parts)):
             tail = pathlib.PurePath(*parts[start:])
-            if tail in self._there:
+            if tail in self._index.files:
                 remedy = (
                     f"Paths are relative to that folder, in which {tail} is: take what is before "
                     f"{tail} off the paths."

@@ -8,10 +8,11 @@ import os
 import pathlib
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from perfnet_tf.errors import InputError, is_utf8
 from perfnet_tf.pose.keypoint_file import KEYPOINTS_ENDING
+from perfnet_tf.video.frame_names import is_frame_name
 
 StrPath = str | os.PathLike[str]
 
@@ -24,6 +25,7 @@ VIDEO_EXTENSIONS = frozenset(
 )
 #: How many kinds of other files a line names: "img.0001", "img.0002" ... have an ending each.
 _KINDS_SHOWN = 8
+_PICTURES = {".jpg", ".jpeg", ".png", ".bmp"}
 _ARCHIVES = {".7z", ".gz", ".rar", ".tar", ".tgz", ".zip"}
 
 
@@ -35,11 +37,15 @@ class FoundVideos:
         files: the videos' paths relative to the folder, sorted.
         left_out: what kind of other files (`.txt`, `hidden .mp4`) -> how many.
         folders: every folder's path relative to the folder, sorted, without hidden ones.
+        frame_folders: those that hold two numbered pictures or more, which may be frames.
+        left_out_of_frames: `left_out` without the pictures in `frame_folders`.
     """
 
     files: tuple[pathlib.PurePath, ...]
     left_out: Mapping[str, int]
     folders: tuple[pathlib.PurePath, ...]
+    frame_folders: tuple[pathlib.PurePath, ...] = ()
+    left_out_of_frames: Mapping[str, int] = field(default_factory=dict)
 
 
 def find_videos(folder: StrPath) -> FoundVideos:
@@ -54,6 +60,8 @@ def find_videos(folder: StrPath) -> FoundVideos:
     files: list[pathlib.PurePath] = []
     folders: list[pathlib.PurePath] = []
     left_out: collections.Counter[str] = collections.Counter()
+    frame_folders: list[pathlib.PurePath] = []
+    pictures: collections.Counter[str] = collections.Counter()  # in them
     top = os.path.realpath(folder)
     #: Path, path relative to `folder`, real path, and the real paths of all folders above.
     pending = [(os.fspath(folder), pathlib.PurePath(), top, frozenset({top}))]
@@ -66,6 +74,8 @@ def find_videos(folder: StrPath) -> FoundVideos:
                 raise InputError(f"{path} cannot be read: {error.strerror}.") from error
             left_out["unreadable folder(s)"] += 1
             continue
+        num_frames = 0
+        here: collections.Counter[str] = collections.Counter()  # pictures
         for entry in entries:
             if _is_folder(entry):
                 if entry.name.startswith(".") or entry.name == "__MACOSX":
@@ -79,9 +89,23 @@ def find_videos(folder: StrPath) -> FoundVideos:
                     pending.append((entry.path, inside, target, above | {target}))
             elif (kind := _other_kind(entry)) is None:
                 files.append(relative / entry.name)
+            elif kind in _PICTURES:
+                here[kind] += 1
+                num_frames += is_frame_name(entry.name)
             elif kind:
                 left_out[kind] += 1
-    return FoundVideos(tuple(sorted(files)), dict(sorted(left_out.items())), tuple(sorted(folders)))
+        if num_frames > 1 and relative.parts:
+            frame_folders.append(relative)
+            pictures += here
+        else:
+            left_out += here
+    return FoundVideos(
+        tuple(sorted(files)),
+        dict(sorted((left_out + pictures).items())),
+        tuple(sorted(folders)),
+        tuple(sorted(frame_folders)),
+        dict(sorted(left_out.items())),
+    )
 
 
 def list_videos(paths: Iterable[StrPath]) -> tuple[list[pathlib.Path], Mapping[str, int]]:
@@ -119,13 +143,17 @@ def describe_left_out(left_out: Mapping[str, int]) -> str:
 
 
 class VideoIndex:
-    """The video files below a folder, found in one walk."""
+    """The video files below a folder, found in one walk.
+
+    In a folder without a single video, folders of numbered pictures take the place of videos.
+    """
 
     def __init__(self, folder: StrPath) -> None:
         """Walks the folder, as `find_videos` does.
 
         Raises:
-            InputError: no such folder, no video in it, or a name that is not UTF-8.
+            InputError: no such folder, neither videos nor folders of frames in it, or a name that
+                is not UTF-8.
         """
         self.folder = pathlib.Path(folder)
         if not self.folder.is_dir():
@@ -135,15 +163,18 @@ class VideoIndex:
                 f"videos must be a folder. Received: {self.folder}, which {what}.{unpack}"
             )
         found = find_videos(self.folder)
+        #: Whether `files` are folders of numbered pictures.
+        self.of_frames = not found.files and bool(found.frame_folders)
         #: Paths relative to the folder, sorted.
-        self.files = list(found.files)
+        self.files = list(found.frame_folders if self.of_frames else found.files)
         #: Folders below the folder, relative to it, sorted.
         self.folders = found.folders
         #: What kind of other files -> how many.
-        self.left_out = found.left_out
+        self.left_out = found.left_out_of_frames if self.of_frames else found.left_out
         if not self.files:
             raise InputError(
-                f"videos must hold video files ({' '.join(sorted(VIDEO_EXTENSIONS))}). Received: "
+                f"videos must hold video files ({' '.join(sorted(VIDEO_EXTENSIONS))}) or folders "
+                "of numbered pictures. Received: "
                 f"{self.folder}, in which there are none{_with_left_out(self.left_out)}."
             )
         strange = [file for file in self.files if not is_utf8(file)]
@@ -192,6 +223,50 @@ class VideoIndex:
     def path_of(self, file: pathlib.PurePath) -> str:
         """Absolute path of one of `files`: whoever decodes may work in another folder."""
         return str((self.folder / file).absolute())
+
+    @functools.cached_property
+    def _by_path(self) -> Mapping[str, Sequence[pathlib.PurePath]]:
+        """Path in one case and Unicode form, with and without the ending -> videos."""
+        by_path: dict[str, list[pathlib.PurePath]] = collections.defaultdict(list)
+        for file in self.files:
+            by_path[fold_name(file.as_posix())].append(file)
+            if not self.of_frames:
+                by_path[fold_name(file.with_suffix("").as_posix())].append(file)
+        return by_path
+
+    @functools.cached_property
+    def _there(self) -> frozenset[pathlib.PurePath]:
+        return frozenset(self.files)
+
+    def locate(self, text: str) -> pathlib.PurePath | None:
+        """The one of `files` that a list names, or None.
+
+        Args:
+            text: path with slashes of either kind, relative to the folder or absolute. Another
+                case or Unicode form, as other systems write names, and another ending or none will
+                do where the exact path is not there.
+        """
+        for spelling in dict.fromkeys((text, text.replace("\\", "/"))):
+            file = pathlib.PurePath(spelling)
+            if file.is_absolute():
+                for folder in (self.folder.absolute(), self.folder.resolve()):
+                    if file.is_relative_to(folder):
+                        file = file.relative_to(folder)
+                        break
+            if file in self._there:
+                return file
+            forms = [file]
+            if file.suffix.lower() in VIDEO_EXTENSIONS:
+                forms.append(file.with_suffix(""))
+            for name in forms:
+                alike = self._by_path.get(fold_name(name.as_posix()), [])
+                if len(alike) == 1:
+                    return alike[0]
+        return None
+
+    def clip_id(self, file: pathlib.PurePath) -> str:
+        """The id of one of `files`: its path, without the extension of a video."""
+        return str(file if self.of_frames else file.with_suffix(""))
 
     def note_unlisted(self, listed: Collection[str]) -> tuple[str, ...]:
         """A note if videos are in no list.

@@ -26,6 +26,8 @@ class PrepareConfig:
     Attributes:
         name: of the dataset.
         fps: stored frames per second (PERF-Net Sec. 4: 25); None keeps each video's own.
+        fps_of_frames: frames per second of clips that are folders of pictures; None: there are
+            none.
         short_side: shorter side of the stored frames, pixels (PERF-Net Sec. 4: 256).
         pose: `posenet` (PERF-Net Sec. 3.1), `movenet` or an estimator that a plugin registers;
             a format of `keypoints` (`pose.keypoint_formats`): `pyskl`, `openpose`, `alphapose`,
@@ -37,8 +39,12 @@ class PrepareConfig:
             `pose="keypoints"` reads the file next to each video.
         max_people: people stored a frame. Paper silent; our choice.
         flow: `tvl1` (PERF-Net Sec. 3.2, OpenCV's parameters), `tvl1_fast` (`TVL1Params.fast`),
-            `dis` (another method: much faster, coarser), one that a plugin registers, `none`.
+            `dis` (another method: much faster, coarser), one that a plugin registers, `none`;
+            `folder` takes flow that was computed before, out of `flow_path` (`flow.folder`).
         flow_bound: pixels per frame of the largest stored flow (I3D's 20).
+        flow_path: folder of the flow, for `flow="folder"`.
+        flow_bound_of_files: pixels per frame at the ends of 8-bit pictures of flow.
+        flow_zero: the level of no flow in them.
         max_seconds: only this much of the beginning of each video; a clip is held in memory as a
             whole, at 25 frames per second and 256 x 341 pixels some 6.5 MB for each second. What is
             over `MAX_CLIP_BYTES`, or `MAX_RECORD_BYTES` (`records.schema`), is left out, too.
@@ -50,6 +56,7 @@ class PrepareConfig:
 
     name: str
     fps: float | None = 25.0
+    fps_of_frames: float | None = None
     short_side: int = 256
     pose: str = "posenet"
     pose_weights: str | None = None
@@ -57,6 +64,9 @@ class PrepareConfig:
     max_people: int = 5
     flow: str = "tvl1"
     flow_bound: float = 20.0
+    flow_path: str | None = None
+    flow_bound_of_files: float = 20.0
+    flow_zero: float = 128.0
     max_seconds: float = 300.0
     clips_per_shard: int = 64
     square_pixels: bool = True
@@ -64,7 +74,7 @@ class PrepareConfig:
 
     def __post_init__(self) -> None:
         check_choice("pose", self.pose, (*POSE_ESTIMATORS, *KEYPOINT_FORMATS, "none"))
-        check_choice("flow", self.flow, (*FLOW_METHODS, "none"))
+        check_choice("flow", self.flow, (*FLOW_METHODS, "folder", "none"))
         object.__setattr__(self, "sources", tuple(self.sources))  # lists come from JSON
         registered = [name for name, source in SOURCES.items() if source.option == "sources"]
         for name in self.sources:
@@ -76,11 +86,17 @@ class PrepareConfig:
             check_choice("sources", name, registered)
         if self.fps is not None and not 0 < self.fps <= 1000:
             raise InputError(f"fps must be in (0, 1000]. Received: {self.fps!r}.")
+        if self.fps_of_frames is not None and not 0 < self.fps_of_frames <= 1000:
+            raise InputError(
+                f"`fps_of_frames` must be in (0, 1000]. Received: {self.fps_of_frames!r}."
+            )
         if self.short_side < 16:
             raise InputError(f"short_side must be at least 16. Received: {self.short_side!r}.")
-        for name in ("max_people", "flow_bound", "max_seconds", "clips_per_shard"):
+        positive = ("max_people", "flow_bound", "max_seconds", "clips_per_shard")
+        for name in (*positive, "flow_bound_of_files"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be above 0. Received: {getattr(self, name)!r}.")
+        self._check_flow_folder()
         given = KEYPOINT_FORMATS.get(self.pose)
         if self.keypoints is not None and given is None:
             raise InputError(
@@ -93,6 +109,21 @@ class PrepareConfig:
             weights = estimator_weights(self.pose, self.pose_weights)
             object.__setattr__(self, "pose_weights", None if weights is None else str(weights))
 
+    def _check_flow_folder(self) -> None:
+        if not 0 <= self.flow_zero <= 255:
+            raise InputError(f"`flow_zero` must be from 0 to 255. Received: {self.flow_zero!r}.")
+        if self.flow != "folder":
+            if self.flow_path is not None:
+                raise InputError(
+                    f"`flow_path` is for flow=folder. Received: flow={self.flow} and "
+                    f"{self.flow_path}. Give `flow=folder`, or leave the path out."
+                )
+        elif self.flow_path is None or not pathlib.Path(self.flow_path).is_dir():
+            raise InputError(
+                "`flow_path` must be a folder of optical flow for `flow=folder`. "
+                f"Received: {self.flow_path or 'none'}."
+            )
+
     def identity(self) -> dict[str, Any]:
         """The settings that two runs must share to be one preparation.
 
@@ -103,6 +134,11 @@ class PrepareConfig:
         """
         values = dataclasses.asdict(self)
         path = values.pop("pose_weights")
+        del values["flow_path"]
+        if self.fps_of_frames is None:
+            del values["fps_of_frames"]
+        if self.flow != "folder":
+            del values["flow_bound_of_files"], values["flow_zero"]
         if not self.sources:  # so that a preparation without any can be resumed by any version
             del values["sources"]
         if self.square_pixels:

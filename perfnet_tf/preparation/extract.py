@@ -16,7 +16,9 @@ from perfnet_tf.flow.methods import FLOW_METHODS
 from perfnet_tf.pose.estimators import make_estimator
 from perfnet_tf.pose.keypoint_formats import KEYPOINT_FORMATS
 from perfnet_tf.pose.people import People, PoseEstimator
+from perfnet_tf.preparation.clip_frames import read_clip_frames
 from perfnet_tf.preparation.config import PrepareConfig
+from perfnet_tf.preparation.folder_flow import FolderFlow
 from perfnet_tf.preparation.frame_sources import extract_source
 from perfnet_tf.preparation.given_keypoints import GivenKeypoints
 from perfnet_tf.records.encoding import encode_clip
@@ -30,7 +32,7 @@ from perfnet_tf.records.schema import (
 )
 from perfnet_tf.records.stored_sources import encode_rgb
 from perfnet_tf.streams import SOURCES, StorageOptions
-from perfnet_tf.video.decode import Video, read_video
+from perfnet_tf.video.decode import Video
 
 #: Frames at a time for pose and flow: float flow of a whole clip would be 8 times its RGB.
 _CHUNK = 64
@@ -49,6 +51,7 @@ class Extraction:
         keypoint_frames: frames with a person of `GOOD_KEYPOINTS` good keypoints or more.
         incomplete: why a part of the video is missing; None where all of it is there.
         deinterlaced: whether the video was interlaced.
+        flow_rescaled: whether the flow of `flow="folder"` was of another size.
         scores_clipped: whether keypoints came with scores outside [0, 1].
     """
 
@@ -58,6 +61,7 @@ class Extraction:
     keypoint_frames: int
     incomplete: str | None
     deinterlaced: bool = False
+    flow_rescaled: bool = False
     scores_clipped: bool = False
 
 
@@ -71,7 +75,8 @@ class ClipExtractor:
             InputError: no usable pose weights, or keypoints that cannot be read.
         """
         self._config = config
-        self._flow = None if config.flow == "none" else FLOW_METHODS[config.flow]
+        self._flow = FLOW_METHODS.get(config.flow)
+        self._folder_flow = FolderFlow(config) if config.flow == "folder" else None
         self._estimator: PoseEstimator | None = None
         self._given: GivenKeypoints | None = None
         if config.pose in KEYPOINT_FORMATS:
@@ -86,11 +91,12 @@ class ClipExtractor:
             InputError: the video gives no record, and why.
         """
         config = self._config
-        video, incomplete = self._read(clip.path)
+        video, incomplete = self._read(clip)
         if len(video.frames) < 2:
             raise InputError(f"A clip needs at least 2 frames. Received: {clip.path}, which has 1.")
         people, scores_clipped = self._find_people(clip, video)
-        frame_images, flow_images = encode_rgb(video.frames), self._encode_flow(video.frames)
+        flow_images, flow_rescaled = self._encode_flow(clip, video)
+        frame_images = encode_rgb(video.frames)
         extra = self._encode_extra(video)
         num_frames = _count_storable(frame_images, flow_images, *extra.values())
         if num_frames < len(video.frames):
@@ -134,22 +140,25 @@ class ClipExtractor:
             person_frames,
             keypoint_frames,
             incomplete,
-            video.deinterlaced,
-            scores_clipped,
+            deinterlaced=video.deinterlaced,
+            flow_rescaled=flow_rescaled,
+            scores_clipped=scores_clipped,
         )
 
-    def _read(self, path: str) -> tuple[Video, str | None]:
+    def _read(self, clip: SourceClip) -> tuple[Video, str | None]:
         """The video, and why a part of it is missing (None: nothing is)."""
         config = self._config
-        video = read_video(
-            path,
+        video, missing = read_clip_frames(
+            clip,
+            config.fps_of_frames,
             fps=config.fps,
             short_side=config.short_side,
             square_pixels=config.square_pixels,
             max_frames=math.ceil(config.max_seconds * (config.fps or _HIGHEST_FPS)),
             max_bytes=MAX_CLIP_BYTES,
         )
-        kept = int(np.searchsorted(video.timestamps, config.max_seconds - 1e-6))
+        times = video.timestamps - video.timestamps[0]
+        kept = int(np.searchsorted(times, config.max_seconds - 1e-6))
         if kept < len(video.frames):
             video = dataclasses.replace(_first_frames(video, kept), stopped=True)
         if video.stopped:
@@ -168,7 +177,7 @@ class ClipExtractor:
                 f"The video breaks off after {video.num_source_frames} frames, earlier than its "
                 "header says: what decodes was kept."
             )
-        return video, None
+        return video, missing
 
     def _find_people(self, clip: SourceClip, video: Video) -> tuple[People | None, bool]:
         """The people, and whether scores of given ones were clipped."""
@@ -195,15 +204,21 @@ class ClipExtractor:
             for name in self._config.sources
         }
 
-    def _encode_flow(self, frames: np.ndarray) -> list[bytes] | None:
-        """One PNG a frame; the last repeats the one before it, as the flow itself would."""
+    def _encode_flow(self, clip: SourceClip, video: Video) -> tuple[list[bytes] | None, bool]:
+        """One PNG a frame; the last repeats the one before it, as the flow itself would.
+
+        Also whether it was of another size.
+        """
+        if self._folder_flow is not None:
+            return self._folder_flow(clip, video)
         if self._flow is None:
-            return None
+            return None, False
+        frames = video.frames
         images: list[bytes] = []
         for start in range(0, len(frames) - 1, _CHUNK):
             flow = self._flow(frames[start : start + _CHUNK + 1])[:-1]
             images += encode_flow(flow, self._config.flow_bound)
-        return [*images, images[-1]]
+        return [*images, images[-1]], False
 
 
 def _count_storable(*stored: Sequence[Any] | None) -> int:

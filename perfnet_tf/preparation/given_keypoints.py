@@ -50,7 +50,7 @@ class GivenKeypoints:
         if keypoints.fps is not None:
             indices = keypoints.at_times(video.timestamps)
         else:
-            _check_count(keypoints, video)
+            _check_count(keypoints, video, more_follow=video.stopped or clip.is_part)
             indices = video.source_indices
         size = keypoints.size or _size_in_pixels(clip.path)
         people = keypoints.people(np.maximum(indices, 0), size, self._max_people)
@@ -63,7 +63,7 @@ class GivenKeypoints:
             place = self._source.find(clip.clip_id, clip.path)
             if place is None:
                 continue
-            if place in found:
+            if place in found and not (clip.is_part and clip.path == found[place].path):
                 raise InputError(
                     "Keypoints must be of one clip. "
                     f"Received: {place} for {found[place].clip_id} and {clip.clip_id}. Name the "
@@ -79,10 +79,10 @@ class GivenKeypoints:
             )
 
 
-def _check_count(keypoints: ClipKeypoints, video: Video) -> None:
+def _check_count(keypoints: ClipKeypoints, video: Video, *, more_follow: bool) -> None:
     count, expected = len(keypoints.frames), video.num_source_frames
     tolerance = max(_COUNT_TOLERANCE, _COUNT_TOLERANCE_SHARE * expected)
-    too_many = count > expected + tolerance and not video.stopped
+    too_many = count > expected + tolerance and not more_follow
     too_few = count < expected - tolerance and keypoints.every_frame
     if too_many or too_few:
         raise InputError(

@@ -8,7 +8,9 @@ import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 
+from perfnet_tf.classes import sided_classes
 from perfnet_tf.datasets.catalog import Catalog, describe_catalog, load_catalog
+from perfnet_tf.datasets.class_names import name_classes
 from perfnet_tf.datasets.official_splits import Membership, load_all_splits, write_official_splits
 from perfnet_tf.errors import InputError
 from perfnet_tf.preparation.build import Preparation, build_records
@@ -25,7 +27,9 @@ def prepare(
     dataset: str = "folder",
     lists: StrPath | None = None,
     official_split: int | str = 1,
+    classes: StrPath | None = None,
     fps: float | None = PrepareConfig.fps,
+    fps_of_frames: float | None = None,
     short_side: int = PrepareConfig.short_side,
     pose: str = PrepareConfig.pose,
     pose_weights: StrPath | None = None,
@@ -33,6 +37,9 @@ def prepare(
     max_people: int = PrepareConfig.max_people,
     flow: str = PrepareConfig.flow,
     flow_bound: float = PrepareConfig.flow_bound,
+    flow_path: StrPath | None = None,
+    flow_bound_of_files: float = PrepareConfig.flow_bound_of_files,
+    flow_zero: float = PrepareConfig.flow_zero,
     max_seconds: float = PrepareConfig.max_seconds,
     clips_per_shard: int = PrepareConfig.clips_per_shard,
     square_pixels: bool = PrepareConfig.square_pixels,
@@ -50,11 +57,15 @@ def prepare(
         videos: folder of the videos; `synthetic` generates them there if it does not exist.
         output: folder to make; new, empty, or an unfinished preparation with the same arguments.
         dataset: one of `datasets.catalog.DATASETS`; `folder` has one folder per class.
-        lists: folder of the official split lists; None looks in `videos`.
+        lists: folder of the official split lists, or the lists of `list`; None looks in `videos`.
         official_split: number of the official split; `all` stores the clips of all splits of
             UCF-101 or HMDB-51 once, and writes `output`/split1, split2 and split3.
-        fps, short_side, pose, pose_weights, keypoints, max_people, flow, flow_bound, max_seconds,
-            clips_per_shard, square_pixels, sources: as in `PrepareConfig`.
+        classes: file of class names in label order, for lists that number them
+            (`datasets.class_names`); None keeps the dataset's own names or numbers.
+        fps, fps_of_frames, short_side, pose, pose_weights, keypoints, max_people, flow, flow_bound,
+            flow_bound_of_files, flow_zero, max_seconds, clips_per_shard, square_pixels, sources:
+            as in `PrepareConfig`.
+        flow_path: folder of the flow for `flow="folder"`; None takes `videos`.
         workers, beam_options, clip_time_limit: as in `build_records`.
         show_progress: print the number of classes and the first names, then finished clips, rate
             and ETA, on standard error.
@@ -69,6 +80,7 @@ def prepare(
     config = PrepareConfig(
         name=dataset,
         fps=fps,
+        fps_of_frames=fps_of_frames,
         short_side=short_side,
         pose=pose,
         pose_weights=None if pose_weights is None else os.fspath(pose_weights),
@@ -76,6 +88,9 @@ def prepare(
         max_people=max_people,
         flow=flow,
         flow_bound=flow_bound,
+        flow_path=_flow_path(flow, flow_path, videos),
+        flow_bound_of_files=flow_bound_of_files,
+        flow_zero=flow_zero,
         max_seconds=max_seconds,
         clips_per_shard=clips_per_shard,
         square_pixels=square_pixels,
@@ -84,6 +99,9 @@ def prepare(
     catalog, memberships = _read_lists(
         dataset, pathlib.Path(videos), lists, official_split, show_progress=show_progress
     )
+    if classes is not None:
+        catalog = name_classes(catalog, classes)
+    _check_frame_rate(catalog, fps_of_frames)
     if config.keypoints is not None:
         GivenKeypoints(config.pose, config.keypoints, max_people).check(catalog.clips)
     if show_progress:
@@ -102,11 +120,44 @@ def prepare(
     )
     return dataclasses.replace(
         result,
-        notes=(*catalog.notes, *result.notes),
+        notes=(*catalog.notes, *_note_sides(catalog), *result.notes),
         official_splits=write_official_splits(pathlib.Path(output), memberships)
         if memberships
         else {},
     )
+
+
+def _note_sides(catalog: Catalog) -> tuple[str, ...]:
+    sided = sided_classes(catalog.classes)
+    if not sided:
+        return ()
+    more = f" and {len(sided) - 1} more" if len(sided) > 1 else ""
+    return (
+        f"Classes say left or right: {sided[0]}{more}. Training mirrors half of the clips unless "
+        "it is turned off (--nomirror).",
+    )
+
+
+def _flow_path(flow: str, flow_path: StrPath | None, videos: StrPath) -> str | None:
+    if flow == "folder" and flow_path is None:
+        flow_path = videos
+    # Absolute: workers may be in another folder.
+    return None if flow_path is None else os.path.abspath(flow_path)
+
+
+def _check_frame_rate(catalog: Catalog, fps_of_frames: float | None) -> None:
+    """Raises `InputError` unless there is a rate for folders of pictures, and for them only."""
+    first = catalog.clips[0].path
+    if os.path.isdir(first) and fps_of_frames is None:
+        raise InputError(
+            "Clips that are folders of pictures need their frame rate. Received: "
+            f"{first}, and others like it. Give `fps_of_frames`, such as 25."
+        )
+    if fps_of_frames is not None and not os.path.isdir(first):
+        raise InputError(
+            "`fps_of_frames` is for folders of pictures. Received: videos, the first being "
+            f"{first}. Leave it out, or give the folder of the pictures as `videos`."
+        )
 
 
 def _read_lists(

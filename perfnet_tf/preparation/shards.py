@@ -78,6 +78,7 @@ def write_dataset(
         num_deinterlaced=sum(outcomes[clip.key].deinterlaced for clip in clips),
         square_pixels=config.square_pixels,
         versions=versions,
+        num_flow_rescaled=sum(outcomes[clip.key].flow_rescaled for clip in clips),
         parameters=preparation_identity(clips, config, classes),
         sources=config.sources,
     )

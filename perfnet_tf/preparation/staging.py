@@ -50,7 +50,8 @@ class ClipOutcome:
     Attributes:
         key: `SourceClip.key` of the clip.
         size, sha256: bytes of its part and their SHA-256; 0 and empty for a failure.
-        num_frames, person_frames, keypoint_frames: as in `preparation.extract.Extraction`.
+        num_frames, person_frames, keypoint_frames, flow_rescaled: as in
+            `preparation.extract.Extraction`.
         cause: why there is no record, or why a part of the video is missing; None: all well.
         deinterlaced: as in `preparation.extract.Extraction`.
         scores_clipped: as in `preparation.extract.Extraction`.
@@ -63,6 +64,7 @@ class ClipOutcome:
     num_frames: int = 0
     person_frames: int = 0
     keypoint_frames: int = 0
+    flow_rescaled: bool = False
     cause: str | None = None
     deinterlaced: bool = False
     scores_clipped: bool = False
@@ -82,6 +84,7 @@ def check_outcome(values: Any) -> None:
     for name in ("size", "num_frames", "person_frames", "keypoint_frames"):
         check_whole(values[name], name, 0, MAX_OFFSET)
     check_kind(values.get("deinterlaced", False), "deinterlaced", bool)
+    check_kind(values.get("flow_rescaled", False), "flow_rescaled", bool)
     if values["cause"] is not None:
         check_kind(values["cause"], "cause", str)
     check_kind(values.get("scores_clipped", False), "scores_clipped", bool)

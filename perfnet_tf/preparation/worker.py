@@ -64,6 +64,7 @@ class LocalWorker:
             num_frames=extraction.num_frames,
             person_frames=extraction.person_frames,
             keypoint_frames=extraction.keypoint_frames,
+            flow_rescaled=extraction.flow_rescaled,
             cause=extraction.incomplete,
             deinterlaced=extraction.deinterlaced,
             scores_clipped=extraction.scores_clipped,

@@ -64,15 +64,16 @@ def read_dataset_info(data_dir: str | pathlib.Path) -> DatasetInfo:
 
 def write_dataset_info(data_dir: str | pathlib.Path, info: DatasetInfo) -> None:
     """Writes `dataset.json` in one step: readers see all of it or nothing."""
-    content = json.dumps(_without_empty_sources(info), indent=2) + "\n"
+    content = json.dumps(_without_unused(info), indent=2) + "\n"
     write_atomically(pathlib.Path(data_dir) / DATASET_FILE, content, per_process=True)
 
 
-def _without_empty_sources(info: DatasetInfo) -> dict[str, Any]:
-    """The file's content; versions without registered sources read it if it names none."""
+def _without_unused(info: DatasetInfo) -> dict[str, Any]:
+    """The file's content; versions without an entry read it where the entry says nothing."""
     values = dataclasses.asdict(info)
-    if not info.sources:
-        del values["sources"]
+    for name in ("sources", "num_flow_rescaled"):
+        if not values[name]:
+            del values[name]
     return values
 
 

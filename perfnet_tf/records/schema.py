@@ -101,11 +101,13 @@ class SourceClip:
 
     Attributes:
         clip_id: unique in the dataset; path-like, without extension: `Lunges/v_Lunges_g01_c01`.
-        path: the video file.
+        path: the video file, or a folder of numbered pictures.
         label: index into the dataset's classes.
         label_name: name of that class.
         split: one of `SPLITS`.
         group: clips of one group were cut from one video and must not be in two splits.
+        start, end: seconds; the clip is this part of the video. None takes all of it.
+        first_frame, num_frames: the same as frames: those before the part, and those in it.
     """
 
     clip_id: str
@@ -114,14 +116,27 @@ class SourceClip:
     label_name: str
     split: str
     group: str | None = None
+    start: float | None = None
+    end: float | None = None
+    first_frame: int | None = None
+    num_frames: int | None = None
 
     def __post_init__(self) -> None:
         check_choice("split", self.split, SPLITS)
 
+    @property
+    def is_part(self) -> bool:
+        """Whether the clip may be a part of what is at its path."""
+        return self.start is not None or self.first_frame is not None
+
     @functools.cached_property
     def key(self) -> str:
         """A file name; different for another label or split, whatever the video's path."""
-        text = json.dumps([self.clip_id, self.label, self.label_name, self.split, self.group])
+        parts = [self.clip_id, self.label, self.label_name, self.split, self.group]
+        extent = [self.start, self.end, self.first_frame, self.num_frames]
+        if extent != [None] * 4:
+            parts += extent
+        text = json.dumps(parts)
         return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
@@ -206,7 +221,7 @@ class DatasetInfo:
         short_side: shorter side of the stored frames, pixels.
         pose: name of the pose estimator, or None.
         max_people: people stored a frame (`pose/keypoints` is padded to it).
-        flow: `tvl1`, `dis`, or None.
+        flow: `tvl1`, `dis`, `folder` (computed before), or None.
         flow_bound: pixels per frame of the largest quantised flow.
         num_failed: clips that gave no record (`failures.jsonl` says why).
         num_truncated: clips of which a part decoded, and was kept.
@@ -214,6 +229,8 @@ class DatasetInfo:
         square_pixels: whether pixels that were not square were brought to their display shape.
         versions: of the libraries that made the records (`video.versions.library_versions`), joined
             by commas where several runs did; empty where an older version of this package did.
+        num_flow_rescaled: clips whose flow, computed before, was of another size than the frames:
+            it was resampled, and its vectors scaled; the file lacks the entry where there are none.
         parameters: everything else that decided the records, for the reader's eye.
         sources: names of the registered sources that the records hold besides pose and flow; the
             file lacks the entry where there are none.
@@ -233,6 +250,7 @@ class DatasetInfo:
     num_deinterlaced: int = 0
     square_pixels: bool = True
     versions: Mapping[str, str] = field(default_factory=dict)
+    num_flow_rescaled: int = 0
     parameters: Mapping[str, Any] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
 

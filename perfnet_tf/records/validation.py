@@ -38,7 +38,7 @@ def check_info(values: Any) -> None:
             check_kind(values[name], name, str)
     _check_list(values.get("sources", []), "sources", lambda name: isinstance(name, str))
     check_number(values["flow_bound"], "flow_bound", above=0, most=1e6)
-    for name in ("num_failed", "num_truncated", "num_deinterlaced"):
+    for name in ("num_failed", "num_truncated", "num_deinterlaced", "num_flow_rescaled"):
         check_whole(values.get(name, 0), name, 0)
     check_kind(values.get("square_pixels", True), "square_pixels", bool)
     versions = values.get("versions", {})

@@ -35,7 +35,7 @@ from perfnet_tf.video.shapes import check_short_side
 #: Of the array for the frames, before more of them come than fit.
 _FIRST_BYTES = 2**28
 
-__all__ = ["Video", "VideoError", "VideoStream", "read_video"]
+__all__ = ["Video", "VideoError", "VideoStream", "read_video", "resample_frames"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ def read_video(
     stopped = False
     with contextlib.closing(reader):
         limit = sys.maxsize if max_frames is None else max_frames
-        for index, time, repeats, frame in _resampled(reader, fps):
+        for index, time, repeats, frame in resample_frames(reader, fps):
             if not frames.count:
                 shape = reader.picture_shape(short_side)
                 if max_bytes is not None:
@@ -179,7 +179,7 @@ class VideoStream:
         Frame k is at k / fps seconds. Those before the first are decoded only.
         """
         position = 0
-        for _, _, repeats, frame in _resampled(self._reader, self._fps):
+        for _, _, repeats, frame in resample_frames(self._reader, self._fps):
             position += repeats
             if position <= first:
                 continue
@@ -190,7 +190,7 @@ class VideoStream:
     def count(self, limit: int = sys.maxsize) -> int:
         """How many frames there are, at most `limit`; reads the stream to find out."""
         number = 0
-        for _, _, repeats, _ in _resampled(self._reader, self._fps):
+        for _, _, repeats, _ in resample_frames(self._reader, self._fps):
             number += repeats
             if number >= limit:
                 return limit
@@ -223,10 +223,15 @@ def _check_wanted(fps: float | None, short_side: int | None) -> None:
     check_short_side(short_side)
 
 
-def _resampled(
+def resample_frames(
     reader: FrameReader, fps: float | None
 ) -> Iterator[tuple[int, float, int, VideoFrame]]:
-    """(index, time, repeats on the output grid, frame), for frames that are kept."""
+    """(index, time, repeats on the output grid, frame), for frames that are kept.
+
+    Args:
+        reader: an open file.
+        fps: of the grid; None keeps every frame, once.
+    """
     if fps is None:
         for index, (time, frame) in enumerate(reader):
             yield index, time, 1, frame

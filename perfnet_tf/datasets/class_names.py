@@ -1,0 +1,63 @@
+"""Names for classes that lists number."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import re
+
+from perfnet_tf.classes import check_class_names, read_class_names
+from perfnet_tf.datasets.catalog import Catalog, StrPath, read_lines
+from perfnet_tf.errors import InputError
+
+_NUMBERED = re.compile(r"(\d+)[\s,:]+(.+)")
+
+
+def read_names(path: StrPath) -> tuple[str, ...]:
+    """The class names in a file, in label order.
+
+    A name on each line (mmaction2's `label_map.txt`); a number and a name on each line, from 0 or 1
+    (`classInd.txt`); or JSON: a list of names, or an object from names to numbers (PyTorchVideo's
+    `kinetics_classnames.json`, Something-Something's `labels.json`) or from numbers to names.
+
+    Raises:
+        InputError: no such file, another content, or a name twice.
+    """
+    path = pathlib.Path(path)
+    if path.suffix.lower() == ".json":
+        # PyTorchVideo's names have quotation marks of their own.
+        return tuple(name.strip('"') for name in read_class_names(path))
+    numbered = [_NUMBERED.fullmatch(line) for _, line in read_lines(path)]
+    by_number = {int(match[1]): match[2] for match in numbered if match}
+    if len(by_number) == len(numbered) > 0:
+        first = min(by_number)
+        if first in (0, 1) and sorted(by_number) == [*range(first, first + len(by_number))]:
+            names = tuple(by_number[number] for number in sorted(by_number))
+            check_class_names(names)
+            return names
+    return read_class_names(path)
+
+
+def name_classes(catalog: Catalog, path: StrPath) -> Catalog:
+    """`catalog` with the classes of a file of names, in their order.
+
+    Classes that are numbers, as lists number them from 0, get the names of the file; classes with
+    names must be in it.
+
+    Raises:
+        InputError: a class has no name there, or as in `read_names`.
+    """
+    names = read_names(path)
+    numbered = all(name.isdecimal() for name in catalog.classes)
+    labels = {name: label for label, name in enumerate(names)}
+    clips = []
+    for clip in catalog.clips:
+        label = int(clip.label_name) if numbered else labels.get(clip.label_name, len(names))
+        if label >= len(names):
+            hint = " Numbers begin at 0." if numbered and label == len(names) else ""
+            raise InputError(
+                "Every class must be in the file of their names. Received: "
+                f"{clip.label_name!r} (of {clip.clip_id}), where {path} has {len(names)}.{hint}"
+            )
+        clips.append(dataclasses.replace(clip, label=label, label_name=names[label]))
+    return dataclasses.replace(catalog, classes=names, clips=tuple(clips))
