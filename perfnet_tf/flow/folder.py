@@ -24,13 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from perfnet_tf.errors import InputError
-from perfnet_tf.flow.stored_files import (
-    FILES_BOUND,
-    FILES_ZERO,
-    levels_to_flow,
-    read_flo,
-    read_picture,
-)
+from perfnet_tf.flow.stored_files import FILES_BOUND, FILES_ZERO, levels_to_flow, read_flo
+from perfnet_tf.video.picture_files import read_picture
 
 #: What the pictures of the two components are called, or the folders above them.
 _PAIRS = (("flow_x", "flow_y"), ("x", "y"), ("u", "v"))
@@ -143,7 +138,7 @@ class FlowFolder:
         pairs = [(x[number], y[number]) for number in sorted(x)]
 
         def read(number: int) -> np.ndarray:
-            levels = [read_picture(path) for path in pairs[number]]
+            levels = [read_picture(path, gray=True) for path in pairs[number]]
             if levels[0].shape != levels[1].shape:
                 raise InputError(
                     f"Both pictures of a flow have one size. Received: {pairs[number][0]} of "

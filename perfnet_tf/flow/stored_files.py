@@ -60,18 +60,6 @@ def levels_to_flow(
     return (np.asarray(levels, np.float32) - np.float32(zero)) * step
 
 
-def read_picture(path: pathlib.Path) -> np.ndarray:
-    """The levels of a picture of one component, uint8 `[height, width]`.
-
-    Raises:
-        InputError: it does not decode.
-    """
-    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
-    if picture is None:
-        raise InputError(f"A picture of flow must decode. Received: {path}, which does not.")
-    return picture
-
-
 def write_picture(path: pathlib.Path, levels: np.ndarray) -> None:
     """Writes uint8 `[height, width]` as JPEG of OpenCV's usual quality."""
     _, encoded = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])

@@ -10,12 +10,12 @@ import os
 import pathlib
 import sys
 
-import cv2
 import numpy as np
 
 from perfnet_tf.video.decode import Video
 from perfnet_tf.video.frame_names import number_frames
 from perfnet_tf.video.opening import VideoError
+from perfnet_tf.video.picture_files import read_picture
 from perfnet_tf.video.sampling import GridResampler
 from perfnet_tf.video.segments import frames_between, stack_frames
 from perfnet_tf.video.shapes import check_size, resize, target_size
@@ -78,7 +78,8 @@ def read_frame_folder(
         repeats = 1 if grid is None else grid.advance((following - first) / rate)
         if not repeats:
             continue
-        picture = _read_picture(path)
+        picture = read_picture(path)
+        check_size(picture.shape[1::-1], path)
         size = size or picture.shape
         if picture.shape != size:
             raise VideoError(
@@ -112,12 +113,3 @@ def frames_of_segment(start: float, end: float, rate: float) -> tuple[int, int]:
     """`first` and `count` of `read_frame_folder` for the seconds from `start` to before `end`."""
     first, stop = frames_between(start, end, rate)
     return first, stop - first
-
-
-def _read_picture(path: pathlib.Path) -> np.ndarray:
-    """uint8 RGB `[height, width, 3]`, turned as its metadata says."""
-    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise VideoError(f"A frame must decode. Received: {path}, which does not.")
-    check_size(picture.shape[1::-1], path)
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)

@@ -130,5 +130,5 @@ def test_frames_that_cannot_be_read_are_failures(tmp_path):
     for clip in ("Up/a", "Down/b"):
         write_pictures(tmp_path / "frames" / clip, 4)
         (tmp_path / "frames" / clip / "img_00002.png").write_bytes(b"cut off")
-    with pytest.raises(PreparationError, match="2, such as Down/b: A frame must decode"):
+    with pytest.raises(PreparationError, match="2, such as Down/b: A picture must decode"):
         perfnet_tf.prepare(tmp_path / "frames", tmp_path / "o", fps_of_frames=25, **OPTIONS)
