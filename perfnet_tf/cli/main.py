@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -100,4 +101,5 @@ def run() -> None:
     except BrokenPipeError:  # `perfnet ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
+    gc.freeze()  # else Python looks for garbage in all of TensorFlow as it ends, for a second
     sys.exit(status)
