@@ -78,7 +78,9 @@ def test_of_runs_that_start_at_once_on_one_output_one_continues(videos, tmp_path
     assert sorted(run.returncode for run in runs) == [0, 2, 2, 2]
     for run, (_, errors) in zip(runs, said, strict=True):
         if run.returncode:
-            assert errors.count("\n") == 1 and "Another perfnet prepare is writing" in errors
+            *classes, error = errors.splitlines()
+            assert [line.startswith("folder: 2 classes") for line in classes] == [True]
+            assert error.startswith("perfnet prepare: Another perfnet prepare is writing")
     assert intact_ids(output) == all_ids(videos)
     assert verify_dataset(output).damages == ()
 
