@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from perfnet_tf.pose.people import People, PoseEstimator
 from perfnet_tf.preparation.frame_sources import sources_of_frames
 from perfnet_tf.recognizers.load import Network, load
 from perfnet_tf.recognizers.recognizer import DEFAULT_FPS, DEFAULT_SHORT_SIDE, Recognizer
+from perfnet_tf.video.decode import VideoStream
 
 
 def top_classes(logits: np.ndarray, classes: Sequence[str], count: int) -> list[tuple[str, float]]:
@@ -52,7 +54,6 @@ class ClipClassifier:
         clip: what the network sees of a window.
         fps: frames per second that it expects; None: each video's own.
         short_side: pixels of the shorter side of its training records.
-        square_pixels: whether they show pixels that were not square at their display shape.
         span: frames from the first to the last that a clip takes.
     """
 
@@ -75,8 +76,16 @@ class ClipClassifier:
         self.clip = clip or self._recognizer.expected_clip()
         self.fps = self._recognizer.fps
         self.short_side = self._recognizer.short_side or DEFAULT_SHORT_SIDE
-        self.square_pixels = self._recognizer.square_pixels
         self.span = (self.clip.num_frames - 1) * self.clip.frame_stride + 1
+
+    def open(self, path: str | os.PathLike[str]) -> VideoStream:
+        """A video at the rate and size of the network's training records; errors of the stream."""
+        return VideoStream(
+            path,
+            fps=self.fps,
+            short_side=self.short_side,
+            square_pixels=self._recognizer.square_pixels,
+        )
 
     def classify(
         self, windows: Sequence[tuple[np.ndarray, np.ndarray]], *, fps: float | None = None

@@ -18,7 +18,6 @@ from perfnet_tf.input_pipeline.augment import central_view, frame_indices
 from perfnet_tf.prediction.answers import ClipClassifier, PoseSource, top_classes
 from perfnet_tf.recognizers.load import Network
 from perfnet_tf.recognizers.recognizer import DEFAULT_FPS
-from perfnet_tf.video.decode import VideoStream
 
 #: Of a longer video only this much of the beginning counts, as for `perfnet prepare`.
 DEFAULT_MAX_SECONDS = 300.0
@@ -106,7 +105,7 @@ def _predict(path: pathlib.Path, classifier: ClipClassifier, max_seconds: float)
     incomplete = None
     # Read twice, so that the middle need not be held in memory before the end is known. One frame
     # beyond the limit tells a video that is longer from one that ends there.
-    with VideoStream(path, fps=classifier.fps) as stream:
+    with classifier.open(path) as stream:
         num_frames = stream.count(limit + 1)
         if num_frames > limit:
             num_frames = limit
@@ -115,12 +114,7 @@ def _predict(path: pathlib.Path, classifier: ClipClassifier, max_seconds: float)
             incomplete = f"breaks off after {stream.num_source_frames} frames"
     indices = frame_indices(tf.constant(num_frames), classifier.clip, central_view().start).numpy()
     first, last = int(indices[0]), int(indices[-1])
-    with VideoStream(
-        path,
-        fps=classifier.fps,
-        short_side=classifier.short_side,
-        square_pixels=classifier.square_pixels,
-    ) as stream:
+    with classifier.open(path) as stream:
         # One frame more where there is one, for the flow that leads to it.
         count = min(last + 2, num_frames) - first
         window = np.stack(list(itertools.islice(stream.frames(first), count)))

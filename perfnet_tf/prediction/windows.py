@@ -14,7 +14,6 @@ from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.prediction.answers import ClipClassifier, PoseSource, top_classes
 from perfnet_tf.recognizers.load import Network
-from perfnet_tf.video.decode import VideoStream
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,12 +85,7 @@ def predict_windows(
         if value is not None and not value > 0:
             raise InputError(f"{name} must be greater than 0. Received: {value!r}.")
     classifier = ClipClassifier(model, clip, people)
-    with VideoStream(
-        path,
-        fps=classifier.fps,
-        short_side=classifier.short_side,
-        square_pixels=classifier.square_pixels,
-    ) as stream:
+    with classifier.open(path) as stream:
         frames = stream.frames()
         head = list(itertools.islice(frames, 1))  # by then a file without frames has been reported
         fps = classifier.fps or stream.source_fps

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from prepared_records import read_clip
+from ucf_clips import copy_two_clips
 
 from perfnet_tf.cli.main import main
 from perfnet_tf.pose.skeleton import KEYPOINT_NAMES
@@ -149,15 +150,7 @@ def test_bad_input_to_convert_is_one_line(videos, prepared, tmp_path, capsys):
 @pytest.mark.data
 @pytest.mark.slow
 def test_movenet_keypoints_as_pyskl_give_the_records_of_movenet(real_data, tmp_path):
-    source = real_data / "videos" / "ucf101_8class"
-    folder, lists = tmp_path / "videos", tmp_path / "lists"
-    names = {"train": "v_Lunges_g08_c01.avi", "test": "v_Lunges_g01_c03.avi"}
-    (folder / "Lunges").mkdir(parents=True)
-    lists.mkdir()
-    (lists / "classInd.txt").write_text("1 Lunges\n")
-    for split, suffix in (("train", " 1"), ("test", "")):
-        shutil.copy(source / "Lunges" / names[split], folder / "Lunges")
-        (lists / f"{split}list01.txt").write_text(f"Lunges/{names[split]}{suffix}\n")
+    folder, lists = copy_two_clips(real_data, tmp_path)
     weights = real_data / "weights" / "movenet_multipose"
     base = ("--dataset=ucf101", f"--videos={folder}", f"--lists={lists}", "--flow=none")
     base = (*base, "--workers=0", "--max_seconds=0.8")

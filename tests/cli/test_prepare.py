@@ -4,6 +4,7 @@ import shutil
 import numpy as np
 import pytest
 from prepared_records import read_clip
+from ucf_clips import copy_two_clips
 
 from perfnet_tf.cli.main import main
 from perfnet_tf.cli.prepare import COMMAND
@@ -162,15 +163,7 @@ def test_bad_input_prints_one_error_line_before_anything_is_made(
 
 @pytest.mark.data
 def test_real_clips_with_posenet_and_tvl1(real_data, tmp_path, capsys):
-    source = real_data / "videos" / "ucf101_8class"
-    videos, lists = tmp_path / "videos", tmp_path / "lists"
-    names = {"train": "v_Lunges_g08_c01.avi", "test": "v_Lunges_g01_c03.avi"}
-    (videos / "Lunges").mkdir(parents=True)
-    lists.mkdir()
-    (lists / "classInd.txt").write_text("1 Lunges\n")
-    for split, suffix in (("train", " 1"), ("test", "")):
-        shutil.copy(source / "Lunges" / names[split], videos / "Lunges")
-        (lists / f"{split}list01.txt").write_text(f"Lunges/{names[split]}{suffix}\n")
+    videos, lists = copy_two_clips(real_data, tmp_path)
     weights = real_data / "weights" / "posenet_mobilenet_v1_075"
     flags = (f"--lists={lists}", f"--pose_weights={weights}", "--max_seconds=0.4")
     assert prepare("ucf101", videos, tmp_path / "out", *flags, "--short_side=64") == 0

@@ -3,21 +3,10 @@
 import unicodedata
 
 import pytest
+from named_files import load, make
 
-from perfnet_tf.datasets.catalog import load_catalog
 from perfnet_tf.datasets.split_names import name_splits
 from perfnet_tf.errors import InputError
-
-
-def make(folder, *names):
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
-    return folder
-
-
-def load(videos, **arguments):
-    return load_catalog("folder", videos=videos, **arguments)
 
 
 def splits_of(catalog):
