@@ -22,15 +22,18 @@ const answer = result => fetch("/", {method: "POST", body: JSON.stringify(result
 video.muted = true;
 video.onerror = () => answer({error: video.error.message});
 video.onloadeddata = () => { video.currentTime = %(seconds)s; };
-video.onseeked = () => {
+const show = () => {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
   const context = canvas.getContext("2d");
   context.drawImage(video, 0, 0);
-  const color = ([x, y]) => Array.from(context.getImageData(x, y, 1, 1).data).slice(0, 3);
+  const pixel = ([x, y]) => Array.from(context.getImageData(x, y, 1, 1).data);
+  // On a busy machine the frame may come later than the event, and the canvas stays transparent.
+  if (pixel([0, 0])[3] === 0) { setTimeout(show, 20); return; }
   answer({width: video.videoWidth, height: video.videoHeight, duration: video.duration,
-          colors: %(points)s.map(color)});
+          colors: %(points)s.map(point => pixel(point).slice(0, 3))});
 };
+video.onseeked = show;
 video.src = "data:video/mp4;base64,%(data)s";
 </script>"""
 
