@@ -39,7 +39,7 @@ def package_for_hub():
 
 
 #: The real backbones take half a minute each to be traced as often as it takes.
-NETWORKS = ["tiny", *(pytest.param(n, marks=pytest.mark.slow) for n in ("s3d_g", "r3d50_g"))]
+NETWORKS = ["tiny", *(pytest.param(n, marks=pytest.mark.slow) for n in ("s3d_g", "i3d", "r3d50_g"))]
 
 
 def build(name):

