@@ -156,29 +156,57 @@ class PoseRenderConfig:
         check_positive(thickness=self.thickness)
 
 
+#: How a student matches a teacher's logits, see `DistillConfig.term`.
+DISTILLATION_TERMS = ("squared_error", "standardized", "kl")
+CLIP_WEIGHTS = ("alike", "confidence")
+
+
 @dataclass(frozen=True)
 class DistillConfig:
-    """PERF-Net Sec. 3.3.
+    """How a student learns from its teachers; the defaults are PERF-Net Sec. 3.3.
 
     Attributes:
-        loss: `separate` (Eq. 1): one mean squared error per teacher; `unified`: one against the
-            sum of the teachers' logits.
+        loss: `separate` (Eq. 1): one term per teacher; `unified`: one against the sum of the
+            teachers' logits.
         teacher_weights: weight of each teacher's term; a teacher not named weighs 1. The unified
             loss has one term, whose weight is that of `unified`. The paper is silent on weights.
+        term: `squared_error` (Eq. 1): between logits. `standardized`: between logits of mean 0 and
+            deviation 1 over the classes, so that a teacher's scale does not matter (logits as in
+            Sun et al., "Logit Standardization in Knowledge Distillation", CVPR 2024). `kl`: the
+            divergence of the student's probabilities from the teacher's, both softened by
+            `temperature` (Hinton et al., "Distilling the Knowledge in a Neural Network", 2015).
+        temperature: of `kl`: logits are divided by it, and the term is multiplied by its square.
+        clip_weights: `alike`, or `confidence`: a teacher's term is weighted, clip by clip, by the
+            probability that it gives to the clip's label (of a clip without a label: to its first
+            answer).
+        unlabelled_batch: clips without labels in each batch, where there are any; None is as many
+            as clips with labels. They add to the teachers' terms only.
     """
 
     loss: str = "separate"
     teacher_weights: Mapping[str, float] = field(default_factory=dict)
+    term: str = "squared_error"
+    temperature: float = 1.0
+    clip_weights: str = "alike"
+    unlabelled_batch: int | None = None
 
     def __post_init__(self) -> None:
         check_choice("loss", self.loss, ("separate", "unified"))
+        check_choice("term", self.term, DISTILLATION_TERMS)
+        check_choice("clip_weights", self.clip_weights, CLIP_WEIGHTS)
         check_not_negative(**{f"teacher_weights[{k}]": v for k, v in self.teacher_weights.items()})
+        check_positive(temperature=self.temperature, unlabelled_batch=self.unlabelled_batch)
+        if self.temperature != 1 and self.term != "kl":
+            raise InputError(
+                f"A temperature softens the probabilities of term='kl'. Received: "
+                f"temperature={self.temperature:g} with term={self.term!r}. Leave it at 1."
+            )
 
     def of(self, loss: str, teachers: Iterable[str]) -> DistillConfig:
-        """These weights for another loss and its teachers: of the terms that it has, no others."""
+        """These settings for another loss and its teachers: weights of the terms that it has."""
         terms = ("unified",) if loss == "unified" else tuple(teachers)
         kept = {name: weight for name, weight in self.teacher_weights.items() if name in terms}
-        return DistillConfig(loss, kept)
+        return dataclasses.replace(self, loss=loss, teacher_weights=kept)
 
 
 @dataclass(frozen=True)
@@ -320,6 +348,12 @@ class ExperimentConfig:
     def resolved_eval_clip(self) -> ClipConfig:
         """`eval_clip`, or the training clip."""
         return self.eval_clip or self.clip
+
+    @property
+    def unlabelled_batch(self) -> int:
+        """Clips without labels in a batch, where there are any."""
+        wanted = self.distill.unlabelled_batch if self.distill else None
+        return self.train.batch_size if wanted is None else wanted
 
     def replace(self, **changes: Any) -> ExperimentConfig:
         """A copy with some attributes changed."""

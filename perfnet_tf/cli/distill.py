@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from absl import flags
@@ -16,7 +17,13 @@ from perfnet_tf.cli.experiment_flags import (
     run_training,
 )
 from perfnet_tf.cli.named_values import parse_named_values
-from perfnet_tf.config import DistillConfig, ExperimentConfig, ModelConfig
+from perfnet_tf.config import (
+    CLIP_WEIGHTS,
+    DISTILLATION_TERMS,
+    DistillConfig,
+    ExperimentConfig,
+    ModelConfig,
+)
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.streams import STREAMS
 
@@ -26,7 +33,8 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
     Teachers are runs, SavedModels, or TF Hub handles, of the student's classes in any order. A
     SavedModel that is not of perfnet export is named by the stream that it sees, and needs
-    --teacher_labels. Loading a SavedModel runs code from it: name only those you trust. Without
+    --teacher_labels. Teachers need no labels: --unlabelled=DATA adds clips that learn from them
+    alone. Loading a SavedModel runs code from it: name only those you trust. Without
     --preset the network is that of --from. Rerun the command to resume an interrupted run.
     """
     sources = parse_named_values("teachers", arguments.teachers)
@@ -35,6 +43,11 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         check_choice("A teacher of --teacher_labels", name, sources)
     labels = {name: read_class_names(path) for name, path in maps.items()}
     config = experiment_of(arguments)
+    if arguments.unlabelled_batch is not None and arguments.unlabelled is None:
+        raise InputError(
+            "--unlabelled_batch goes with --unlabelled. Received: "
+            f"{arguments.unlabelled_batch} alone. Name the prepared clips, or leave it out."
+        )
     from perfnet_tf.recognizers.load import load
     from perfnet_tf.recognizers.run_directory import is_run
 
@@ -55,7 +68,14 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     initial = load(start, trainable=True) if start else None
     if initial is not None and arguments.preset is None:
         config = experiment_of(arguments, initial.run().config.model)
-    return run_training(arguments, config, teachers=teachers, initial=initial, strategy=strategy)
+    return run_training(
+        arguments,
+        config,
+        teachers=teachers,
+        unlabelled=arguments.unlabelled,
+        initial=initial,
+        strategy=strategy,
+    )
 
 
 def experiment_of(
@@ -69,10 +89,15 @@ def experiment_of(
     """
     preset = preset_of(arguments) or ExperimentConfig(model=model or ModelConfig())
     teachers = parse_named_values("teachers", arguments.teachers)
+    distill = (preset.distill or DistillConfig()).of(arguments.loss, teachers)
     if arguments.teacher_weight:
-        distill = DistillConfig(arguments.loss, _weights(arguments, teachers))
-    else:
-        distill = (preset.distill or DistillConfig()).of(arguments.loss, teachers)
+        distill = dataclasses.replace(distill, teacher_weights=_weights(arguments, teachers))
+    given = {
+        name: value
+        for name in ("term", "temperature", "clip_weights", "unlabelled_batch")
+        if (value := getattr(arguments, name)) is not None
+    }
+    distill = dataclasses.replace(distill, **given)
     return apply_flags(arguments, preset).replace(distill=distill)
 
 
@@ -117,6 +142,29 @@ COMMAND.list(
     [],
     "Weight of the squared errors: one number, or NAME=NUMBER for each teacher; without it, the "
     "preset's, or 1.",
+)
+COMMAND.string(
+    "term",
+    None,
+    f"{', '.join(DISTILLATION_TERMS)}: how the student matches a teacher's logits; without it, the "
+    "preset's, or Eq. 1's squared error.",
+)
+COMMAND.number("temperature", None, "Of --term=kl: what logits are divided by.")
+COMMAND.string(
+    "clip_weights",
+    None,
+    f"{' or '.join(CLIP_WEIGHTS)}: a teacher's term counts as much as the teacher trusts the "
+    "clip's label.",
+)
+COMMAND.string(
+    "unlabelled",
+    None,
+    "Prepared dataset whose training clips learn from the teachers only; its labels are ignored.",
+)
+COMMAND.integer(
+    "unlabelled_batch",
+    None,
+    "Clips of --unlabelled in each batch; without it, as many as clips of --data.",
 )
 COMMAND.string(
     "from", None, "Run, or export that can be trained, whose weights the student starts from."

@@ -256,6 +256,7 @@ def run_training(
     config: ExperimentConfig,
     *,
     teachers: Mapping[str, Any] | None = None,
+    unlabelled: str | None = None,
     initial: Recognizer | None = None,
     strategy: tf.distribute.Strategy | None = None,
 ) -> int:
@@ -271,6 +272,7 @@ def run_training(
         training_data(arguments),
         arguments.output,
         teachers=teachers,
+        unlabelled=unlabelled,
         initial=initial,
         strategy=strategy or devices(arguments),
         jit_compile=arguments.jit_compile,

@@ -127,7 +127,7 @@ COMMAND.string(
     None,
     "ucf101, hmdb51, kinetics400, kinetics600, kinetics700, ssv2, diving48, folder (one folder per "
     "class), list (annotation lists of mmaction2, SlowFast or PyTorchVideo, and segments), "
-    "synthetic, or a dataset of a plugin.",
+    "unlabelled (any videos, for distill --unlabelled), synthetic, or a dataset of a plugin.",
 )
 COMMAND.string("videos", None, "Folder of the videos, or of folders of numbered pictures.")
 COMMAND.string(

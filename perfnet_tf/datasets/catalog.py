@@ -99,6 +99,7 @@ DATASETS: Registry[ReadCatalog] = Registry(
         "list": _reader("annotation_list", "list"),
         "ssv2": _reader("ssv2", "ssv2"),
         "diving48": _reader("diving48", "diving48"),
+        "unlabelled": _reader("unlabelled", "unlabelled"),
         "synthetic": _reader("ucf101", "synthetic"),  # written in UCF-101's format
     },
 )

@@ -10,9 +10,15 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.config import DistillConfig, PoseRenderConfig
-from perfnet_tf.distill.losses import distillation_losses, term_names, weighted_sum
+from perfnet_tf.distill.losses import (
+    CROSS_ENTROPY,
+    distillation_losses,
+    term_names,
+    weighted_sum,
+)
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.input_pipeline.dataset import streams_of
+from perfnet_tf.input_pipeline.unlabelled import UNLABELLED
 from perfnet_tf.models.modes import rematerialization, synchronized_batch_norm
 from perfnet_tf.models.ordering import computed_after
 from perfnet_tf.recognizers.load import Network, load_named
@@ -25,10 +31,12 @@ class Distiller(tf_keras.Model):
 
     Without teachers this is plain training by cross-entropy. `compile` with an optimizer only (the
     losses are Eq. 1's) and `fit` on `build_dataset`'s batches, which must hold the student's and
-    all teachers' streams (`streams`).
+    all teachers' streams (`streams`). Clips labelled -1 (`add_unlabelled`) learn from the teachers
+    only; every replica's batch must hold equally many of them.
 
     Metrics, means over clips: `loss` (what is minimised), `cross_entropy` (by class weights where
-    there are any), `mse_TEACHER` or `mse_unified` (not weighted), `weight_decay`, `top1`, `top5`.
+    there are any), `mse_TEACHER` or `mse_unified` (not weighted; another term than the squared
+    error gives its own name), `weight_decay`, `top1`, `top5`.
 
     Under a distribution strategy: make it, student and teachers inside `strategy.scope()`.
     """
@@ -37,7 +45,7 @@ class Distiller(tf_keras.Model):
         self,
         student: tf_keras.Model,
         teachers: Mapping[str, Network] | None = None,
-        loss: str = "separate",
+        loss: str | DistillConfig = "separate",
         teacher_weights: Mapping[str, float] | None = None,
         *,
         stream: str | None = None,
@@ -54,8 +62,9 @@ class Distiller(tf_keras.Model):
             teachers: name -> what `load` takes: a `Recognizer`, a run, a SavedModel, a Keras model,
                 or any function from a stream to logits. One that does not say which stream it sees
                 is named by it: `{"flow": model}`.
-            loss: `separate` (Eq. 1) or `unified`.
-            teacher_weights: weight of each teacher's term, or of `unified`; 1 where not given.
+            loss: `separate` (Eq. 1), `unified`, or a `DistillConfig` that states all of it.
+            teacher_weights: weight of each teacher's term, or of `unified`; 1 where not given, and
+                not with a `DistillConfig`, which has its own.
             stream: what the student sees; None asks the student, and takes `rgb` if it has none.
             classes: the student's class names in label order; checks the teachers' and brings
                 their logits into this order. None trusts them.
@@ -66,14 +75,14 @@ class Distiller(tf_keras.Model):
                 one call, as in Keras. Evaluation is never weighted.
 
         Raises:
-            InputError: a teacher of other classes, a weight for no teacher, an unknown loss or
-                stream, or not one weight for each class.
+            InputError: a teacher of other classes, a weight for no teacher, weights given twice,
+                an unknown loss or stream, or not one weight for each class.
         """
         super().__init__(name="distiller")
         self.student = student
         self.stream = stream or str(getattr(student, "stream", RGB))
         check_choice("A student's stream", self.stream, STREAMS)
-        self.distill_config = DistillConfig(loss, dict(teacher_weights or {}))
+        self.distill_config = _config(loss, teacher_weights)
         self.render = render or PoseRenderConfig()
         self.rematerialize = rematerialize
         self.synchronize_batch_norm = synchronize_batch_norm
@@ -149,6 +158,7 @@ class Distiller(tf_keras.Model):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         labels = batch[LABEL]
         clips = tf.shape(labels)[0]
+        labelled = tf.reduce_sum(tf.cast(labels != UNLABELLED, tf.int32))
         teacher_logits = self._teacher_logits(batch)
         # Teachers' activations are gone before the student's, which are kept for the gradient.
         frames = computed_after(self._student_stream(batch), teacher_logits.values())
@@ -167,6 +177,7 @@ class Distiller(tf_keras.Model):
                 self.distill_config,
                 clips * replicas,
                 self._class_weights,
+                global_labelled=tf.maximum(labelled, 1) * replicas,
             )
             decay = self._weight_decay() / replicas
             loss = weighted_sum(terms, self.distill_config) + decay  # Eq. 1
@@ -252,10 +263,26 @@ class Distiller(tf_keras.Model):
         self, losses: Mapping[str, tf.Tensor], logits: tf.Tensor, labels: tf.Tensor
     ) -> None:
         clips = tf.cast(tf.shape(labels)[0], tf.float32)
+        known = tf.cast(labels != UNLABELLED, tf.float32)
         for name, value in losses.items():
-            self._loss_metrics[name].update_state(value, sample_weight=clips)
+            weight = tf.reduce_sum(known) if name == CROSS_ENTROPY else clips
+            self._loss_metrics[name].update_state(value, sample_weight=weight)
         for name, metric in self._accuracy_metrics.items():
-            metric.update_state(in_top(logits, labels, int(name.removeprefix("top"))))
+            right = in_top(logits, labels, int(name.removeprefix("top")))
+            metric.update_state(right, sample_weight=known)
+
+
+def _config(
+    loss: str | DistillConfig, teacher_weights: Mapping[str, float] | None
+) -> DistillConfig:
+    if not isinstance(loss, DistillConfig):
+        return DistillConfig(loss, dict(teacher_weights or {}))
+    if teacher_weights is not None:
+        raise InputError(
+            "A DistillConfig has the teachers' weights. Received: `teacher_weights` as well. "
+            "Leave them out."
+        )
+    return loss
 
 
 def in_top(logits: tf.Tensor, labels: tf.Tensor, k: int) -> tf.Tensor:
@@ -265,13 +292,13 @@ def in_top(logits: tf.Tensor, labels: tf.Tensor, k: int) -> tf.Tensor:
 
     Args:
         logits: float `[batch, classes]`.
-        labels: integer `[batch]`.
+        labels: integer `[batch]`; a negative one counts as 0.
         k: how many.
 
     Returns:
         float32 `[batch]`, 1 or 0. A NaN among the logits makes 0.
     """
-    labels = tf.cast(labels, tf.int32)[:, None]
+    labels = tf.maximum(tf.cast(labels, tf.int32), 0)[:, None]
     own = tf.gather(logits, labels, axis=1, batch_dims=1)  # [batch, 1]
     lower_index = tf.range(tf.shape(logits)[1])[None] < labels
     ahead = (logits > own) | ((logits == own) & lower_index)  # [batch, classes]

@@ -1,26 +1,30 @@
-"""The terms of PERF-Net's Eq. 1, each under its own name.
+"""The terms of the student's loss, each under its own name: PERF-Net's Eq. 1 and its rivals.
 
-L = CE(S) + sum_i w_i * MSE(T_i, S)          separate loss
-L = CE(S) + w * MSE(sum_i T_i, S)            unified loss, the rival of Table 4
+L = CE(S) + sum_i w_i * D(T_i, S)          separate loss
+L = CE(S) + w * D(sum_i T_i, S)            unified loss, the rival of Table 4
 
-S and T_i are the logits of the student and of teacher i. The paper says neither over what the
-squared error is averaged nor how its terms are weighted: the mean over classes and clips, and
-weights of 1, are our choice.
+S and T_i are the logits of the student and of teacher i, and D is the mean squared error (Eq. 1) or
+another of `DistillConfig.term`. The paper says neither over what the squared error is averaged nor
+how its terms are weighted: the mean over classes and clips, and weights of 1, are our choice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import tensorflow as tf
 
 from perfnet_tf.config import DistillConfig
 from perfnet_tf.errors import InputError
+from perfnet_tf.input_pipeline.unlabelled import UNLABELLED
 
 CROSS_ENTROPY = "cross_entropy"
 #: The one term, and its weight's name, of the unified loss.
 UNIFIED = "unified"
-_MSE = "mse_"
+#: `DistillConfig.term` -> what its metrics' names begin with.
+_PREFIXES = {"squared_error": "mse_", "standardized": "standardized_mse_", "kl": "kl_"}
+#: Added to a variance of logits: equal logits have none.
+_SMALL = 1e-6
 
 
 def distillation_losses(
@@ -30,11 +34,13 @@ def distillation_losses(
     config: DistillConfig,
     global_batch_size: int | tf.Tensor,
     class_weights: Sequence[float] | None = None,
+    *,
+    global_labelled: int | tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:
     """The terms of the loss, not yet weighted.
 
     Args:
-        labels: integer `[batch]`.
+        labels: integer `[batch]`; a clip labelled `UNLABELLED` counts in the teachers' terms only.
         student_logits: float `[batch, classes]`.
         teacher_logits: teacher -> float `[batch, classes]`; their gradients are stopped here.
         config: which loss.
@@ -42,10 +48,13 @@ def distillation_losses(
             their sum over replicas is the mean over the global batch, as gradients are summed.
         class_weights: factor of the cross-entropy of each class's clips, in label order; None
             weighs all alike. As in Keras, the mean divides by the number of clips.
+        global_labelled: clips with labels over all replicas; None is all.
 
     Returns:
-        float32 scalars: `cross_entropy`, and `mse_NAME` for each teacher or `mse_unified`.
+        float32 scalars: `cross_entropy`, and one for each teacher, or for `unified`, under the
+        names of `term_names`.
     """
+    labels = tf.convert_to_tensor(labels)
     student = tf.cast(student_logits, tf.float32)
     teachers = {
         name: tf.stop_gradient(tf.cast(logits, tf.float32))
@@ -54,18 +63,19 @@ def distillation_losses(
     if config.loss == UNIFIED and teachers:
         teachers = {UNIFIED: tf.add_n(list(teachers.values()))}
     clips = tf.cast(global_batch_size, tf.float32)
-    entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=student)
-    if class_weights is not None:
-        entropy *= tf.gather(tf.constant(class_weights, tf.float32), labels)  # [batch]
-    terms = {CROSS_ENTROPY: tf.reduce_sum(entropy) / clips}
+    labelled = clips if global_labelled is None else tf.cast(global_labelled, tf.float32)
+    terms = {CROSS_ENTROPY: tf.reduce_sum(_entropy(labels, student, class_weights)) / labelled}
+    term = _TERMS[config.term]
     for name, logits in teachers.items():
-        error = tf.reduce_mean(tf.square(logits - student), axis=-1)  # [batch]
-        terms[_MSE + name] = tf.reduce_sum(error) / clips
+        error = term(logits, student, config.temperature)  # [batch]
+        if config.clip_weights == "confidence":
+            error *= confidence(labels, logits)
+        terms[_PREFIXES[config.term] + name] = tf.reduce_sum(error) / clips
     return terms
 
 
 def weighted_sum(terms: Mapping[str, tf.Tensor], config: DistillConfig) -> tf.Tensor:
-    """Eq. 1: the cross-entropy and each weighted squared error, summed."""
+    """Eq. 1: the cross-entropy and each weighted teacher's term, summed."""
     return tf.add_n([_weight(name, config) * term for name, term in terms.items()])
 
 
@@ -83,10 +93,65 @@ def term_names(teachers: Iterable[str], config: DistillConfig) -> list[str]:
             f"Weights must name terms of the {config.loss} loss: {', '.join(terms) or 'none'}. "
             f"Received: {', '.join(unknown)}."
         )
-    return [CROSS_ENTROPY, *(_MSE + name for name in terms)]
+    return [CROSS_ENTROPY, *(_PREFIXES[config.term] + name for name in terms)]
+
+
+def confidence(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """The probability that a teacher gives to each clip's label, or else to its first answer.
+
+    Args:
+        labels: integer `[batch]`, `UNLABELLED` where it is unknown.
+        logits: float32 `[batch, classes]`.
+
+    Returns:
+        float32 `[batch]`.
+    """
+    first = tf.argmax(logits, axis=-1, output_type=labels.dtype)
+    answers = tf.where(labels == UNLABELLED, first, labels)
+    return tf.gather(tf.nn.softmax(logits), answers, axis=1, batch_dims=1)
+
+
+def _entropy(
+    labels: tf.Tensor, student: tf.Tensor, class_weights: Sequence[float] | None
+) -> tf.Tensor:
+    """Cross-entropy of each clip, 0 of one without a label: float32 `[batch]`."""
+    known = labels != UNLABELLED
+    labels = tf.where(known, labels, 0)
+    entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=student)
+    if class_weights is not None:
+        entropy *= tf.gather(tf.constant(class_weights, tf.float32), labels)
+    return tf.where(known, entropy, 0.0)
+
+
+def _squared_error(teacher: tf.Tensor, student: tf.Tensor, _: float) -> tf.Tensor:
+    return tf.reduce_mean(tf.square(teacher - student), axis=-1)
+
+
+def _standardized_error(teacher: tf.Tensor, student: tf.Tensor, _: float) -> tf.Tensor:
+    return tf.reduce_mean(tf.square(_standardized(teacher) - _standardized(student)), axis=-1)
+
+
+def _standardized(logits: tf.Tensor) -> tf.Tensor:
+    centered = logits - tf.reduce_mean(logits, axis=-1, keepdims=True)
+    variance = tf.reduce_mean(tf.square(centered), axis=-1, keepdims=True)
+    return centered * tf.math.rsqrt(variance + _SMALL)
+
+
+def _divergence(teacher: tf.Tensor, student: tf.Tensor, temperature: float) -> tf.Tensor:
+    wanted = tf.nn.log_softmax(teacher / temperature)
+    found = tf.nn.log_softmax(student / temperature)
+    # The square keeps the gradient's size whatever the temperature.
+    return temperature**2 * tf.reduce_sum(tf.exp(wanted) * (wanted - found), axis=-1)
+
+
+_TERMS: dict[str, Callable[[tf.Tensor, tf.Tensor, float], tf.Tensor]] = {
+    "squared_error": _squared_error,
+    "standardized": _standardized_error,
+    "kl": _divergence,
+}
 
 
 def _weight(term: str, config: DistillConfig) -> float:
     if term == CROSS_ENTROPY:
         return 1.0
-    return float(config.teacher_weights.get(term.removeprefix(_MSE), 1.0))
+    return float(config.teacher_weights.get(term.removeprefix(_PREFIXES[config.term]), 1.0))

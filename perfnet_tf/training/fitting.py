@@ -12,6 +12,7 @@ import tf_keras
 from perfnet_tf.config import ExperimentConfig
 from perfnet_tf.distill.distiller import Distiller
 from perfnet_tf.input_pipeline.dataset import build_dataset, explaining_damaged_records
+from perfnet_tf.input_pipeline.unlabelled import add_unlabelled
 from perfnet_tf.models.freezing import freeze_layers
 from perfnet_tf.models.precision import precision_policy
 from perfnet_tf.recognizers import run_directory
@@ -33,6 +34,8 @@ from perfnet_tf.training.strategy import describe_batch
 from perfnet_tf.training.workers import Workers
 
 TRAIN_SPLIT, VALIDATION_SPLIT = "train", "val"
+#: Added to a run's seed for the order and the views of clips without labels.
+_UNLABELLED_SEED = 2**30
 
 
 def fit(
@@ -44,6 +47,7 @@ def fit(
     strategy: tf.distribute.Strategy,
     workers: Workers,
     *,
+    unlabelled: str | pathlib.Path | None = None,
     frozen: Sequence[int] = (),
     callbacks: Sequence[tf_keras.callbacks.Callback] = (),
     deterministic: bool = False,
@@ -59,6 +63,7 @@ def fit(
         checkpoints: of the run.
         strategy: the devices.
         workers: of the strategy; the chief writes the run's files.
+        unlabelled: a prepared dataset whose clips add to the batches without their labels.
         frozen: layers of the student that are, see `freezing.freeze_layers`.
         callbacks: called after those that stop on a bad step, report progress and write the
             history, and before the one that saves.
@@ -122,7 +127,7 @@ def fit(
             # An epoch that was broken off is ended by itself, being shorter.
             last = epoch + 1 if done else train.epochs
             distiller.fit(
-                _training_data(distiller, config, data, strategy, step, wait),
+                _training_data(distiller, config, (data, unlabelled), strategy, step, wait),
                 initial_epoch=epoch,
                 epochs=last,
                 steps_per_epoch=epoch_steps - done,
@@ -138,25 +143,36 @@ def fit(
 def _training_data(
     distiller: Distiller,
     config: ExperimentConfig,
-    data: str | pathlib.Path,
+    folders: tuple[str | pathlib.Path, str | pathlib.Path | None],
     strategy: tf.distribute.Strategy,
     start_step: int,
     wait: InputWait,
 ) -> Any:
+    """Batches of the first folder's clips, with clips of the second, if any, without labels."""
+    train = config.train
+    data, unlabelled = folders
+
     def build(context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
-        dataset = build_dataset(
-            data,
-            TRAIN_SPLIT,
-            clip=config.clip,
-            streams=distiller.streams,
-            batch_size=config.train.batch_size,
-            training=True,
-            seed=config.train.seed,
-            start_step=start_step,
-            mirror=config.train.mirror,
-            sampling=config.train.sampling,
-            input_context=context,
-        )
+        def batches(folder: str | pathlib.Path, size: int, seed: int, order: str) -> Any:
+            return build_dataset(
+                folder,
+                TRAIN_SPLIT,
+                clip=config.clip,
+                streams=distiller.streams,
+                batch_size=size,
+                training=True,
+                seed=seed,
+                start_step=start_step,
+                mirror=train.mirror,
+                sampling=order,
+                input_context=context,
+            )
+
+        dataset = batches(data, train.batch_size, train.seed, train.sampling)
+        if unlabelled is not None:
+            size = config.unlabelled_batch
+            others = batches(unlabelled, size, train.seed + _UNLABELLED_SEED, "every_clip")
+            dataset = add_unlabelled(dataset, others)
         # A TPU's batches are read on its own host, where this process cannot look.
         return dataset if isinstance(strategy, tf.distribute.TPUStrategy) else wait.watch(dataset)
 

@@ -79,12 +79,11 @@ def make_distiller(
     """
     tf_keras.utils.set_random_seed(config.train.seed)
     student = build_from_config(config.model, info.num_classes, config.stream)
-    precision, loss = config.train.precision, config.distill
+    precision = config.train.precision
     distiller = Distiller(
         student,
         {name: load_named(name, s, precision=precision) for name, s in start.teachers.items()},
-        loss.loss if loss else "separate",
-        loss.teacher_weights if loss else None,
+        config.distill or "separate",
         classes=info.classes,
         render=config.pose_render,
         rematerialize=config.train.rematerialize,

@@ -46,6 +46,7 @@ def train(
     output: str | pathlib.Path,
     *,
     teachers: Mapping[str, Network] | None = None,
+    unlabelled: str | pathlib.Path | None = None,
     initial: Network | None = None,
     strategy: tf.distribute.Strategy | None = None,
     optimizer: OptimizerSource | None = None,
@@ -72,6 +73,9 @@ def train(
         teachers: name -> what `load` takes, whose logits the student matches: a run, a SavedModel,
             a TF Hub handle, a Keras model, a function or a `Recognizer`. One that does not say
             which stream it sees is named by it. `config.distill` says how they are matched.
+        unlabelled: a prepared dataset whose clips of its split `train` add to every batch
+            (`config.distill.unlabelled_batch`) and learn from the teachers only: its labels are
+            ignored. Epochs count the clips of `data`.
         initial: a run of the same network, or an export that can be trained, to start from. Its
             classifier is carried over for the classes that both have by name; a network of another
             stream fits as `training.sources.copy_weights` says. `run.json` says what was
@@ -112,6 +116,8 @@ def train(
     distill = (config.distill or DistillConfig()) if teachers else None
     config = config.replace(distill=distill)
     check_streams([config.stream], info)
+    if unlabelled is not None:
+        _check_unlabelled(unlabelled, info, teachers)
     num_clips = info.split(TRAIN_SPLIT)["num_clips"]
     record: dict[str, Any] = {
         "dataset": describe_dataset(info, TRAIN_SPLIT),
@@ -119,6 +125,8 @@ def train(
         "initial": None if initial is None else describe(initial),
         "steps": config.train.epochs * steps_per_epoch(num_clips, config.train.batch_size),
     }
+    if unlabelled is not None:
+        record["unlabelled"] = describe_dataset(read_dataset_info(unlabelled), TRAIN_SPLIT)
     if optimizer is not None:
         record["optimizer"] = describe_optimizer(optimizer)
     precision = config.train.precision
@@ -139,6 +147,8 @@ def train(
             flush=True,
         )
     _check_devices(config, strategy)
+    if unlabelled is not None:
+        describe_batch(strategy, config.unlabelled_batch)
     if config.train.selects and VALIDATION_SPLIT not in info.splits:
         raise InputError(
             "Weights are chosen by clips that are neither trained on nor tested: the split "
@@ -151,6 +161,8 @@ def train(
     start = Start(teachers, initial, optimizer, first_step, folder)
     with precision_policy(precision), resumable_dropout(), strategy.scope():
         distiller, carried = make_distiller(config, info, start, frozen, jit_compile=jit_compile)
+    if unlabelled is not None:
+        check_streams(distiller.streams, read_dataset_info(unlabelled))
     if carried is not None:
         record |= {"carried_over": carried.record(), **carried.ancestry()}
 
@@ -164,6 +176,7 @@ def train(
     checkpoints = Checkpoints(folder, distiller, workers, first_step)
     with (
         explaining_damaged_records(data, TRAIN_SPLIT),
+        explaining_damaged_records(unlabelled or data, TRAIN_SPLIT),
         explaining_full_disk(folder, lambda: checkpoints.latest),
     ):
         kept_epoch = fit(
@@ -174,6 +187,7 @@ def train(
             checkpoints,
             strategy,
             workers,
+            unlabelled=unlabelled,
             frozen=frozen,
             callbacks=callbacks,
             deterministic=deterministic,
@@ -200,6 +214,24 @@ def _warn_lagging_averages(student: tf_keras.Model, steps: int) -> None:
             "small have 0.9).",
             file=sys.stderr,
             flush=True,
+        )
+
+
+def _check_unlabelled(
+    folder: str | pathlib.Path, info: DatasetInfo, teachers: Mapping[str, Network]
+) -> None:
+    if not teachers:
+        raise InputError(
+            "Clips without labels learn from teachers. Received: `unlabelled` without `teachers`. "
+            "Name some, or leave it out."
+        )
+    other = read_dataset_info(folder)
+    other.split(TRAIN_SPLIT)
+    if other.fps != info.fps:
+        raise InputError(
+            "Clips with and without labels have the same frame rate. Received: "
+            f"{info.fps} fps and, without labels, {other.fps} fps in {folder}. Prepare them again "
+            "at one rate."
         )
 
 
@@ -244,7 +276,7 @@ def _is_finished(
     """
     compared = {
         key: record.get(key)
-        for key in ("dataset", "teachers", "initial", "optimizer", "classifier")
+        for key in ("dataset", "teachers", "unlabelled", "initial", "optimizer", "classifier")
     }
     earlier = find_earlier_run(folder, config, info.classes, compared)
     if earlier is None:

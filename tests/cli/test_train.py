@@ -158,10 +158,25 @@ def test_teachers_weigh_what_the_preset_says_by_default(called):
     assert config.distill == DistillConfig("separate")
 
 
+def test_distill_matches_logits_as_its_flags_say(called):
+    teachers = "--teachers=flow=runs/f"
+    config, options = distill_of(
+        called, teachers, "--term=kl", "--temperature=4", "--clip_weights=confidence"
+    )
+    assert config.distill == DistillConfig(term="kl", temperature=4.0, clip_weights="confidence")
+    assert options["unlabelled"] is None
+    config, options = distill_of(
+        called, teachers, "--preset=mini", "--unlabelled=more", "--unlabelled_batch=5"
+    )
+    assert config.distill == DistillConfig(teacher_weights={"flow": 0.2}, unlabelled_batch=5)
+    assert options["unlabelled"] == "more"
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--teachers=runs/f"], "NAME=VALUE"),
+        (["--teachers=flow=a", "--unlabelled_batch=4"], "goes with --unlabelled"),
         (["--teachers=flow=a,flow=b"], "twice"),
         (["--teachers=flow=a", "--teacher_weight=much"], "one number"),
         (["--teachers=flow=a", "--teacher_weight=flow=much"], "one number"),

@@ -5,6 +5,7 @@ import unicodedata
 import pytest
 from named_files import load, make
 
+from perfnet_tf.datasets.catalog import load_catalog
 from perfnet_tf.datasets.split_names import name_splits
 from perfnet_tf.errors import InputError
 
@@ -16,6 +17,21 @@ def splits_of(catalog):
 def refuses(videos, message):
     with pytest.raises(InputError, match=message):
         load(videos)
+
+
+class TestWithoutLabels:
+    def test_any_depth_is_taken(self, tmp_path):
+        make(tmp_path, "a.mp4", "2024/May/b.mp4", "2024/notes.txt")
+        catalog = load_catalog("unlabelled", videos=tmp_path)
+        assert [clip.clip_id for clip in catalog.clips] == ["2024/May/b", "a"]
+        assert catalog.clips_per_split == {"train": 2}
+        assert catalog.left_out == {".txt": 1}
+        assert "distill --unlabelled" in catalog.notes[0]
+
+    def test_lists_are_refused(self, tmp_path):
+        make(tmp_path, "a.mp4")
+        with pytest.raises(InputError, match="have no lists"):
+            load_catalog("unlabelled", videos=tmp_path, splits=tmp_path)
 
 
 class TestSplitFolders:

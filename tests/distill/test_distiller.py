@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from perfnet_tf.config import PoseRenderConfig
+from perfnet_tf.config import DistillConfig, PoseRenderConfig
 from perfnet_tf.distill.distiller import Distiller, in_top
 from perfnet_tf.errors import InputError
 from perfnet_tf.pose.rendering import render_pose
@@ -208,6 +208,36 @@ def test_class_weights_that_do_not_fit_are_refused(batch):
         distiller.fit(data, class_weight={0: 1.0, 1: 1.0})
     with pytest.raises(InputError, match="0 or greater"):
         Distiller(Linear(), class_weights=[1.0, -1.0])
+
+
+def test_clips_without_labels_learn_from_the_teachers_only(batch):
+    """A step on clips of which some have labels, and what each kind adds to it."""
+    labels = np.array([2, -1, 3, -1, 1])
+    known = np.flatnonzero(labels >= 0)
+
+    def gradient(chosen, config, labels):
+        student = Linear()
+        student(batch["rgb"])
+        student.set_weights([np.full((3, CLASSES), 0.3), np.arange(4.0)])
+        distiller = Distiller(student, {"flow": flow_teacher}, config)
+        distiller.compile(tf_keras.optimizers.SGD(1.0))
+        clips = {key: tf.gather(value, chosen) for key, value in batch.items()}
+        metrics = distiller.train_step({**clips, "label": tf.constant(labels[chosen])})
+        changes = np.arange(4.0) - student.dense.bias.numpy()
+        return changes, {name: float(value) for name, value in metrics.items()}
+
+    everything = np.arange(5)
+    both, metrics = gradient(everything, DistillConfig(), labels)
+    taught, _ = gradient(everything, DistillConfig(), np.full(5, -1))
+    alone, plain = gradient(known, DistillConfig(teacher_weights={"flow": 0.0}), labels)
+    np.testing.assert_allclose(both, taught + alone, atol=1e-5)
+    for name in ("cross_entropy", "top1", "top5"):
+        assert metrics[name] == pytest.approx(plain[name], rel=1e-5)
+
+
+def test_weights_are_given_once(batch):
+    with pytest.raises(InputError, match="has the teachers' weights"):
+        Distiller(Linear(), {"flow": flow_teacher}, DistillConfig(), {"flow": 2.0})
 
 
 def test_a_step_compiles_under_xla_and_gives_the_same(batch):

@@ -8,6 +8,15 @@ from perfnet_tf.distill.losses import distillation_losses, term_names, weighted_
 from perfnet_tf.errors import InputError
 
 LABELS = [2, 0, 3, 1, 1]
+#: Term -> its settings and its slow reference.
+TERMS = {
+    "squared_error": ({}, reference.mean_squared_error),
+    "standardized": ({"term": "standardized"}, reference.standardized_error),
+    "kl": (
+        {"term": "kl", "temperature": 3.0},
+        lambda teacher, student: reference.divergence(teacher, student, 3.0),
+    ),
+}
 WEIGHTS = {
     "separate": {"flow": 0.5, "pose": 3.0},
     "unified": {"unified": 0.7},
@@ -45,12 +54,14 @@ def test_equation_1_with_numbers_worked_out_by_hand():
 
 
 @pytest.mark.parametrize("kind", ["separate", "unified"])
-def test_value_and_gradient_are_those_of_the_slow_reference(kind, logits):
-    config = DistillConfig(kind, WEIGHTS[kind])
+@pytest.mark.parametrize("term", [*TERMS])
+def test_value_and_gradient_are_those_of_the_slow_reference(kind, term, logits):
+    options, slow_term = TERMS[term]
+    config = DistillConfig(kind, WEIGHTS[kind], **options)
     teachers = {name: logits[name] for name in ("flow", "pose")}
 
     def slow(student):
-        return reference.loss(kind, student, LABELS, teachers, WEIGHTS[kind])
+        return reference.loss(kind, student, LABELS, teachers, WEIGHTS[kind], slow_term)
 
     student = tf.constant(logits["student"], tf.float32)
     with tf.GradientTape() as tape:
@@ -104,3 +115,78 @@ def test_bfloat16_logits_give_float32_terms(logits):
 def test_a_weight_for_no_term_is_refused(loss, weights, named):
     with pytest.raises(InputError, match=f"Received: {named}"):
         term_names(["flow", "pose"], DistillConfig(loss, weights))
+
+
+@pytest.mark.parametrize("term", ["squared_error", "standardized", "kl"])
+def test_a_student_that_answers_as_its_teacher_has_no_error(term, logits):
+    config = DistillConfig(term=term)
+    terms = distillation_losses(LABELS, logits["flow"], {"flow": logits["flow"]}, config, 5)
+    assert list(terms) == term_names(["flow"], config)
+    assert terms[term_names(["flow"], config)[1]].numpy() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_teachers_scale_does_not_matter_to_standardized_logits(logits):
+    config = DistillConfig(term="standardized")
+    student = logits["student"]
+    values = [
+        distillation_losses(LABELS, student, {"flow": teacher}, config, 5)
+        for teacher in (logits["flow"], 100 * logits["flow"] + 7)
+    ]
+    name = "standardized_mse_flow"
+    assert values[0][name].numpy() == pytest.approx(float(values[1][name]), rel=1e-4)
+
+
+def test_equal_logits_have_a_finite_gradient():
+    student = tf.zeros([1, 3])
+    with tf.GradientTape() as tape:
+        tape.watch(student)
+        config = DistillConfig(term="standardized")
+        value = loss_of(student, {"flow": tf.zeros([1, 3])}, config, [1])
+    assert np.isfinite(tape.gradient(value, student)).all()
+
+
+def test_a_confident_teacher_weighs_more_with_numbers_worked_out_by_hand():
+    # Two classes. T = (log 3, 0) gives 3/4 to class 0; its squared error against S = (0, 0) is
+    # log(3)^2 / 2. Labelled 1 the clip weighs 1/4; without a label, by its first answer, 3/4.
+    config = DistillConfig(clip_weights="confidence")
+    teacher = {"flow": tf.constant([[np.log(3.0), 0.0]], tf.float32)}
+    error = np.log(3) ** 2 / 2
+    for label, weight in ((0, 3 / 4), (1, 1 / 4), (-1, 3 / 4)):
+        terms = distillation_losses([label], tf.zeros([1, 2]), teacher, config, 1)
+        assert terms["mse_flow"].numpy() == pytest.approx(weight * error, rel=1e-6)
+
+
+def test_clips_without_labels_count_for_the_teachers_only(logits):
+    teachers = {"flow": logits["flow"]}
+    config = DistillConfig(teacher_weights={"flow": 0.5})
+    labels = [2, -1, 3, -1, 1]
+    known = [0, 2, 4]
+    terms = distillation_losses(labels, logits["student"], teachers, config, 5, global_labelled=3)
+    wanted = reference.cross_entropy(logits["student"][known], [2, 3, 1])
+    assert terms["cross_entropy"].numpy() == pytest.approx(wanted, rel=1e-6)
+    whole = reference.mean_squared_error(logits["flow"], logits["student"])
+    assert terms["mse_flow"].numpy() == pytest.approx(whole, rel=1e-6)
+
+    student = tf.constant(logits["student"], tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(student)
+        terms = distillation_losses(
+            labels, student, teachers, config, 5, [1.0, 2.0, 3.0, 4.0], global_labelled=3
+        )
+        value = terms["cross_entropy"]
+    assert (tape.gradient(value, student).numpy()[[1, 3]] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"term": "mse"}, "term"),
+        ({"clip_weights": "sure"}, "clip_weights"),
+        ({"temperature": 2.0}, "term='kl'"),
+        ({"term": "kl", "temperature": 0.0}, "temperature"),
+        ({"unlabelled_batch": 0}, "unlabelled_batch"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        DistillConfig(**options)

@@ -1,9 +1,9 @@
-"""PERF-Net's Eq. 1 and its rival in plain NumPy, clip by clip and class by class."""
+"""PERF-Net's Eq. 1 and its rivals in plain NumPy, clip by clip and class by class."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -25,20 +25,45 @@ def mean_squared_error(teacher: np.ndarray, student: np.ndarray) -> float:
     return total / student.size
 
 
+def standardized_error(teacher: np.ndarray, student: np.ndarray) -> float:
+    """Mean squared error of each clip's logits, brought to mean 0 and deviation 1."""
+    brought = []
+    for logits in (teacher, student):
+        rows = [(row - row.mean()) / row.std() for row in logits.astype(np.float64)]
+        brought.append(np.array(rows))
+    return mean_squared_error(*brought)
+
+
+def divergence(teacher: np.ndarray, student: np.ndarray, temperature: float) -> float:
+    """temperature^2 times the mean over clips of sum_c p_c log(p_c / q_c)."""
+    total = 0.0
+    for teacher_row, student_row in zip(teacher, student, strict=True):
+        p, q = (softmax(row / temperature) for row in (teacher_row, student_row))
+        total += sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+    return temperature**2 * total / len(teacher)
+
+
+def softmax(row: np.ndarray) -> list[float]:
+    """Probabilities of one clip's logits."""
+    powers = [math.exp(float(value)) for value in row]
+    return [power / sum(powers) for power in powers]
+
+
 def loss(
     kind: str,
     student: np.ndarray,
     labels: Sequence[int],
     teachers: Mapping[str, np.ndarray],
     weights: Mapping[str, float],
+    term: Callable[[np.ndarray, np.ndarray], float] = mean_squared_error,
 ) -> float:
-    """L = CE(S) + sum_i w_i MSE(T_i, S), or L = CE(S) + w MSE(sum_i T_i, S)."""
+    """L = CE(S) + sum_i w_i D(T_i, S), or L = CE(S) + w D(sum_i T_i, S)."""
     result = cross_entropy(student, labels)
     if kind == "separate":
         for name, teacher in teachers.items():
-            result += weights.get(name, 1.0) * mean_squared_error(teacher, student)
+            result += weights.get(name, 1.0) * term(teacher, student)
     else:
-        result += weights.get("unified", 1.0) * mean_squared_error(sum(teachers.values()), student)
+        result += weights.get("unified", 1.0) * term(sum(teachers.values()), student)
     return result
 
 

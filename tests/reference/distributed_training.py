@@ -2,12 +2,13 @@
 
     python distributed_training.py FOLDER NAME DEVICES [--sync=0] [--remat=1] [--kill_at=STEP]
                                        [--term_at=STEP] [--epochs=N] [--pause=SECONDS]
-                                       [--tuned=1]
+                                       [--tuned=1] [--unlabelled=1]
 
 DEVICES is 1, 2 or 4 logical CPU devices, or `multiworker` (TF_CONFIG). FOLDER holds `data` and is
 shared by all; NAME is the run's. `--kill_at` and `--term_at` send this
 process SIGKILL and SIGTERM when that many steps are done. With `--pause` every step waits, and
-prints its number first. `--tuned=1` trains by the options of fine-tuning.
+prints its number first. `--tuned=1` trains by the options of fine-tuning. `--unlabelled=1` adds
+the clips of FOLDER/unlabelled, four to each batch, without their labels.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ def config(
     rematerialize: bool = False,
     epochs: int = 10,
     tuned: bool = False,
+    unlabelled_batch: int | None = None,
 ):
     """Epochs of 2 batches of 8 from 15 clips."""
     tuning = {}
@@ -83,7 +85,9 @@ def config(
     return ExperimentConfig(
         clip=ClipConfig(6, 24, 32, short_side=28),
         model=ModelConfig("tiny", dropout_rate=0.0, weight_decay=0.01),
-        distill=DistillConfig("separate", {"flow": 0.5, "pose": 2.0}),
+        distill=DistillConfig(
+            "separate", {"flow": 0.5, "pose": 2.0}, unlabelled_batch=unlabelled_batch
+        ),
         train=TrainConfig(
             epochs=epochs,
             batch_size=8,
@@ -106,6 +110,7 @@ def main(folder: pathlib.Path, name: str, devices: str, *options: str) -> None:
     from perfnet_tf.training.callbacks import KeepCheckpoints
 
     values = dict(option.removeprefix("--").split("=") for option in options)
+    unlabelled = values.get("unlabelled") == "1"
     for option, number in (("kill_at", signal.SIGKILL), ("term_at", signal.SIGTERM)):
         if option in values:
             KeepCheckpoints.on_train_batch_begin = _sender(number, int(values[option]))
@@ -117,10 +122,12 @@ def main(folder: pathlib.Path, name: str, devices: str, *options: str) -> None:
             rematerialize=values.get("remat") == "1",
             epochs=int(values.get("epochs", 10)),
             tuned=values.get("tuned") == "1",
+            unlabelled_batch=4 if unlabelled else None,
         ),
         folder / "data",
         folder / name,
         teachers=teachers(),
+        unlabelled=folder / "unlabelled" if unlabelled else None,
         strategy=strategy,
     )
 

@@ -154,6 +154,17 @@ def test_two_devices_fine_tune_as_one_does(tmp_path):
     assert records[0]["kept_epoch"] == records[1]["kept_epoch"]
 
 
+@pytest.mark.slow
+def test_two_devices_learn_from_clips_without_labels_as_one_does(tmp_path):
+    from prepared_clips import write_tiny_dataset
+
+    write_tiny_dataset(tmp_path / "data")
+    write_tiny_dataset(tmp_path / "unlabelled", num_classes=2)
+    for name, devices in (("one", "1"), ("two", "2")):
+        finish([start(tmp_path, name, devices, "--unlabelled=1", "--epochs=5")])
+    assert_equal_runs(tmp_path, "one", "two")
+
+
 def test_an_unknown_strategy_or_devices_that_are_not_there_are_refused(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(InputError, match="Did you mean 'mirrored'"):

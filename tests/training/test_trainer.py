@@ -53,6 +53,10 @@ def assert_close(some, others, tolerance=1e-6):
         np.testing.assert_allclose(one, other, atol=tolerance)
 
 
+def flow_teacher(flow):
+    return tf.reduce_mean(flow, axis=[1, 2, 3]) @ tf.reshape(tf.range(6.0), [2, 3])
+
+
 @pytest.fixture(scope="module")
 def unstopped(data, tmp_path_factory):
     return train(CONFIG, data, tmp_path_factory.mktemp("runs") / "unstopped", progress=False)
@@ -209,6 +213,57 @@ def test_a_student_is_distilled_from_runs_and_functions(data, tmp_path):
     total = last["cross_entropy"] + last["mse_flow"] + 2 * last["mse_pose"] + last["weight_decay"]
     assert last["loss"] == pytest.approx(total, abs=1e-4)
     assert load_run(run.path).config.distill == config.distill
+
+
+def test_clips_without_labels_train_a_student_and_a_resumed_run_is_the_same(
+    data, tmp_path, killed_and_resumed
+):
+    from prepared_clips import write_tiny_dataset
+
+    others = write_tiny_dataset(tmp_path / "others", num_classes=2)
+    config = CONFIG.replace(distill=DistillConfig(unlabelled_batch=2))
+    teachers = {"flow": Teacher(flow_teacher, "flow")}
+    options = {"teachers": teachers, "unlabelled": others}
+    whole = train(config, data, tmp_path / "whole", **options, progress=False)
+    resumed = killed_and_resumed(7, config, data, tmp_path / "resumed", **options)
+    assert_close(weights(resumed), weights(whole))
+    assert whole.record["unlabelled"]["num_clips"] == 10
+    assert whole.record["steps"] == 12  # epochs count the clips with labels
+    without = train(config, data, tmp_path / "without", teachers=teachers, progress=False)
+    assert (
+        max(abs(a - b).max() for a, b in zip(weights(without), weights(whole), strict=True)) > 0.01
+    )
+    with pytest.raises(InputError, match="holds another run: unlabelled"):
+        train(config, data, tmp_path / "whole", teachers=teachers, progress=False)
+
+
+def test_clips_without_labels_that_do_not_fit_are_refused(data, tmp_path):
+    from prepared_clips import make_clip, write_dataset
+
+    teachers = {"flow": Teacher(flow_teacher, "flow")}
+    with pytest.raises(InputError, match="`unlabelled` without `teachers`"):
+        train(CONFIG, data, tmp_path / "run", unlabelled=data)
+    clips = [make_clip(i, 0, frames=9, height=48, width=64) for i in range(3)]
+    slow = write_dataset(tmp_path / "slow", {"train": clips}, num_classes=1, fps=5.0)
+    with pytest.raises(InputError, match="5.0 fps in .*slow"):
+        train(CONFIG, data, tmp_path / "run", teachers=teachers, unlabelled=slow)
+    no_flow = write_dataset(tmp_path / "rgb", {"train": clips}, num_classes=1, flow=False)
+    with pytest.raises(InputError, match="flow"):
+        train(CONFIG, data, tmp_path / "run", teachers=teachers, unlabelled=no_flow)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_record_without_a_label_is_named(data, tmp_path):
+    from prepared_clips import write_tiny_dataset
+
+    others = write_tiny_dataset(tmp_path / "others")
+    shard = next(others.glob("train-*.tfrecord"))
+    contents = bytearray(shard.read_bytes())
+    contents[200:260] = bytes(60)
+    shard.write_bytes(contents)
+    teachers = {"flow": Teacher(flow_teacher, "flow")}
+    with pytest.raises(InputError, match=f"{shard.name} is damaged"):
+        train(CONFIG, data, tmp_path / "run", teachers=teachers, unlabelled=others, progress=False)
 
 
 def test_a_teacher_of_other_classes_is_refused_before_anything_is_written(data, tmp_path):
