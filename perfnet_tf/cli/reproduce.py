@@ -27,7 +27,13 @@ from perfnet_tf.reproduction.settings import (
     Settings,
     choose_settings,
 )
-from perfnet_tf.reproduction.tables import KINDS, TABLE_NAMES, TABLES, current_row_name
+from perfnet_tf.reproduction.tables import (
+    FEW_CLIPS,
+    KINDS,
+    TABLE_NAMES,
+    TABLES,
+    current_row_name,
+)
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -41,7 +47,8 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
     table2: renderings of the pose stream. table3: late fusion of RGB, flow and pose. table4: RGB
     students of flow and pose. table6: the three streams and the student on Kinetics-700. table7:
-    students fine-tuned on every official split of UCF-101 and HMDB-51.
+    students fine-tuned on every official split of UCF-101 and HMDB-51. few_clips, not of the paper:
+    networks and students by how many clips of each class have a label (--counts).
 
     OUTPUT/runs/BACKBONE-NETWORK-seedN are the networks: all tables with one OUTPUT share them, and
     what is finished is not trained again. Rerun the command to resume. The report
@@ -61,6 +68,8 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     _check_flags_of(name, arguments)
     if name == "table7":
         return _run_table7(arguments)
+    if name == FEW_CLIPS.name:
+        return _run_few_clips(arguments)
     for row in arguments.rows:
         if row != current_row_name(row):
             print(f"note: the row {row} is called {current_row_name(row)}", file=sys.stderr)
@@ -97,7 +106,7 @@ def reproduce_config(arguments: flags.FlagValues, table: str) -> ReproduceConfig
         split=arguments.split,
         validation_fold=arguments.validation_fold if arguments.validation else None,
         every_row=arguments.backbone is not None,
-        views=VIEWS[arguments.preset] if arguments.views is None else windows_and_crops(arguments),
+        views=_views(arguments),
     )
 
 
@@ -131,6 +140,41 @@ def _run_table7(arguments: flags.FlagValues) -> int:
     return 0
 
 
+def _run_few_clips(arguments: flags.FlagValues) -> int:
+    strategy = devices(arguments)
+    from perfnet_tf.reproduction.few_clips import (
+        FewClipsConfig,
+        format_few_clips,
+        parse_counts,
+        reproduce_few_clips,
+    )
+
+    config = FewClipsConfig(
+        settings=_settings(arguments),
+        preset=arguments.preset,
+        counts=parse_counts(arguments.counts),
+        seeds=_numbers("seeds", arguments.seeds),
+        rows=tuple(arguments.rows),
+        initial=tuple(arguments.initial),
+        student_start=_student_start(arguments),
+        views=_views(arguments),
+    )
+    result, report = reproduce_few_clips(
+        config,
+        arguments.data,
+        arguments.output,
+        command=_command_line(arguments, FEW_CLIPS.name),
+        execution=_execution(arguments, strategy),
+    )
+    print(format_few_clips(result))
+    print(f"report: {report}")
+    return 0
+
+
+def _views(arguments: flags.FlagValues) -> tuple[int, int]:
+    return VIEWS[arguments.preset] if arguments.views is None else windows_and_crops(arguments)
+
+
 def _execution(arguments: flags.FlagValues, strategy: tf.distribute.Strategy) -> Execution:
     from perfnet_tf.reproduction.runner import Execution
 
@@ -153,10 +197,14 @@ _NOT_OF_TABLE7 = (
     "gating",
 )
 
+_NOT_OF_FEW_CLIPS = ("from", "validation", "validation_fold", "split")
+
 
 def _check_flags_of(table: str, arguments: flags.FlagValues) -> None:
     """Refuses what would be ignored."""
-    names = _NOT_OF_TABLE7 if table == "table7" else ("from",)
+    names = {"table7": (*_NOT_OF_TABLE7, "counts"), FEW_CLIPS.name: _NOT_OF_FEW_CLIPS}.get(
+        table, ("from", "counts")
+    )
     given = [name for name in names if arguments[name].present]
     if given:
         raise InputError(f"{table} has no --{given[0]}. See perfnet reproduce --help.")
@@ -248,6 +296,11 @@ COMMAND.string(
     "for a CPU. Other flags change them.",
 )
 COMMAND.list("seeds", ["0"], "Random seeds; each trains every network once.")
+COMMAND.list(
+    "counts",
+    ["1", "2", "4", "8", "16", "all"],
+    "few_clips: labelled clips of each class; every seed draws its own.",
+)
 COMMAND.list("rows", [], "Names of the table's rows, comma separated; default: all.")
 COMMAND.boolean(
     "validation",

@@ -62,12 +62,14 @@ class Chart:
     Attributes:
         title, x_label, y_label: what they say.
         series: name -> (x values, y values); NaN leaves a gap.
+        x_ticks: x value -> what stands there; empty writes numbers.
     """
 
     title: str
     x_label: str
     y_label: str
     series: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+    x_ticks: Mapping[float, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -323,6 +325,8 @@ def draw_chart(chart: Chart) -> bytes:
     axes.set_title(chart.title, loc="left", fontsize=11, fontweight="bold")
     axes.set_xlabel(chart.x_label)
     axes.set_ylabel(chart.y_label)
+    if chart.x_ticks:
+        axes.set_xticks(list(chart.x_ticks), list(chart.x_ticks.values()))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e4e4e4")
     axes.set_axisbelow(True)

@@ -61,6 +61,7 @@ def run_plan(
     *,
     split: str,
     views: tuple[int, int] = (1, 1),
+    unlabelled: pathlib.Path | None = None,
     execution: Execution,
 ) -> Iterator[tuple[PlannedRun, bool]]:
     """Trains and evaluates what is missing; yields each run when it is both, and if it was not.
@@ -73,6 +74,7 @@ def run_plan(
         data: prepared dataset.
         split: evaluated on.
         views: windows, and crops of each, that are seen of every video.
+        unlabelled: prepared dataset for networks that learn from clips without labels.
         execution: where and how.
 
     Raises:
@@ -88,7 +90,7 @@ def run_plan(
         train_it = run.name in missing
         if train_it:
             line.begin(run)
-            _train(run, workspace, data, info, execution)
+            _train(run, workspace, data, info, unlabelled, execution)
         with _waiting(workspace.path / "evaluation" / f".{run.name}.lock", progress):
             measured = _identity(run.name, workspace, info, split, clip, views)
             measure_it = not _is_evaluated(run.name, workspace, measured)
@@ -109,6 +111,7 @@ def _train(
     workspace: Workspace,
     data: str,
     info: DatasetInfo,
+    unlabelled: pathlib.Path | None,
     execution: Execution,
 ) -> None:
     # Absolute, so that a run is the same from wherever the command is given.
@@ -123,6 +126,7 @@ def _train(
             data,
             folder,
             teachers=teachers,
+            unlabelled=unlabelled if run.network.unlabelled else None,
             initial=root.run(run.start) if run.start else run.initial,
             strategy=execution.strategy,
             jit_compile=execution.jit_compile,

@@ -35,6 +35,7 @@ class Network:
         loss: of distillation.
         start: name of the network whose weights it starts from; None: students may start from
             some (`starts_from`), all others from none.
+        unlabelled: whether clips without labels add to its batches.
         drawing: attributes of `PoseRenderConfig` that make this network; empty keeps the settings'.
     """
 
@@ -43,6 +44,7 @@ class Network:
     teachers: tuple[str, ...] = ()
     loss: str = "separate"
     start: str | None = None
+    unlabelled: bool = False
     drawing: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -168,6 +170,7 @@ NETWORKS = {
         Network("student_pose", RGB, (POSE,)),
         Network("student_unified", RGB, (FLOW, POSE), loss="unified"),
         Network("student_separate", RGB, (FLOW, POSE)),
+        Network("student_unlabelled", RGB, (FLOW, POSE), unlabelled=True),
     )
 }
 
@@ -309,13 +312,33 @@ TABLES = {
     )
 }
 
+#: Not in the paper, see `reproduction.few_clips`.
+FEW_CLIPS = PaperTable(
+    "few_clips",
+    "Few labelled clips",
+    "",
+    (
+        PaperRow(RGB, "RGB, no teacher", (RGB,)),
+        PaperRow(
+            "rgb_from_pose", "RGB, no teacher, from the pose network's weights", ("rgb_from_pose",)
+        ),
+        PaperRow("student_separate", "student of flow and pose", ("student_separate",)),
+        PaperRow(
+            "student_unlabelled",
+            "student of flow and pose, also of unlabelled clips",
+            ("student_unlabelled",),
+        ),
+        *(_fusion_row(names, {}) for names in ((FLOW,), (POSE,), (FLOW, POSE), (RGB, FLOW, POSE))),
+    ),
+)
+
 #: Table 7: what the S3D-G student was pre-trained on -> dataset -> top-1 after fine-tuning, the
 #: mean of the three official splits.
 TABLE7 = {
     "kinetics600": {"ucf101": PaperAccuracy(98.2), "hmdb51": PaperAccuracy(82.0)},
     "kinetics700": {"ucf101": PaperAccuracy(98.6), "hmdb51": PaperAccuracy(83.2)},
 }
-TABLE_NAMES = (*TABLES, "table7")
+TABLE_NAMES = (*TABLES, "table7", FEW_CLIPS.name)
 
 
 def networks_of(
