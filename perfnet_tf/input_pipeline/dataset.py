@@ -202,8 +202,11 @@ def _drawing(render: PoseRenderConfig) -> Callable[..., tf.Tensor]:
 
     def draw_compiled_if_alone(*inputs: tf.Tensor) -> tf.Tensor:
         # Replicas on one CPU would wait for each other inside a compiled function.
-        alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
-        return compiled(*inputs) if alone else draw(*inputs)
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            return draw(*inputs)
+        # As a function of one size: TensorFlow would warn of every fifth that it retraces.
+        result: tf.Tensor = compiled.get_concrete_function(*inputs)(*inputs)
+        return result
 
     return draw_compiled_if_alone
 

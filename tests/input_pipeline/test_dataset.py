@@ -182,6 +182,15 @@ def test_pose_is_drawn_over_the_augmented_frames_also_under_xla(data):
     np.testing.assert_array_equal(compiled["pose"], drawn["pose"])
 
 
+def test_poses_drawn_on_clips_of_many_sizes_raise_no_warning(caplog):
+    people = {"keypoints": tf.zeros([1, 2, 1, 17, 3]), "boxes": tf.zeros([1, 2, 1, 4])}
+    for width in range(8, 15):
+        frames = tf.fill([1, 2, 10, width, 3], tf.constant(width, tf.uint8))
+        drawn = streams_of({"rgb": frames, **people}, ["pose"], PoseRenderConfig())["pose"]
+        np.testing.assert_array_equal(drawn, frames)
+    assert "retracing" not in caplog.text
+
+
 def test_the_order_is_a_permutation_for_any_number_of_clips():
     for num_clips in (1, 2, 7, 64, 1000):
         positions = [

@@ -190,7 +190,8 @@ class MoveNetEstimator:
                     fn_output_signature=people,
                 )
 
-            self._functions[height, width] = find
+            # As a function of one size: TensorFlow would warn of every fifth that it retraces.
+            self._functions[height, width] = find.get_concrete_function()
         return self._functions[height, width]
 
 

@@ -94,7 +94,7 @@ class PoseNetEstimator:
         self.short_side = short_side
         self.batch_size = batch_size
         self.params = params or DecoderParams()
-        self._predict = tf.function(self._fields, autograph=False)
+        self._functions: dict[tuple[int, int], tf.types.experimental.Callable] = {}
 
     @classmethod
     def load(
@@ -121,6 +121,7 @@ class PoseNetEstimator:
             frames: uint8 RGB `[frames, height, width, 3]`.
         """
         height, width = self.input_size(*frames.shape[1:3])
+        predict = self._function(height, width)
         poses: list[np.ndarray] = []
         for start in range(0, len(frames), self.batch_size):
             batch = np.stack(
@@ -129,7 +130,7 @@ class PoseNetEstimator:
                     for frame in frames[start : start + self.batch_size]
                 ]
             )
-            outputs = {name: value.numpy() for name, value in self._predict(batch).items()}
+            outputs = {name: value.numpy() for name, value in predict(tf.constant(batch)).items()}
             for index in range(len(batch)):
                 fields = PoseFields(**{name: value[index] for name, value in outputs.items()})
                 found = decode_poses(fields, self.network.stride, self.max_people, self.params)
@@ -139,9 +140,20 @@ class PoseNetEstimator:
                 poses.append(found)
         return assemble_people(poses, self.max_people)
 
-    def _fields(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Network outputs for uint8 frames of the network's size."""
-        return self.network(self.network.preprocess(frames))
+    def _function(self, height: int, width: int) -> tf.types.experimental.Callable:
+        """uint8 `[batch, height, width, 3]` to the fields of `PoseFields`, `[batch, ...]` each."""
+        if (height, width) not in self._functions:
+
+            @tf.function(
+                input_signature=[tf.TensorSpec([None, height, width, 3], tf.uint8)],
+                autograph=False,
+            )
+            def find(frames: tf.Tensor) -> dict[str, tf.Tensor]:
+                return self.network(self.network.preprocess(frames))
+
+            # As a function of one size: TensorFlow would warn of every fifth that it retraces.
+            self._functions[height, width] = find.get_concrete_function()
+        return self._functions[height, width]
 
 
 def resize_frame(frame: np.ndarray, height: int, width: int) -> np.ndarray:

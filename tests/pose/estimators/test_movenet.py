@@ -123,6 +123,14 @@ def test_the_saved_model_is_taken_and_a_batch_is_frame_after_frame(tmp_path):
         make_estimator("movenet", saved_stub(tmp_path / "float", dtype=tf.float32))
 
 
+def test_frames_of_many_sizes_raise_no_warning(tmp_path, caplog):
+    estimator = make_estimator("movenet", saved_stub(tmp_path))
+    for height in range(32, 257, 32):
+        people = estimator(np.zeros((3, height, 256, 3), np.uint8)).keypoints
+        np.testing.assert_allclose(people[:, 0, 1, 1], height / 1000, rtol=1e-6)
+    assert "retracing" not in caplog.text
+
+
 def test_bad_weights_are_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("PERFNET_CACHE", str(tmp_path / "cache"))
     with pytest.raises(InputError, match="pose-weights --model=movenet_multipose.*`pose_weights`"):

@@ -151,6 +151,15 @@ def test_strips_are_squeezed(size, longer):
     assert 35 * 257 < sides[longer] <= 36 * 257 and (sides[longer] - 1) % 16 == 0
 
 
+def test_frames_of_many_sizes_raise_no_warning(tmp_path, caplog):
+    write_graph(tmp_path, random_layers(np.random.default_rng(0)), fused=True)
+    estimator = PoseNetEstimator(load_posenet(tmp_path), short_side=33, batch_size=2)
+    for height in range(33, 145, 16):
+        people = estimator(np.zeros((3, height, 33, 3), np.uint8))
+        assert people.keypoints.shape == (3, 5, 17, 3)
+    assert "retracing" not in caplog.text
+
+
 def test_resizing_keeps_places():
     """The centre of mass of a spot stays at its share of the picture."""
     for (height, width), (new_height, new_width) in [((90, 120), (65, 97)), ((40, 60), (65, 97))]:
