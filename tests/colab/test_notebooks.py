@@ -1,6 +1,7 @@
 """Every notebook runs from top to bottom, in its SMOKE setting."""
 
 import ast
+import base64
 import json
 import pathlib
 import re
@@ -13,6 +14,7 @@ from perfnet_tf.config import ClipConfig, ExperimentConfig
 from perfnet_tf.downloads.cache import cache_folder, install
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.recognizers.run_directory import save_run
+from perfnet_tf.video.decode import read_video
 
 ROOT = pathlib.Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "colab").glob("*.ipynb"))
@@ -60,7 +62,10 @@ def run(name):
 def test_quickstart_runs(beside_the_checkout, pretrained, capsys):
     names = run("01_quickstart")
     assert names["model"](names["noise"]).shape == (2, 400)
-    assert len(names["frames"]) == 20
+    video = names["WORK"] / "answers.mp4"
+    assert len(read_video(video).frames) == 20
+    page = names["answers"]._repr_html_()
+    assert base64.b64encode(video.read_bytes()).decode() in page and 'type="video/mp4"' in page
     assert (names["WORK"] / "explanation.png").stat().st_size > 20_000
     assert "written to quickstart/answers.mp4" in capsys.readouterr().out
 
