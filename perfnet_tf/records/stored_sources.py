@@ -11,6 +11,10 @@ from perfnet_tf.flow.encoding import decode_flow, encode_flow
 from perfnet_tf.records import schema
 from perfnet_tf.streams import Source, Storage
 
+#: The pixels of every other reader, such as OpenCV and Pillow. TensorFlow's own choice is up to 19
+#: steps off (1.2 on average), for a hundredth of the time that reading takes.
+_EXACT = "INTEGER_ACCURATE"
+
 #: Pixels around a part of a JPEG that affect the colours at its edge.
 _COLOR_MARGIN = 2
 
@@ -107,7 +111,7 @@ def decode_frames(encoded: tf.Tensor, window: tf.Tensor | None = None) -> tf.Ten
 
 
 def _decode_image(image: tf.Tensor) -> tf.Tensor:
-    return tf.io.decode_jpeg(image, channels=3)
+    return tf.io.decode_jpeg(image, channels=3, dct_method=_EXACT)
 
 
 def _decode_parts(images: list[tf.Tensor], window: tf.Tensor, sides: tf.Tensor) -> list[tf.Tensor]:
@@ -121,7 +125,9 @@ def _decode_parts(images: list[tf.Tensor], window: tf.Tensor, sides: tf.Tensor) 
     height, width = tf.unstack(size)
     # Each is cut while the processor has it at hand.
     return [
-        tf.io.decode_and_crop_jpeg(image, wide, channels=3)[top : top + height, left : left + width]
+        tf.io.decode_and_crop_jpeg(image, wide, channels=3, dct_method=_EXACT)[
+            top : top + height, left : left + width
+        ]
         for image in images
     ]
 

@@ -1,8 +1,10 @@
 import dataclasses
+import io
 import itertools
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 import tensorflow as tf
 from official.vision.configs import video_classification
@@ -171,6 +173,16 @@ def test_any_window_of_a_jpeg_is_exactly_that_of_the_whole(chroma):
             part = decode(images, tf.constant([top, left, height, width]))
             expected = whole[:, top : top + height, left : left + width]
             np.testing.assert_array_equal(part, expected, f"{top} {left} {height} {width}")
+
+
+@pytest.mark.parametrize("chroma", ["444", "420", "422"])
+def test_frames_are_those_of_other_readers_to_the_bit(chroma):
+    sampling = getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{chroma}")
+    noise = np.random.default_rng(1).integers(0, 256, (75, 99, 3), np.uint8)
+    encoded = cv2.imencode(".jpg", noise, [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling])[1]
+    (frame,) = stored_sources.decode_frames(tf.constant([encoded.tobytes()])).numpy()
+    np.testing.assert_array_equal(frame[..., ::-1], cv2.imdecode(encoded, cv2.IMREAD_COLOR))
+    np.testing.assert_array_equal(frame, PIL.Image.open(io.BytesIO(encoded)))
 
 
 def test_a_window_of_frames_is_what_cutting_whole_frames_gives():
