@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 #: How what FFmpeg follows to other files begins: an HLS or a "concat" list, XML, a session.
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<", b"v=0")
 
+_LFS_POINTER = b"version https://git-lfs.github.com/"
+
 _PICTURES = (
     av.stream.Disposition.attached_pic
     | av.stream.Disposition.timed_thumbnails
@@ -45,8 +47,9 @@ def open_video(
     """Opens a video file by FFmpeg and chooses its first video stream that has a decoder.
 
     Text and playlists, devices, pipes and folders are refused before FFmpeg sees them. The cover
-    picture of a sound file is no video. Decoding uses as many threads as OpenCV is set to
-    (`cv2.setNumThreads`): the cores in a program, its share of them in a worker of `prepare`.
+    picture of a sound file is no video, and a single picture next to a film is not taken for it.
+    Decoding uses as many threads as OpenCV is set to (`cv2.setNumThreads`): the cores in a program,
+    its share of them in a worker of `prepare`.
 
     Args:
         path: the file.
@@ -100,7 +103,8 @@ def _choose_stream(container: InputContainer, path: pathlib.Path) -> VideoStream
             if container.streams.audio
             else f"A video must hold frames. Received: {path}, which is a picture."
         )
-    for stream in films:
+    # An animated AVIF begins with a picture, and cameras put a preview next to the film.
+    for stream in [film for film in films if film.frames != 1] or films:
         if stream.codec_context is not None:
             return stream
     raise VideoError(
@@ -132,6 +136,11 @@ def _check_file(path: pathlib.Path) -> None:
         raise VideoError(f"{path} cannot be read: {error.strerror}.") from error
     if not beginning:
         raise VideoError(f"A video must hold frames. Received: {path}, which is empty (0 bytes).")
+    if beginning.startswith(_LFS_POINTER):
+        raise VideoError(
+            f"A video file was expected. Received: {path}, which only points to one in Git LFS. "
+            "Fetch it: git lfs pull."
+        )
     if _is_text(beginning):
         raise VideoError(f"A video file was expected. Received: {path}, which is text.")
 
