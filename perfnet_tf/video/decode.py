@@ -11,7 +11,8 @@ What is promised about every file:
   (`video.orientation`), interlaced ones deinterlaced (`video.deinterlacing`), pixels that are not
   square at their display shape (`square_pixels`), in the colours of the stream's matrix and range,
   HDR tone-mapped (`video.colour`).
-- A stream that changes its size keeps the first; later frames are fitted into it, black around.
+- A stream that changes its size, or the shape of its pixels, keeps the first; later frames are
+  fitted into it, black around.
 """
 
 from __future__ import annotations

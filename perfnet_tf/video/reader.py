@@ -87,6 +87,7 @@ class FrameReader:
         self._convert = RgbConverter()
         self._orientation: Orientation | None = None
         self._stored: shapes.Size = (0, 0)  # of the first frame
+        self._pixel_aspect: Fraction | None = None
         self._shown: shapes.Size = (0, 0)  # upright
         self._sizes: dict[int | None, shapes.Size] = {}
         self._last_time = self._last_gap = 0.0
@@ -97,7 +98,7 @@ class FrameReader:
         clock = FrameClock(self._interval, MAX_STREAM_GAP if restarts else MAX_GAP)
         timestamps = Timestamps()
         base = float(self._stream.time_base or 0)
-        size = None
+        size = pixel_aspect = None
         for frame in self._decode():
             self.num_decoded += 1
             stated = timestamps.choose(frame.pts, frame.dts)
@@ -113,6 +114,11 @@ class FrameReader:
                 shapes.check_size(size, self.path)
             if self._orientation is None:
                 self._look_at(frame)
+            # The codec's is ahead of the frames that it still holds back; those are no key frames.
+            if frame.key_frame or not pixel_aspect:
+                pixel_aspect = self._stream.codec_context.sample_aspect_ratio
+            if pixel_aspect != self._pixel_aspect:
+                frame.opaque = [pixel_aspect]  # which filters keep; one object for each frame
             yield from self._deinterlacer(time, frame)
         yield from self._deinterlacer.flush()
         self._finished = True
@@ -155,6 +161,7 @@ class FrameReader:
         """Notes how the video is shown."""
         self._orientation = orientation_from_matrix(_display_matrix(first))
         self._stored = first.width, first.height
+        self._pixel_aspect = self._stream.codec_context.sample_aspect_ratio
         self._shown = self._display_size(first, self._stream.sample_aspect_ratio)
 
     def _display_size(self, frame: VideoFrame, pixel_aspect: Fraction | None) -> shapes.Size:
@@ -190,10 +197,11 @@ class FrameReader:
         size = self._size(short_side)
         rgb = self._orientation.apply(self._convert(frame))
         hdr = rgb.dtype == np.uint16
-        if (frame.width, frame.height) == self._stored:
+        (aspect,) = frame.opaque or [self._pixel_aspect]
+        reshaped = self._square_pixels and aspect != self._pixel_aspect
+        if (frame.width, frame.height) == self._stored and not reshaped:
             rgb = shapes.resize(rgb, size, None if hdr else out)
         else:
-            aspect = self._stream.codec_context.sample_aspect_ratio
             rgb = shapes.fit(rgb, self._display_size(frame, aspect), size)
         if hdr:
             rgb = tone_map(rgb, frame.color_trc)

@@ -155,6 +155,34 @@ def test_size_that_changes_is_fitted_into_the_first(tmp_path):
     assert frames[0][:, :14].min() > 130
 
 
+@pytest.mark.parametrize("fields", [None, "tff"])
+@pytest.mark.parametrize("fps", [None, 25.0])
+def test_pixel_shape_that_changes_is_fitted_into_the_first(tmp_path, fields, fps):
+    """As in broadcasts, where 4:3 and 16:9 follow each other at one size."""
+    parts = []
+    for number, aspect in enumerate([Fraction(1, 1), Fraction(2, 1)]):
+
+        def shape(stream, aspect=aspect):
+            stream.codec_context.sample_aspect_ratio = aspect * Fraction(9, 10)
+
+        path = tmp_path / f"{number}.ts"
+        pictures = [np.full((48, 80, 3), 150, np.uint8)] * 6
+        options = {"flags": "+ildct+ilme", "bf": "2"} if fields else {"bf": "2"}
+        write(path, pictures, options=options, on_stream=shape, fields=fields)
+        parts.append(path.read_bytes())
+    path = tmp_path / "joined.ts"
+    path.write_bytes(b"".join(parts))
+    video = read_video(path, fps=fps)
+    assert video.frames.shape == (12, 53, 80, 3) and video.deinterlaced == bool(fields)
+    for number, frame in enumerate(video.frames):  # 144x48 as it is shown: 80x27 here
+        light = np.flatnonzero(frame[:, 40, 0] > 100)
+        assert light[[0, -1]].tolist() == ([0, 52] if number < 6 else [13, 39]), number
+        np.testing.assert_allclose(frame[light][2:-2], 150, atol=4)
+    stored = read_video(path, square_pixels=False).frames
+    assert stored.shape == (12, 48, 80, 3)
+    np.testing.assert_allclose(stored, 150, atol=4)
+
+
 class TestColour:
     #: Full-range R'G'B' of a luma and two chromas by the definition of each matrix.
     KR_KB = {
