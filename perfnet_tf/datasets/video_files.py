@@ -19,8 +19,8 @@ StrPath = str | os.PathLike[str]
 
 VIDEO_EXTENSIONS = frozenset(
     (
-        ".3gp .asf .avi .divx .dv .f4v .flv .gif .m2ts .m4v .mkv .mod .mov .mp4 .mpeg .mpg .mts "
-        ".mxf .ogv .tod .ts .vob .webm .webp .wmv"
+        ".3g2 .3gp .asf .avi .divx .dv .f4v .flv .gif .m2t .m2ts .m4v .mkv .mod .mov .mp4 .mpe "
+        ".mpeg .mpg .mts .mxf .ogm .ogv .qt .tod .ts .vob .webm .webp .wmv .wtv"
     ).split()
 )
 #: How many kinds of other files a line names: "img.0001", "img.0002" ... have an ending each.

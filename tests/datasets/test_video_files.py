@@ -28,6 +28,7 @@ def names(folder):
 def test_every_ending_counts_in_any_case(tmp_path):
     touch(tmp_path, *(f"a{ending}" for ending in VIDEO_EXTENSIONS), "b.MTS", "c.VOB")
     assert len(names(tmp_path)) == len(VIDEO_EXTENSIONS) + 2
+    assert {".wtv", ".3g2", ".qt", ".mpe", ".m2t", ".ogm"} <= VIDEO_EXTENSIONS
     assert {".m2ts", ".mts", ".dv", ".mxf", ".gif", ".webp", ".tod", ".divx"} <= VIDEO_EXTENSIONS
 
 

@@ -36,6 +36,27 @@ def test_codecs_of_today_give_every_frame(tmp_path, name, codec, options):
     assert not video.truncated and not video.deinterlaced
 
 
+@pytest.mark.parametrize(
+    ("extension", "codec"),
+    [
+        ("rm", "rv20"),
+        ("wtv", "mpeg2video"),
+        ("3g2", "mpeg4"),
+        ("qt", "mjpeg"),
+        ("mpe", "mpeg1video"),
+        ("m2t", "mpeg2video"),
+    ],
+)
+def test_containers_of_yesterday_give_every_frame(tmp_path, extension, codec):
+    form = {"qt": "mov", "mpe": "mpg", "m2t": "ts"}.get(extension, extension)
+    pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    pictures = [numbered(number, 96, 160) for number in range(12)]
+    path = write(tmp_path / f"clip.{form}", pictures, codec=codec, pix_fmt=pix_fmt)
+    video = read_video(path.rename(tmp_path / f"clip.{extension}"))
+    assert numbers(video) == list(range(12)) and not video.truncated
+    np.testing.assert_allclose(video.timestamps, np.arange(12) / 25, atol=1e-3)
+
+
 class TestTimes:
     def test_pause_is_a_pause(self, tmp_path):
         times = [*np.arange(6) / 25, *(20 + np.arange(6) / 25)]
