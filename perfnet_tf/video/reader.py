@@ -109,13 +109,14 @@ class FrameReader:
             self._last_gap, self._last_time = time - self._last_time, time
             end = max(self._interval, frame.duration * base)
             self._promise.note_frame(time + end, stated_time + end)
-            if size != (frame.width, frame.height):  # Streams may change size; a clip has one.
+            resized = size != (frame.width, frame.height)
+            if resized:  # Streams may change size; a clip has one.
                 size = frame.width, frame.height
                 shapes.check_size(size, self.path)
             if self._orientation is None:
                 self._look_at(frame)
             # The codec's is ahead of the frames that it still holds back; those are no key frames.
-            if frame.key_frame or not pixel_aspect:
+            if frame.key_frame or resized or not pixel_aspect:
                 pixel_aspect = self._stream.codec_context.sample_aspect_ratio
             if pixel_aspect != self._pixel_aspect:
                 frame.opaque = [pixel_aspect]  # which filters keep; one object for each frame
@@ -197,7 +198,8 @@ class FrameReader:
         size = self._size(short_side)
         rgb = self._orientation.apply(self._convert(frame))
         hdr = rgb.dtype == np.uint16
-        (aspect,) = frame.opaque or [self._pixel_aspect]
+        noted: Any = frame.opaque
+        aspect = noted[0] if noted else self._pixel_aspect
         reshaped = self._square_pixels and aspect != self._pixel_aspect
         if (frame.width, frame.height) == self._stored and not reshaped:
             rgb = shapes.resize(rgb, size, None if hdr else out)
