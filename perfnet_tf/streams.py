@@ -11,7 +11,8 @@ what a network receives. Keypoints and boxes are the sources that the pose strea
 | `pose`      | uint8    | `[batch, frames, height, width, 3]` | RGB with limbs drawn       |
 | `keypoints` | float32  | `[batch, frames, people, 17, 3]`  | (x, y) of the crop, score    |
 | `boxes`     | float32  | `[batch, frames, people, 4]`      | (x_min, y_min, x_max, y_max) |
-| `label`     | int32    | `[batch]`                         | class index                  |
+| `label`     | int32    | `[batch]`                         | class index; of several      |
+|             |          |                                   | labels see `label_kinds`     |
 | `clip_id`   | string   | `[batch]`                         | evaluation only              |
 
 Points are fractions of the crop, in [0, 1] where visible; an absent keypoint or person has score 0.

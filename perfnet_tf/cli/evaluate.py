@@ -19,6 +19,14 @@ from perfnet_tf.cli.view_flags import (
     windows_and_crops,
 )
 
+#: Of `metrics.json`, and what the summary calls them.
+_FIGURES = (
+    ("mAP", "mAP"),
+    ("top1", "top-1"),
+    ("top5", "top-5"),
+    ("mean_class_accuracy", "per class"),
+)
+
 
 def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     """Accuracy of networks on a split of prepared data: one central crop per video, or --views.
@@ -27,7 +35,8 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     perfnet export needs --stream, --classes and --clip. Loading a SavedModel runs code from it: use
     models that you trust. Several networks are evaluated each on its own stream, and fused by the
     sum of their logits. OUTPUT gets metrics.json, per_class.csv, predictions.csv, confusion.png and
-    logits.npz.
+    logits.npz. Where clips have several labels, mAP takes the place of the accuracy per class, and
+    there is no confusion.png.
     """
     clip = clip_to_see(arguments)
     windows, crops = windows_and_crops(arguments)
@@ -56,8 +65,8 @@ def _summary(result: dict[str, Any]) -> str:
     name_width = max(len(name) for name, _, _ in rows)
     note_width = max(len(note) for _, note, _ in rows)
     lines = [
-        f"{name:<{name_width}}  {note:<{note_width}}  top-1 {values['top1']:7.2%}  "
-        f"top-5 {values['top5']:7.2%}  per class {values['mean_class_accuracy']:7.2%}"
+        f"{name:<{name_width}}  {note:<{note_width}}  "
+        + "  ".join(f"{title} {values[key]:7.2%}" for key, title in _FIGURES if key in values)
         for name, note, values in rows
     ]
     views = result["windows"] * result["crops"]

@@ -137,7 +137,9 @@ def _slide(
             num_failed += 1
             _tell(error)
             continue
-        whole = Prediction(file, mean_logits(windows), model.known_classes())
+        whole = Prediction(
+            file, mean_logits(windows), model.known_classes(), label_kind=model.label_kind
+        )
         if arguments.json:
             values = {
                 "video": str(file),

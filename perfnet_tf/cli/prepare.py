@@ -55,6 +55,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         lists=arguments.lists,
         official_split=arguments.official_split,
         classes=arguments.classes,
+        label_separator=arguments.label_separator,
         fps=arguments.fps or None,
         fps_of_frames=arguments.fps_of_frames,
         workers=arguments.workers,
@@ -125,9 +126,10 @@ COMMAND = Command("prepare", "--dataset=NAME --videos=DIR --output=DIR", _run)
 COMMAND.string(
     "dataset",
     None,
-    "ucf101, hmdb51, kinetics400, kinetics600, kinetics700, ssv2, diving48, folder (one folder per "
-    "class), list (annotation lists of mmaction2, SlowFast or PyTorchVideo, and segments), "
-    "unlabelled (any videos, for distill --unlabelled), synthetic, or a dataset of a plugin.",
+    "ucf101, hmdb51, kinetics400, kinetics600, kinetics700, ssv2, diving48, charades, folder (one "
+    "folder per class), list (annotation lists of mmaction2, SlowFast or PyTorchVideo, and "
+    "segments), unlabelled (any videos, for distill --unlabelled), synthetic, or a dataset of a "
+    "plugin.",
 )
 COMMAND.string("videos", None, "Folder of the videos, or of folders of numbered pictures.")
 COMMAND.string(
@@ -142,6 +144,12 @@ COMMAND.string(
     None,
     "File of class names in label order, where lists number the classes: a name on each line, or "
     "JSON.",
+)
+COMMAND.string(
+    "label_separator",
+    None,
+    "For list: clips have several labels, with this between them in a table's column label, such "
+    "as ';'. Lines without a header are then 'path label label ...' or path,label,label,...",
 )
 COMMAND.string(
     "official_split",

@@ -7,10 +7,16 @@
 | `path frames label`               | mmaction2's `RawframeDataset`: folders of pictures           |
 | `path first_frame frames label`   | the same `with_offset`: parts of them                        |
 | `path,start,end,label`            | parts of videos, in seconds                                  |
+| `path label label ...`            | mmaction2's `multi_class`: several labels per clip           |
+| `path,label,label,...`            | the same with commas (Multi-Moments in Time)                 |
+
+The last two need `label_separator`: nothing else tells a label from a number of frames. With it,
+folders of pictures have `path frames label label ...`.
 
 A list with a header names its columns instead: `path`, `label`, and, if wanted, `start` and `end`
-(seconds, both or neither), `split`, `group`. Labels are whole numbers from 0, or names. A part of a
-video is a clip of its own, called after the video and its times: `ID_START_END`.
+(seconds, both or neither), `split`, `group`; several labels in one cell have the separator between
+(`run;jump`). Labels are whole numbers from 0, or names. A part of a video is a clip of its own,
+called after the video and its times: `ID_START_END`.
 
 The split is in the list's name (`train.csv`, `ucf101_val_split_1_videos.txt`) or its column; of one
 list without either, about 30 % of each class are drawn for the test, whole recordings at a time.
@@ -20,43 +26,30 @@ does not matter. Listed videos that are not there are counted.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import math
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from perfnet_tf.datasets.catalog import Catalog, StrPath, read_lines, read_table
+from perfnet_tf.datasets.annotation_rows import ListRow, read_rows
+from perfnet_tf.datasets.catalog import Catalog, StrPath
 from perfnet_tf.datasets.folder import draw_listed, group_name
 from perfnet_tf.datasets.split_names import SPLIT_NAMES
 from perfnet_tf.datasets.video_files import VideoIndex
-from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.errors import InputError
+from perfnet_tf.label_kinds import MULTI_LABEL, SINGLE_LABEL
 from perfnet_tf.records.schema import SourceClip
 
-_COLUMNS = ("path", "label", "start", "end", "split", "group")
 _LIST_ENDINGS = {".txt", ".csv"}
-_INTEGER = re.compile(r"-?\d+")
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A line: what `SourceClip` has of it, as text or numbers."""
-
-    where: str
-    path: str
-    label: str
-    split: str = ""
-    group: str = ""
-    start: float | None = None
-    end: float | None = None
-    first_frame: int | None = None
-    num_frames: int | None = None
 
 
 def read_catalog(
-    videos: StrPath, splits: StrPath | None = None, split: int = 1, *, name: str = "list"
+    videos: StrPath,
+    splits: StrPath | None = None,
+    split: int = 1,
+    *,
+    name: str = "list",
+    label_separator: str | None = None,
 ) -> Catalog:
     """Reads lists, as the module describes.
 
@@ -66,6 +59,7 @@ def read_catalog(
             split; None looks in `videos`.
         split: which split, where several lists differ in `split_N`, or one is drawn.
         name: of the dataset.
+        label_separator: between several labels of a clip; None: a clip has one label.
 
     Returns:
         The clips that are there. Classes that are numbers are called so, from 0 to the largest;
@@ -75,11 +69,11 @@ def read_catalog(
         InputError: no list, or a malformed one; not one listed video is there.
     """
     index = VideoIndex(videos)
-    rows: list[_Row] = []
+    rows: list[ListRow] = []
     for stated, path in _find_lists(index, videos, splits, split):
         rows += [
             row if row.split or not stated else dataclasses.replace(row, split=stated)
-            for row in _read_list(path, index)
+            for row in read_rows(path, index, label_separator)
         ]
     if not rows:
         raise InputError(f"A list must name videos. Received: {splits or videos}, with none.")
@@ -97,30 +91,39 @@ def read_catalog(
             f"{len(rows) - len(there)} of {len(rows)} listed clips are not there: state this "
             "number next to any accuracy."
         )
-    classes = _class_names([row.label for row in rows])
+    classes = _class_names([label for row in rows for label in row.labels])
     there, drawn = _draw_splits(there, split)
     clips = _make_clips(index, there, classes)
     missing = {
         _name_part(row, row.path): row.split or "train" for row, file in found if file is None
     }
-    return Catalog(name, classes, tuple(clips), missing, (*drawn, *notes), left_out=index.left_out)
+    return Catalog(
+        name,
+        classes,
+        tuple(clips),
+        missing,
+        (*drawn, *notes),
+        left_out=index.left_out,
+        label_kind=SINGLE_LABEL if label_separator is None else MULTI_LABEL,
+    )
 
 
 def _make_clips(
-    index: VideoIndex, rows: Sequence[tuple[_Row, pathlib.PurePath]], classes: Sequence[str]
+    index: VideoIndex, rows: Sequence[tuple[ListRow, pathlib.PurePath]], classes: Sequence[str]
 ) -> list[SourceClip]:
-    labels = {class_name: label for label, class_name in enumerate(classes)}
+    places = {class_name: label for label, class_name in enumerate(classes)}
     clips = []
     for row, file in rows:
-        label_name = str(int(row.label)) if row.label.isdecimal() else row.label
+        names = {str(int(name)) if name.isdecimal() else name for name in row.labels}
+        label, *others = sorted(places[name] for name in names)
         video_id = index.clip_id(file)
         clip_id = _name_part(row, video_id)
         clips.append(
             SourceClip(
                 clip_id=clip_id,
                 path=index.path_of(file),
-                label=labels[label_name],
-                label_name=label_name,
+                label=label,
+                label_name=classes[label],
                 split=row.split,
                 # Parts of one video are of one recording.
                 group=row.group or (None if clip_id == video_id else video_id),
@@ -128,12 +131,14 @@ def _make_clips(
                 end=row.end,
                 first_frame=row.first_frame,
                 num_frames=row.num_frames,
+                other_labels=tuple(others),
+                other_label_names=tuple(classes[other] for other in others),
             )
         )
     return sorted(clips, key=lambda clip: clip.clip_id)
 
 
-def _name_part(row: _Row, video_id: str) -> str:
+def _name_part(row: ListRow, video_id: str) -> str:
     """The id of a video, or of a part of it."""
     if row.start is not None and row.end is not None:
         return f"{video_id}_{row.start:g}_{row.end:g}"
@@ -150,8 +155,8 @@ def _class_names(labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def _draw_splits(
-    rows: Sequence[tuple[_Row, pathlib.PurePath]], split: int
-) -> tuple[list[tuple[_Row, pathlib.PurePath]], list[str]]:
+    rows: Sequence[tuple[ListRow, pathlib.PurePath]], split: int
+) -> tuple[list[tuple[ListRow, pathlib.PurePath]], list[str]]:
     """`rows` with splits and groups, and notes if they are drawn.
 
     Raises:
@@ -167,7 +172,8 @@ def _draw_splits(
             f"({first.where})."
         )
     groups = {file: row.group or group_name(file) for row, file in rows}
-    once = list(dict.fromkeys((file, row.label) for row, file in rows))  # a video has many parts
+    # A video has many parts.
+    once = list(dict.fromkeys((file, label) for row, file in rows for label in row.labels))
     drawn, notes = draw_listed(once, groups, split)
     split_of = {file: split_name for file, split_name, _ in drawn}
     return [
@@ -250,125 +256,3 @@ def _stated_split(path: pathlib.Path) -> str | None:
 def _split_number(path: pathlib.Path) -> int | None:
     match = re.search(r"split_?(\d+)", path.stem.lower())
     return int(match[1]) if match else None
-
-
-def _read_list(path: pathlib.Path, index: VideoIndex) -> list[_Row]:
-    lines = list(read_lines(path))
-    if not lines:
-        return []
-    if {"path", "label"} <= {word.strip() for word in re.split("[,;\t]", lines[0][1].lower())}:
-        return list(_read_headed(path))
-    if all("," in line for _, line in lines):
-        return _read_commas(path, lines)
-    return _read_blanks(path, lines, index)
-
-
-def _read_headed(path: pathlib.Path) -> Iterator[_Row]:
-    columns, rows = read_table(path)
-    wrong = set(columns) - set(_COLUMNS)
-    if wrong or not {"path", "label"} <= set(columns) or ("start" in columns) != ("end" in columns):
-        raise InputError(
-            "A list has the columns path, label, and, if wanted, start and end, split, group. "
-            f"Received: {', '.join(columns)} ({path})."
-        )
-    for where, values in rows:
-        split = values.get("split", "").lower()
-        if split:
-            check_choice(f"split ({where})", split, SPLIT_NAMES)
-        start, end = _seconds(values.get("start", ""), values.get("end", ""), where)
-        yield _Row(
-            where,
-            values["path"],
-            _label(values["label"], where),
-            SPLIT_NAMES.get(split, ""),
-            values.get("group", ""),
-            start,
-            end,
-        )
-
-
-def _read_commas(path: pathlib.Path, lines: Sequence[tuple[int, str]]) -> list[_Row]:
-    rows = []
-    for number, line in lines:
-        where = f"{path}, line {number}"
-        fields = [field.strip() for field in next(csv.reader([line], skipinitialspace=True))]
-        if len(fields) == 2:
-            rows.append(_Row(where, fields[0], _label(fields[1], where)))
-        elif len(fields) == 3 and _INTEGER.fullmatch(fields[1]):
-            count = _count(fields[1], where)
-            label = _label(fields[2], where)
-            rows.append(_Row(where, fields[0], label, first_frame=0, num_frames=count))
-        elif len(fields) == 4:
-            start, end = _seconds(fields[1], fields[2], where)
-            rows.append(_Row(where, fields[0], _label(fields[3], where), start=start, end=end))
-        else:
-            raise InputError(
-                "A line with commas is path,label or path,start,end,label; other columns need a "
-                f"header. Received: {line!r} ({where})."
-            )
-    return rows
-
-
-def _read_blanks(
-    path: pathlib.Path, lines: Sequence[tuple[int, str]], index: VideoIndex
-) -> list[_Row]:
-    """`path label` for videos, and for folders of pictures also with one or two counts."""
-    trailing = min(_num_trailing(line) for _, line in lines)
-    num_fields = max(1, min(3, trailing)) if index.of_frames else 1
-    rows = []
-    for number, line in lines:
-        where = f"{path}, line {number}"
-        fields = line.rsplit(None, num_fields)
-        if len(fields) <= num_fields:
-            raise InputError(
-                "A line is PATH LABEL; for folders of pictures PATH FRAMES LABEL or PATH FIRST "
-                f"FRAMES LABEL. Received: {line!r} ({where})."
-            )
-        if _num_trailing(line) > num_fields and not index.locate(fields[0]):
-            raise InputError(
-                f"A clip has one label. Received: {line!r} ({where}). Lists of several labels are "
-                "not read, and lists with numbers of frames are for folders of pictures."
-            )
-        row = _Row(where, fields[0], _label(fields[-1], where))
-        counts = [_count(field, where) for field in fields[1:-1]]
-        if counts:
-            first = counts[0] if len(counts) > 1 else 0
-            row = dataclasses.replace(row, first_frame=first, num_frames=counts[-1])
-        rows.append(row)
-    return rows
-
-
-def _num_trailing(line: str) -> int:
-    """Whole numbers at the end of a line, after the first field."""
-    fields = line.split()[1:]
-    numbers = 0
-    while numbers < len(fields) and _INTEGER.fullmatch(fields[-1 - numbers]):
-        numbers += 1
-    return numbers
-
-
-def _label(text: str, where: str) -> str:
-    if not text or text.startswith("-") and text[1:].isdecimal():
-        raise InputError(f"Every video has a label. Received: {text or 'none'} ({where}).")
-    return text
-
-
-def _count(text: str, where: str) -> int:
-    if not text.isdecimal():
-        raise InputError(f"A count of frames is a whole number. Received: {text!r} ({where}).")
-    return int(text)
-
-
-def _seconds(start: str, end: str, where: str) -> tuple[float | None, float | None]:
-    if not start and not end:
-        return None, None
-    try:
-        first, last = float(start), float(end)
-    except ValueError:
-        first = last = -1.0
-    if not 0 <= first < last < math.inf:
-        raise InputError(
-            "A segment is from START to END seconds, START before END. Received: "
-            f"{start!r} and {end!r} ({where})."
-        )
-    return first, last

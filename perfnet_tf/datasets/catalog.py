@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from perfnet_tf.datasets.video_files import StrPath, VideoIndex, describe_left_out
 from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.label_kinds import MULTI_LABEL, SINGLE_LABEL
 from perfnet_tf.records.schema import SourceClip
 from perfnet_tf.registry import Registry
 
@@ -51,6 +52,7 @@ class Catalog:
             the web); their number belongs into every report of an accuracy.
         notes: what a user should know before trusting numbers, a sentence each.
         left_out: what kind of files in the folder that are no videos (`.txt`) -> how many.
+        label_kind: `single` or `multi` (`label_kinds`).
     """
 
     name: str
@@ -59,6 +61,7 @@ class Catalog:
     missing: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
+    label_kind: str = SINGLE_LABEL
 
     def __post_init__(self) -> None:
         if not self.clips:
@@ -100,6 +103,7 @@ DATASETS: Registry[ReadCatalog] = Registry(
         "ssv2": _reader("ssv2", "ssv2"),
         "diving48": _reader("diving48", "diving48"),
         "unlabelled": _reader("unlabelled", "unlabelled"),
+        "charades": _reader("charades", "charades"),
         "synthetic": _reader("ucf101", "synthetic"),  # written in UCF-101's format
     },
 )
@@ -121,7 +125,12 @@ def register_dataset(name: str, reader: ReadCatalog) -> None:
 
 
 def load_catalog(
-    dataset: str, *, videos: StrPath, splits: StrPath | None = None, split: int = 1
+    dataset: str,
+    *,
+    videos: StrPath,
+    splits: StrPath | None = None,
+    split: int = 1,
+    label_separator: str | None = None,
 ) -> Catalog:
     """Reads a dataset's lists and finds its videos.
 
@@ -131,6 +140,7 @@ def load_catalog(
         splits: the lists: a folder, or for `folder` a CSV file too. None looks in `videos`.
         split: which official split (UCF-101 and HMDB-51 have 1, 2 and 3); for `folder` without
             lists, which of the random ones. Kinetics has one split and ignores it.
+        label_separator: between several labels of a clip, for `list`; None: a clip has one.
 
     Raises:
         InputError: the folder or a list is missing or malformed, or (but for Kinetics) a listed
@@ -138,7 +148,26 @@ def load_catalog(
     """
     check_choice("dataset", dataset, DATASETS)
     lists = None if splits is None else pathlib.Path(splits)
+    if label_separator is not None:
+        return _read_several_labels(dataset, videos, lists, split, label_separator)
     return DATASETS[dataset](pathlib.Path(videos), lists, split)
+
+
+def _read_several_labels(
+    dataset: str,
+    videos: StrPath,
+    lists: pathlib.Path | None,
+    split: int,
+    label_separator: str,
+) -> Catalog:
+    if dataset != "list" or not label_separator:
+        raise InputError(
+            "`label_separator` is for `dataset=list`: what is between several labels of a clip. "
+            f"Received: {label_separator!r} for {dataset}. Leave it out."
+        )
+    reader = importlib.import_module("perfnet_tf.datasets.annotation_list")
+    result: Catalog = reader.read_catalog(videos, lists, split, label_separator=label_separator)
+    return result
 
 
 def describe_catalog(catalog: Catalog) -> tuple[str, ...]:
@@ -152,6 +181,8 @@ def describe_catalog(catalog: Catalog) -> tuple[str, ...]:
     classes = "1 class" if len(catalog.classes) == 1 else f"{len(catalog.classes)} classes"
     videos = "1 video" if len(catalog.clips) == 1 else f"{len(catalog.clips)} videos"
     line = f"{catalog.name}: {classes} ({names}{more}), {videos}: {splits}"
+    if catalog.label_kind == MULTI_LABEL:
+        line += f"; {sum(len(clip.labels) for clip in catalog.clips)} labels"
     return (line, describe_left_out(catalog.left_out)) if catalog.left_out else (line,)
 
 

@@ -52,12 +52,24 @@ def name_classes(catalog: Catalog, path: StrPath) -> Catalog:
     labels = {name: label for label, name in enumerate(names)}
     clips = []
     for clip in catalog.clips:
-        label = int(clip.label_name) if numbered else labels.get(clip.label_name, len(names))
-        if label >= len(names):
-            hint = " Numbers begin at 0." if numbered and label == len(names) else ""
-            raise InputError(
-                "Every class must be in the file of their names. Received: "
-                f"{clip.label_name!r} (of {clip.clip_id}), where {path} has {len(names)}.{hint}"
+        found = []
+        for name in clip.labels.values():
+            label = int(name) if numbered else labels.get(name, len(names))
+            if label >= len(names):
+                hint = " Numbers begin at 0." if numbered and label == len(names) else ""
+                raise InputError(
+                    "Every class must be in the file of their names. Received: "
+                    f"{name!r} (of {clip.clip_id}), where {path} has {len(names)}.{hint}"
+                )
+            found.append(label)
+        label, *others = sorted(found)
+        clips.append(
+            dataclasses.replace(
+                clip,
+                label=label,
+                label_name=names[label],
+                other_labels=tuple(others),
+                other_label_names=tuple(names[other] for other in others),
             )
-        clips.append(dataclasses.replace(clip, label=label, label_name=names[label]))
+        )
     return dataclasses.replace(catalog, classes=names, clips=tuple(clips))

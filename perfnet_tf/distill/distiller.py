@@ -18,7 +18,7 @@ from perfnet_tf.distill.losses import (
 )
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.input_pipeline.dataset import streams_of
-from perfnet_tf.input_pipeline.unlabelled import UNLABELLED
+from perfnet_tf.input_pipeline.unlabelled import is_labelled
 from perfnet_tf.models.modes import rematerialization, synchronized_batch_norm
 from perfnet_tf.models.ordering import computed_after
 from perfnet_tf.recognizers.load import Network, load_named
@@ -33,6 +33,9 @@ class Distiller(tf_keras.Model):
     losses are Eq. 1's) and `fit` on `build_dataset`'s batches, which must hold the student's and
     all teachers' streams (`streams`). Clips labelled -1 (`add_unlabelled`) learn from the teachers
     only; every replica's batch must hold equally many of them.
+
+    Labels of one class per clip give cross-entropy of the softmax, labels of several that of the
+    sigmoids: `label_kinds`.
 
     Metrics, means over clips: `loss` (what is minimised), `cross_entropy` (by class weights where
     there are any), `mse_TEACHER` or `mse_unified` (not weighted; another term than the squared
@@ -158,7 +161,7 @@ class Distiller(tf_keras.Model):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         labels = batch[LABEL]
         clips = tf.shape(labels)[0]
-        labelled = tf.reduce_sum(tf.cast(labels != UNLABELLED, tf.int32))
+        labelled = tf.reduce_sum(tf.cast(is_labelled(labels), tf.int32))
         teacher_logits = self._teacher_logits(batch)
         # Teachers' activations are gone before the student's, which are kept for the gradient.
         frames = computed_after(self._student_stream(batch), teacher_logits.values())
@@ -263,7 +266,7 @@ class Distiller(tf_keras.Model):
         self, losses: Mapping[str, tf.Tensor], logits: tf.Tensor, labels: tf.Tensor
     ) -> None:
         clips = tf.cast(tf.shape(labels)[0], tf.float32)
-        known = tf.cast(labels != UNLABELLED, tf.float32)
+        known = tf.cast(is_labelled(labels), tf.float32)
         for name, value in losses.items():
             weight = tf.reduce_sum(known) if name == CROSS_ENTROPY else clips
             self._loss_metrics[name].update_state(value, sample_weight=weight)
@@ -288,16 +291,23 @@ def _config(
 def in_top(logits: tf.Tensor, labels: tf.Tensor, k: int) -> tf.Tensor:
     """Whether each right class is among the `k` highest logits; of equals the lower index wins.
 
+    Of several right classes one is enough.
+
     Arithmetic only, where `tf.math.in_top_k` does not compile for every device.
 
     Args:
         logits: float `[batch, classes]`.
-        labels: integer `[batch]`; a negative one counts as 0.
+        labels: integer `[batch]`, a negative one counts as 0; or float `[batch, classes]` of
+            several labels.
         k: how many.
 
     Returns:
         float32 `[batch]`, 1 or 0. A NaN among the logits makes 0.
     """
+    labels = tf.convert_to_tensor(labels)
+    if labels.shape.rank == 2:
+        # Where the likeliest of them is, the others are not ahead of it.
+        labels = tf.argmax(tf.where(labels > 0, logits, logits.dtype.min), axis=1)
     labels = tf.maximum(tf.cast(labels, tf.int32), 0)[:, None]
     own = tf.gather(logits, labels, axis=1, batch_dims=1)  # [batch, 1]
     lower_index = tf.range(tf.shape(logits)[1])[None] < labels

@@ -5,7 +5,9 @@ L = CE(S) + w * D(sum_i T_i, S)            unified loss, the rival of Table 4
 
 S and T_i are the logits of the student and of teacher i, and D is the mean squared error (Eq. 1) or
 another of `DistillConfig.term`. The paper says neither over what the squared error is averaged nor
-how its terms are weighted: the mean over classes and clips, and weights of 1, are our choice.
+how its terms are weighted: the mean over classes and clips, and weights of 1, are our choice. The
+paper's clips have one label each. Of clips with several, CE is the mean over classes of the
+sigmoids' cross-entropies: our choice, as MSE is such a mean as well.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import tensorflow as tf
 
 from perfnet_tf.config import DistillConfig
 from perfnet_tf.errors import InputError
-from perfnet_tf.input_pipeline.unlabelled import UNLABELLED
+from perfnet_tf.input_pipeline.unlabelled import UNLABELLED, is_labelled
 
 CROSS_ENTROPY = "cross_entropy"
 #: The one term, and its weight's name, of the unified loss.
@@ -40,7 +42,8 @@ def distillation_losses(
     """The terms of the loss, not yet weighted.
 
     Args:
-        labels: integer `[batch]`; a clip labelled `UNLABELLED` counts in the teachers' terms only.
+        labels: integer `[batch]`, or float `[batch, classes]` of several labels (`label_kinds`); a
+            clip labelled `UNLABELLED` counts in the teachers' terms only.
         student_logits: float `[batch, classes]`.
         teacher_logits: teacher -> float `[batch, classes]`; their gradients are stopped here.
         config: which loss.
@@ -53,6 +56,9 @@ def distillation_losses(
     Returns:
         float32 scalars: `cross_entropy`, and one for each teacher, or for `unified`, under the
         names of `term_names`.
+
+    Raises:
+        InputError: settings for one label per clip, and several labels.
     """
     labels = tf.convert_to_tensor(labels)
     student = tf.cast(student_logits, tf.float32)
@@ -64,7 +70,8 @@ def distillation_losses(
         teachers = {UNIFIED: tf.add_n(list(teachers.values()))}
     clips = tf.cast(global_batch_size, tf.float32)
     labelled = clips if global_labelled is None else tf.cast(global_labelled, tf.float32)
-    terms = {CROSS_ENTROPY: tf.reduce_sum(_entropy(labels, student, class_weights)) / labelled}
+    entropy = _cross_entropy(labels, student, config, class_weights)
+    terms = {CROSS_ENTROPY: tf.reduce_sum(entropy) / labelled}
     term = _TERMS[config.term]
     for name, logits in teachers.items():
         error = term(logits, student, config.temperature)  # [batch]
@@ -72,6 +79,16 @@ def distillation_losses(
             error *= confidence(labels, logits)
         terms[_PREFIXES[config.term] + name] = tf.reduce_sum(error) / clips
     return terms
+
+
+def check_for_several_labels(config: DistillConfig) -> None:
+    """Raises `InputError` if the loss has probabilities that sum to 1 over the classes."""
+    if config.term == "kl" or config.clip_weights == "confidence":
+        raise InputError(
+            "`term=kl` and `clip_weights=confidence` are for clips with one label. Received: "
+            f"{config.term} and {config.clip_weights} for clips with several. Take squared_error "
+            "or standardized, and alike."
+        )
 
 
 def weighted_sum(terms: Mapping[str, tf.Tensor], config: DistillConfig) -> tf.Tensor:
@@ -111,11 +128,24 @@ def confidence(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return tf.gather(tf.nn.softmax(logits), answers, axis=1, batch_dims=1)
 
 
-def _entropy(
-    labels: tf.Tensor, student: tf.Tensor, class_weights: Sequence[float] | None
+def _cross_entropy(
+    labels: tf.Tensor,
+    student: tf.Tensor,
+    config: DistillConfig,
+    class_weights: Sequence[float] | None,
 ) -> tf.Tensor:
     """Cross-entropy of each clip, 0 of one without a label: float32 `[batch]`."""
-    known = labels != UNLABELLED
+    known = is_labelled(labels)
+    if labels.shape.rank == 2:
+        check_for_several_labels(config)
+        if class_weights is not None:
+            raise InputError(
+                "`class_weights` are for clips with one label. Received: weights for clips with "
+                "several. Leave them out."
+            )
+        labels = tf.cast(labels, tf.float32)
+        each = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=student)
+        return tf.where(known, tf.reduce_mean(each, axis=-1), 0.0)
     labels = tf.where(known, labels, 0)
     entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=student)
     if class_weights is not None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from perfnet_tf.classes import check_same_classes
 from perfnet_tf.errors import InputError
+from perfnet_tf.label_kinds import NAME_SEPARATOR
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,8 +21,9 @@ class ClipScores:
 
     Attributes:
         clip_ids: one name a clip, unique.
-        labels: int32 [clips], indices into `classes`.
-        logits: float32 [clips, classes], before the softmax.
+        labels: int32 [clips], indices into `classes`; of several labels per clip 0 and 1
+            [clips, classes].
+        logits: float32 [clips, classes], before the softmax or sigmoid.
         classes: the classes' names in the order of the logits.
     """
 
@@ -32,9 +34,10 @@ class ClipScores:
 
     def __post_init__(self) -> None:
         shape = (len(self.clip_ids), len(self.classes))
-        if self.logits.shape != shape or self.labels.shape != shape[:1]:
+        if self.logits.shape != shape or self.labels.shape not in (shape[:1], shape):
             raise InputError(
-                "Scores need one label and one row of logits per clip, one column per class. "
+                "Scores need one label, or one per class, and one row of logits per clip, one "
+                "column per class. "
                 f"Received: {shape[0]} clips, {shape[1]} classes, labels {self.labels.shape}, "
                 f"logits {self.logits.shape}."
             )
@@ -44,6 +47,15 @@ class ClipScores:
                 f"Every clip must be scored once. Received: {twice!r} more than once. "
                 "Prepare the records again without listing it twice."
             )
+
+    def label_names(self) -> list[str]:
+        """Each clip's class, or its classes with "; " between."""
+        if self.labels.ndim == 1:
+            return [self.classes[label] for label in self.labels]
+        return [
+            NAME_SEPARATOR.join(self.classes[label] for label in np.flatnonzero(row))
+            for row in self.labels
+        ]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes an .npz with the arrays `clip_ids`, `labels`, `logits` and `classes`."""
@@ -109,10 +121,14 @@ class ClipScores:
         column = {name: index for index, name in enumerate(self.classes)}
         rows = [row[name] for name in clip_ids]
         columns = [column[name] for name in classes]
-        new_index = np.argsort(columns)  # old class index -> new class index
+        if self.labels.ndim == 2:
+            labels = self.labels[rows][:, columns]
+        else:
+            new_index = np.argsort(columns)  # old class index -> new class index
+            labels = new_index[self.labels[rows]].astype(np.int32)
         return ClipScores(
             tuple(clip_ids),
-            new_index[self.labels[rows]].astype(np.int32),
+            labels,
             self.logits[rows][:, columns],
             tuple(classes),
         )
@@ -133,13 +149,13 @@ def fuse(scores: Sequence[ClipScores]) -> ClipScores:
     total = first.logits.astype(np.float64)
     for other in scores[1:]:
         matched = other.reordered(first.clip_ids, first.classes)
-        differing = np.flatnonzero(matched.labels != first.labels)
-        if differing.size:
-            clip = differing[0]
-            raise InputError(
-                "Fused networks must be scored against the same labels. Received: "
-                f"{first.clip_ids[clip]!r} as {first.classes[first.labels[clip]]!r} and as "
-                f"{first.classes[matched.labels[clip]]!r}. Evaluate all of them on one data folder."
-            )
+        ours, others = first.label_names(), matched.label_names()
+        for clip_id, own, other_label in zip(first.clip_ids, ours, others, strict=True):
+            if own != other_label:
+                raise InputError(
+                    "Fused networks must be scored against the same labels. Received: "
+                    f"{clip_id!r} as {own!r} and as {other_label!r}. Evaluate all of them on one "
+                    "data folder."
+                )
         total += matched.logits
     return ClipScores(first.clip_ids, first.labels, total.astype(np.float32), first.classes)

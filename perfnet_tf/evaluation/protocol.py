@@ -9,9 +9,10 @@ What `evaluate_runs` writes:
 | file              | holds                                                                    |
 |-------------------|--------------------------------------------------------------------------|
 | `metrics.json`    | what it returns                                                          |
-| `per_class.csv`   | clips, hits and accuracy of every class, and what it is mistaken for     |
+| `per_class.csv`   | clips, hits and accuracy of every class, and what it is mistaken for; of |
+|                   | several labels per clip the average precision                            |
 | `predictions.csv` | label and answer for every clip                                          |
-| `confusion.png`   | right classes down, answers across                                       |
+| `confusion.png`   | right classes down, answers across; of one label per clip                |
 | `logits.npz`      | `ClipScores`; of several networks, also `logits_NAME.npz` of each        |
 """
 
@@ -34,8 +35,10 @@ from perfnet_tf.evaluation import metrics
 from perfnet_tf.evaluation.fusion import ClipScores, fuse
 from perfnet_tf.input_pipeline.augment import ClipView, evenly_spread_views
 from perfnet_tf.input_pipeline.dataset import explaining_damaged_records
+from perfnet_tf.label_kinds import MULTI_LABEL, SINGLE_LABEL
 from perfnet_tf.recognizers.load import Network, load
 from perfnet_tf.recognizers.outputs import clip_bar, outputs_of_views
+from perfnet_tf.recognizers.probabilities import probabilities_of
 from perfnet_tf.recognizers.recognizer import Recognizer
 from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.records.schema import DatasetInfo
@@ -71,10 +74,10 @@ def evaluate_runs(
 
     Returns:
         `top1`, `top5`, `mean_class_accuracy` (in [0, 1]) and `num_clips`, of the fusion if there
-        are several runs; `fusion` (`sum of logits` or None); `runs`, the same four for each with
-        its `name`, `path`, `stream`, `backbone` and `clip`; `windows`, `crops`, `dataset`, `split`,
-        `num_failed` (clips of the dataset, all splits, that could not be read and so are missing),
-        `perfnet_tf`.
+        are several runs; of several labels per clip, `mAP` in place of `mean_class_accuracy`.
+        `fusion` (`sum of logits` or None); `runs`, the same four for each with its `name`, `path`,
+        `stream`, `backbone` and `clip`; `windows`, `crops`, `dataset`, `split`, `num_failed` (clips
+        of the dataset, all splits, that could not be read and so are missing), `perfnet_tf`.
 
     Raises:
         InputError: no such split, a damaged shard, records without a network's stream, a run
@@ -179,10 +182,13 @@ def _write(
         output.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
         raise InputError(f"The output must be a folder. Received: {output}, a file.") from error
-    confusion = metrics.confusion_matrix(fused.logits, fused.labels)
-    _write_per_class(output / "per_class.csv", confusion, fused.classes)
+    if fused.labels.ndim == 2:
+        _write_average_precisions(output / "per_class.csv", fused)
+    else:
+        confusion = metrics.confusion_matrix(fused.logits, fused.labels)
+        _write_per_class(output / "per_class.csv", confusion, fused.classes)
+        save_confusion(output / "confusion.png", confusion, fused.classes)
     _write_predictions(output / "predictions.csv", fused)
-    save_confusion(output / "confusion.png", confusion, fused.classes)
     fused.save(output / "logits.npz")
     if len(scores) > 1:
         for name, one in scores.items():
@@ -212,10 +218,23 @@ def _write_per_class(path: pathlib.Path, confusion: np.ndarray, classes: Sequenc
             )
 
 
+def _write_average_precisions(path: pathlib.Path, scores: ClipScores) -> None:
+    values = metrics.average_precisions(scores.logits, scores.labels)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["class", "num_clips", "average_precision"])
+        for name, clips, value in zip(
+            scores.classes, scores.labels.sum(axis=0), values, strict=True
+        ):
+            table.writerow([name, clips, f"{value:.4f}" if clips else ""])
+
+
 def _write_predictions(path: pathlib.Path, scores: ClipScores) -> None:
     answers = scores.logits.argmax(axis=1)
     ranks = metrics.label_ranks(scores.logits, scores.labels)
-    probabilities = tf.nn.softmax(scores.logits).numpy()
+    kind = MULTI_LABEL if scores.labels.ndim == 2 else SINGLE_LABEL
+    probabilities = probabilities_of(tf.constant(scores.logits), kind).numpy()
+    right = scores.label_names()
     with open(path, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["clip_id", "label", "predicted", "probability", "rank_of_label"])
@@ -223,7 +242,7 @@ def _write_predictions(path: pathlib.Path, scores: ClipScores) -> None:
             table.writerow(
                 [
                     clip_id,
-                    scores.classes[scores.labels[row]],
+                    right[row],
                     scores.classes[answers[row]],
                     f"{probabilities[row, answers[row]]:.4f}",
                     ranks[row] + 1,

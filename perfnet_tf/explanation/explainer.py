@@ -28,6 +28,7 @@ from perfnet_tf.pose.keypoint_file import read_keypoints
 from perfnet_tf.pose.people import People
 from perfnet_tf.preparation.frame_sources import sources_of_frames
 from perfnet_tf.recognizers.load import Network, load
+from perfnet_tf.recognizers.probabilities import probabilities_of
 from perfnet_tf.recognizers.recognizer import DEFAULT_FPS, DEFAULT_SHORT_SIDE, Recognizer
 from perfnet_tf.streams import FLOW, RGB, STREAM_TITLES, STREAMS
 from perfnet_tf.video.decode import read_video
@@ -87,7 +88,7 @@ class ClipExplanation:
 
     Attributes:
         name: of the clip or video.
-        label: the right class, where it is known.
+        label: the right class, where it is known; of several with "; " between.
         seconds: float64 `[frames]`: the time of each frame in the video.
         streams: one entry a network, in the order they were given.
     """
@@ -184,7 +185,7 @@ class Explainer:
         seen = _cut_stream(run, sources, cut)
         classes = None if self._label is None else [names.index(self._label)]
         found = cam(seen[stream][None], classes)
-        probabilities = tf.nn.softmax(found.logits[0]).numpy()
+        probabilities = probabilities_of(tf.constant(found.logits[0]), run.label_kind).numpy()
         # The same piece of the video, as finely as it is stored.
         large = _cut_stream(run, sources, _at_stored_size(cut, sources[RGB].shape[1:3]))
         rgb = large[RGB].numpy()

@@ -14,6 +14,7 @@ import numpy as np
 from perfnet_tf.errors import InputError
 from perfnet_tf.explanation.explainer import ClipExplanation, StreamExplanation
 from perfnet_tf.inspection.sheet import Sheet
+from perfnet_tf.label_kinds import NAME_SEPARATOR
 from perfnet_tf.video.sampling import spread_indices
 from perfnet_tf.video.text import draw_text, fit_text, measure_text
 from perfnet_tf.video.writing import VideoFile, check_picture_or_video_output
@@ -193,6 +194,7 @@ def _answer(stream: StreamExplanation) -> str:
 
 
 def _color(stream: StreamExplanation, clip: ClipExplanation) -> str:
-    if clip.label is None:
+    right = () if clip.label is None else (clip.label, *clip.label.split(NAME_SEPARATOR))
+    if not right:
         return _UNKNOWN
-    return _RIGHT if stream.predicted == clip.label else _WRONG
+    return _RIGHT if stream.predicted in right else _WRONG

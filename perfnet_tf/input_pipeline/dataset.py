@@ -19,6 +19,7 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.input_pipeline import augment
 from perfnet_tf.input_pipeline.order import training_order
 from perfnet_tf.input_pipeline.record_index import RecordIndex
+from perfnet_tf.label_kinds import MULTI_LABEL
 from perfnet_tf.pose.rendering import render_pose
 from perfnet_tf.records import reader
 from perfnet_tf.records.folder import read_dataset_info, record_path
@@ -85,12 +86,13 @@ def build_dataset(
             batch, in batches for one replica each.
 
     Returns:
-        Dataset of dicts, or of pairs `(inputs, label)`. All shapes are static, but for the batch
-        where the remainder is kept.
+        Dataset of dicts, or of pairs `(inputs, label)`, the label as in `label_kinds`. All shapes
+        are static, but for the batch where the remainder is kept.
 
     Raises:
         InputError: no such dataset or split, records without what `streams` need, a damaged shard,
-            or a batch that the replicas cannot share evenly.
+            a batch that the replicas cannot share evenly, or balanced sampling of clips with
+            several labels.
     """
     info = read_dataset_info(data_dir)
     if supervised is not None:
@@ -106,6 +108,11 @@ def build_dataset(
     for name, value in (("batch_size", batch_size), ("start_step", start_step + 1)):
         if value < 1:
             raise InputError(f"{name} is too small. Received: {value - (name == 'start_step')}.")
+    if sampling == "balanced" and info.label_kind == MULTI_LABEL:
+        raise InputError(
+            "Classes are balanced where a clip has one label. Received: sampling=balanced for "
+            f"{data_dir}, whose clips have several. Take every_clip."
+        )
     index = RecordIndex.read(data_dir, split)
     worker, num_workers, replica_batch = _share(batch_size, input_context)
     worker_batch = batch_size // num_workers

@@ -26,7 +26,7 @@ class RecordIndex:
     Attributes:
         shards: paths of the TFRecord files.
         shard: int64 `[clips]`, index into `shards`.
-        label: int64 `[clips]`, the class.
+        label: int64 `[clips]`, the class; of several the first.
         offset: int64 `[clips]`, where the record's framing begins in its shard.
     """
 

@@ -19,13 +19,14 @@ def add_unlabelled(labelled: tf.data.Dataset, unlabelled: tf.data.Dataset) -> tf
         unlabelled: dicts of the same streams, clip and number of people; its labels are ignored.
 
     Returns:
-        Dataset of dicts. The label of the second dataset's clips is `UNLABELLED`.
+        Dataset of dicts. The label of the second dataset's clips is `UNLABELLED`, everywhere where
+        the first has several labels per clip.
 
     Raises:
         InputError: the datasets hold different things.
     """
     ours, theirs = labelled.element_spec, unlabelled.element_spec
-    for key in sorted({*ours, *theirs}):
+    for key in sorted({*ours, *theirs} - {LABEL}):
         shapes = [tuple(spec[key].shape[1:]) if key in spec else None for spec in (ours, theirs)]
         if shapes[0] != shapes[1]:
             raise InputError(
@@ -36,7 +37,9 @@ def add_unlabelled(labelled: tf.data.Dataset, unlabelled: tf.data.Dataset) -> tf
 
     @tf.autograph.experimental.do_not_convert
     def join(one: dict[str, tf.Tensor], other: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        other = {**other, LABEL: tf.fill(tf.shape(other[LABEL]), UNLABELLED)}
+        labels = one[LABEL]
+        shape = tf.concat([tf.shape(other[LABEL])[:1], tf.shape(labels)[1:]], axis=0)
+        other = {**other, LABEL: tf.fill(shape, tf.constant(UNLABELLED, labels.dtype))}
         return {key: tf.concat([one[key], other[key]], axis=0) for key in one}
 
     options = tf.data.Options()
@@ -44,3 +47,15 @@ def add_unlabelled(labelled: tf.data.Dataset, unlabelled: tf.data.Dataset) -> tf
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     both = tf.data.Dataset.zip((labelled, unlabelled)).map(join)
     return both.with_options(options).prefetch(tf.data.AUTOTUNE)
+
+
+def is_labelled(labels: tf.Tensor) -> tf.Tensor:
+    """Whether the class of a clip is known.
+
+    Args:
+        labels: integer `[batch]`, or float `[batch, classes]` of several labels (`label_kinds`).
+
+    Returns:
+        bool `[batch]`.
+    """
+    return (labels if labels.shape.rank == 1 else labels[:, 0]) != UNLABELLED

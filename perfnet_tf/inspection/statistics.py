@@ -12,6 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from perfnet_tf.errors import InputError
+from perfnet_tf.label_kinds import SINGLE_LABEL
 from perfnet_tf.records import schema
 from perfnet_tf.records.folder import read_dataset_info, read_index
 from perfnet_tf.records.reader import parse_clip, read_record
@@ -96,7 +97,7 @@ def compute_statistics(
     if not entries:
         raise InputError(f"A prepared dataset must hold clips. Received: {data_dir}, without any.")
     lengths = [entry.num_frames for _, entry in entries]
-    labels = {entry.label for _, entry in entries}
+    labels = {label for _, entry in entries for label in entry.labels}
     return DatasetStatistics(
         info=info,
         frames_per_clip=(min(lengths), int(statistics.median(lengths)), max(lengths)),
@@ -115,7 +116,8 @@ def format_statistics(stats: DatasetStatistics) -> str:
     fewest, median, most = stats.frames_per_clip
     lines = [
         f"{info.name}: {num_clips} clips, {num_frames} frames, {info.num_classes} classes; {fps}, "
-        f"short side {info.short_side}",
+        f"short side {info.short_side}"
+        + ("" if info.label_kind == SINGLE_LABEL else "; several labels per clip"),
         *(
             f"  {name}: {split['num_clips']} clips, {split['num_frames']} frames, "
             f"{_spread(split['clips_per_class'].values())} clips per class"
@@ -148,11 +150,11 @@ def _pose_coverage(
     """From the shares of each split's classes and the number of their frames."""
     counts: dict[str, npt.NDArray[np.float64]] = {}  # frames, with a person, with good keypoints
     for split, entry in entries:
-        name = info.classes[entry.label]
-        quality = info.splits[split]["pose_quality"].get(name)
-        if quality is not None:
-            shares = np.array([1.0, quality["person"], quality["keypoints"]])
-            counts[name] = counts.get(name, np.zeros(3)) + entry.num_frames * shares
+        for name in (info.classes[label] for label in entry.labels):
+            quality = info.splits[split]["pose_quality"].get(name)
+            if quality is not None:
+                shares = np.array([1.0, quality["person"], quality["keypoints"]])
+                counts[name] = counts.get(name, np.zeros(3)) + entry.num_frames * shares
     if not counts:
         return None
     num_frames, person, keypoints = np.sum(list(counts.values()), axis=0)

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from perfnet_tf.errors import InputError, first_line
+from perfnet_tf.label_kinds import NAME_SEPARATOR
 from perfnet_tf.records import schema
 from perfnet_tf.records.folder import read_dataset_info, read_failures, read_index
 from perfnet_tf.records.reader import check_record, parse_clip, read_record
@@ -25,7 +26,7 @@ class StoredClip:
     Attributes:
         entry: where it is.
         split: its split.
-        label_name: its class.
+        label_name: its class, or its classes with "; " between.
         fps: stored frames per second.
         timestamps: float64 `[frames]`, seconds from the start of the video.
         serialized: the SequenceExample.
@@ -138,7 +139,9 @@ def _open(
     return StoredClip(
         entry=entry,
         split=split,
-        label_name=context[schema.LABEL_TEXT_KEY].bytes_list.value[0].decode(),
+        label_name=NAME_SEPARATOR.join(
+            name.decode() for name in context[schema.LABEL_TEXT_KEY].bytes_list.value
+        ),
         fps=context[schema.FRAME_RATE_KEY].float_list.value[0],
         timestamps=np.array([time.int64_list.value[0] for time in timestamps]) / 1e6,
         serialized=serialized,

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
+from scipy.special import expit
 
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.input_pipeline.video_clip import central_streams
+from perfnet_tf.label_kinds import MULTI_LABEL, SINGLE_LABEL
 from perfnet_tf.pose.estimators import make_estimator
 from perfnet_tf.pose.people import People, PoseEstimator
 from perfnet_tf.preparation.frame_sources import sources_of_frames
@@ -20,11 +22,19 @@ from perfnet_tf.recognizers.recognizer import DEFAULT_FPS, DEFAULT_SHORT_SIDE, R
 from perfnet_tf.video.decode import VideoStream
 
 
-def top_classes(logits: np.ndarray, classes: Sequence[str], count: int) -> list[tuple[str, float]]:
-    """(class, probability in [0, 1]) of the likeliest classes, the likeliest first."""
-    exponentials = np.exp(logits - logits.max(), dtype=np.float64)
+def top_classes(
+    logits: np.ndarray, classes: Sequence[str], count: int, label_kind: str = SINGLE_LABEL
+) -> list[tuple[str, float]]:
+    """(class, probability in [0, 1]) of the likeliest classes, the likeliest first.
+
+    `label_kind` `single`: the probabilities of all classes sum to 1; `multi`: each is independent.
+    """
     order = np.argsort(-logits, kind="stable")[:count]
-    probabilities = exponentials / exponentials.sum()
+    if label_kind == MULTI_LABEL:
+        probabilities = expit(logits.astype(np.float64))
+    else:
+        exponentials = np.exp(logits - logits.max(), dtype=np.float64)
+        probabilities = exponentials / exponentials.sum()
     return [(classes[index], float(probabilities[index])) for index in order]
 
 
@@ -51,6 +61,7 @@ class ClipClassifier:
 
     Attributes:
         classes: class names in the order of the logits.
+        label_kind: what makes probabilities of the logits, see `label_kinds`.
         clip: what the network sees of a window.
         fps: frames per second that it expects; None: each video's own.
         short_side: pixels of the shorter side of its training records.
@@ -73,6 +84,7 @@ class ClipClassifier:
         self._recognizer: Recognizer = load(model, folded=True)
         self._people = people or PoseSource()
         self.classes = self._recognizer.known_classes()
+        self.label_kind = self._recognizer.label_kind
         self.clip = clip or self._recognizer.expected_clip()
         self.fps = self._recognizer.fps
         self.short_side = self._recognizer.short_side or DEFAULT_SHORT_SIDE

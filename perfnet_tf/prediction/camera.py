@@ -124,7 +124,9 @@ def _watch(
     def finish(window: tuple[int, Future[np.ndarray]]) -> WindowPrediction:
         last, future = window
         logits = future.result()[0]
-        return WindowPrediction((last - classifier.span) / fps, last / fps, logits, labels)
+        return WindowPrediction(
+            (last - classifier.span) / fps, last / fps, logits, labels, classifier.label_kind
+        )
 
     labels = classifier.classes
     with contextlib.ExitStack() as stack:

@@ -15,6 +15,7 @@ from perfnet_tf.config import ClipConfig
 from perfnet_tf.datasets import video_files
 from perfnet_tf.errors import InputError
 from perfnet_tf.input_pipeline.augment import central_view, frame_indices
+from perfnet_tf.label_kinds import SINGLE_LABEL
 from perfnet_tf.prediction.answers import ClipClassifier, PoseSource, top_classes
 from perfnet_tf.recognizers.load import Network
 from perfnet_tf.recognizers.recognizer import DEFAULT_FPS
@@ -32,16 +33,18 @@ class Prediction:
         logits: float32 [classes].
         classes: the classes' names.
         incomplete: why only a part of the video was used; None if all of it was.
+        label_kind: what makes probabilities of the logits, see `label_kinds`.
     """
 
     video: pathlib.Path
     logits: np.ndarray
     classes: tuple[str, ...]
     incomplete: str | None = None
+    label_kind: str = SINGLE_LABEL
 
     def top(self, count: int) -> list[tuple[str, float]]:
         """(class, probability in [0, 1]) of the likeliest classes, the likeliest first."""
-        return top_classes(self.logits, self.classes, count)
+        return top_classes(self.logits, self.classes, count, self.label_kind)
 
 
 def predict_videos(
@@ -120,4 +123,4 @@ def _predict(path: pathlib.Path, classifier: ClipClassifier, max_seconds: float)
         window = np.stack(list(itertools.islice(stream.frames(first), count)))
         fps = classifier.fps or stream.source_fps
     (logits,) = classifier.classify([(window, indices - first)], fps=fps)
-    return Prediction(path, logits, classifier.classes, incomplete)
+    return Prediction(path, logits, classifier.classes, incomplete, classifier.label_kind)

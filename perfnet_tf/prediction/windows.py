@@ -12,6 +12,7 @@ import numpy as np
 
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
+from perfnet_tf.label_kinds import SINGLE_LABEL
 from perfnet_tf.prediction.answers import ClipClassifier, PoseSource, top_classes
 from perfnet_tf.recognizers.load import Network
 
@@ -24,16 +25,18 @@ class WindowPrediction:
         start, end: of the part, seconds from the beginning of the video.
         logits: float32 [classes].
         classes: the classes' names.
+        label_kind: what makes probabilities of the logits, see `label_kinds`.
     """
 
     start: float
     end: float
     logits: np.ndarray
     classes: tuple[str, ...]
+    label_kind: str = SINGLE_LABEL
 
     def top(self, count: int) -> list[tuple[str, float]]:
         """(class, probability in [0, 1]) of the likeliest classes, the likeliest first."""
-        return top_classes(self.logits, self.classes, count)
+        return top_classes(self.logits, self.classes, count, self.label_kind)
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,11 @@ def predict_windows(
             )
             for (first, count, _), values in zip(batch, logits, strict=True):
                 yield WindowPrediction(
-                    first / fps, (first + count) / fps, values, classifier.classes
+                    first / fps,
+                    (first + count) / fps,
+                    values,
+                    classifier.classes,
+                    classifier.label_kind,
                 )
 
 

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from perfnet_tf.classes import check_class_names
 from perfnet_tf.errors import InputError
+from perfnet_tf.label_kinds import SINGLE_LABEL
 from perfnet_tf.preparation.config import CLIP_TIME_LIMIT, PrepareConfig
 from perfnet_tf.preparation.shards import (
     lost_clips,
@@ -118,7 +119,7 @@ def build_records(
     """
     started = time.monotonic()
     output = pathlib.Path(output)
-    _check(clips, classes, workers, clip_time_limit)
+    _check(clips, classes, workers, clip_time_limit, config.label_kind)
     _check_beam(beam_options)
     identity = preparation_identity(clips, config, classes)
     with exclusive(output), _explaining_unwritable_output(output):
@@ -206,6 +207,7 @@ def _check(
     classes: Sequence[str],
     workers: int | None,
     clip_time_limit: float | None,
+    label_kind: str,
 ) -> None:
     check_class_names(classes)
     if not clips:
@@ -222,10 +224,21 @@ def _check(
                 f"{seen[clip.clip_id].path} and {clip.path}."
             )
         seen[clip.clip_id] = clip
-        if not 0 <= clip.label < len(classes) or classes[clip.label] != clip.label_name:
+        for label, name in clip.labels.items():
+            if not 0 <= label < len(classes) or classes[label] != name:
+                raise InputError(
+                    f"A clip's label must be the index of its class. Received: {clip.clip_id} with "
+                    f"{label} for {name}, of {len(classes)} classes."
+                )
+        if clip.other_labels and label_kind == SINGLE_LABEL:
             raise InputError(
-                f"A clip's label must be the index of its class. Received: {clip.clip_id} with "
-                f"{clip.label} for {clip.label_name}, of {len(classes)} classes."
+                f"A clip has one label. Received: {clip.clip_id} with {len(clip.labels)}. "
+                "Give `label_kind=multi`."
+            )
+        if sorted(clip.labels) != [*clip.labels]:
+            raise InputError(
+                "`label` is the lowest of a clip's labels, and `other_labels` are in order. "
+                f"Received: {clip.clip_id} with {clip.label} and {clip.other_labels}."
             )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.flow.methods import FLOW_METHODS
+from perfnet_tf.label_kinds import LABEL_KINDS, SINGLE_LABEL
 from perfnet_tf.pose.estimators import POSE_ESTIMATORS, estimator_weights
 from perfnet_tf.pose.keypoint_formats import KEYPOINT_FORMATS
 from perfnet_tf.streams import SOURCES
@@ -52,6 +53,7 @@ class PrepareConfig:
         square_pixels: pixels that are not square (DV, DVD) are stretched to the shape in which
             players show them; False keeps the stored shape.
         sources: names of registered sources (`streams.register_source`) to compute and store.
+        label_kind: `single` or `multi` (`label_kinds`), as the dataset's lists have it.
     """
 
     name: str
@@ -71,10 +73,12 @@ class PrepareConfig:
     clips_per_shard: int = 64
     square_pixels: bool = True
     sources: tuple[str, ...] = ()
+    label_kind: str = SINGLE_LABEL
 
     def __post_init__(self) -> None:
         check_choice("pose", self.pose, (*POSE_ESTIMATORS, *KEYPOINT_FORMATS, "none"))
         check_choice("flow", self.flow, (*FLOW_METHODS, "folder", "none"))
+        check_choice("label_kind", self.label_kind, LABEL_KINDS)
         object.__setattr__(self, "sources", tuple(self.sources))  # lists come from JSON
         registered = [name for name, source in SOURCES.items() if source.option == "sources"]
         for name in self.sources:
@@ -141,6 +145,8 @@ class PrepareConfig:
             del values["flow_bound_of_files"], values["flow_zero"]
         if not self.sources:  # so that a preparation without any can be resumed by any version
             del values["sources"]
+        if self.label_kind == SINGLE_LABEL:
+            del values["label_kind"]
         if self.square_pixels:
             del values["square_pixels"]
         if self.keypoints is None:

@@ -117,6 +117,8 @@ class ClipExtractor:
             clip_id=clip.clip_id,
             label=clip.label,
             label_name=clip.label_name,
+            other_labels=clip.other_labels,
+            other_label_names=clip.other_label_names,
             frames=video.frames,
             timestamps=video.timestamps,
             fps=config.fps or video.source_fps,

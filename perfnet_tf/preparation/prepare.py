@@ -28,6 +28,7 @@ def prepare(
     lists: StrPath | None = None,
     official_split: int | str = 1,
     classes: StrPath | None = None,
+    label_separator: str | None = None,
     fps: float | None = PrepareConfig.fps,
     fps_of_frames: float | None = None,
     short_side: int = PrepareConfig.short_side,
@@ -62,6 +63,8 @@ def prepare(
             UCF-101 or HMDB-51 once, and writes `output`/split1, split2 and split3.
         classes: file of class names in label order, for lists that number them
             (`datasets.class_names`); None keeps the dataset's own names or numbers.
+        label_separator: between several labels of a clip in the lists of `list`, such as ";"; None:
+            a clip has one. Charades has several without it.
         fps, fps_of_frames, short_side, pose, pose_weights, keypoints, max_people, flow, flow_bound,
             flow_bound_of_files, flow_zero, max_seconds, clips_per_shard, square_pixels, sources:
             as in `PrepareConfig`.
@@ -97,8 +100,14 @@ def prepare(
         sources=tuple(sources),
     )
     catalog, memberships = _read_lists(
-        dataset, pathlib.Path(videos), lists, official_split, show_progress=show_progress
+        dataset,
+        pathlib.Path(videos),
+        lists,
+        official_split,
+        label_separator,
+        show_progress=show_progress,
     )
+    config = dataclasses.replace(config, label_kind=catalog.label_kind)
     if classes is not None:
         catalog = name_classes(catalog, classes)
     _check_frame_rate(catalog, fps_of_frames)
@@ -165,6 +174,7 @@ def _read_lists(
     videos: pathlib.Path,
     lists: StrPath | None,
     official_split: int | str,
+    label_separator: str | None,
     *,
     show_progress: bool,
 ) -> tuple[Catalog, Mapping[int, Membership]]:
@@ -185,5 +195,11 @@ def _read_lists(
     if official_split == "all":
         every = load_all_splits(dataset, videos=videos, splits=lists)
         return every.catalog, every.memberships
-    catalog = load_catalog(dataset, videos=videos, splits=lists, split=int(official_split))
+    catalog = load_catalog(
+        dataset,
+        videos=videos,
+        splits=lists,
+        split=int(official_split),
+        label_separator=label_separator,
+    )
     return catalog, {}

@@ -17,7 +17,7 @@ from perfnet_tf.classes import classes_digest
 from perfnet_tf.files import atomic_file, write_atomically
 from perfnet_tf.preparation.config import PrepareConfig
 from perfnet_tf.preparation.staging import ClipOutcome, PreparationError, Staging
-from perfnet_tf.records.folder import index_file, write_dataset_info
+from perfnet_tf.records.folder import index_file, index_line, write_dataset_info
 from perfnet_tf.records.schema import (
     FAILURES_FILE,
     FRAMING_BYTES,
@@ -81,6 +81,7 @@ def write_dataset(
         num_flow_rescaled=sum(outcomes[clip.key].flow_rescaled for clip in clips),
         parameters=preparation_identity(clips, config, classes),
         sources=config.sources,
+        label_kind=config.label_kind,
     )
     write_dataset_info(staging.output, info)
     staging.remove()
@@ -156,14 +157,15 @@ def _write_split(
         _write_shard(staging.output / name, shard, staging) for name, shard in shards.items()
     ]
     lines = [
-        json.dumps(dataclasses.asdict(entry)) + "\n"
+        index_line(entry)
         for number, shard in enumerate(shards.values())
         for entry in _index_entries(number, shard)
     ]
     write_atomically(staging.output / index_file(split), "".join(lines))
     clips_per_class = dict.fromkeys(classes, 0)
     for clip, _ in made:
-        clips_per_class[clip.label_name] += 1
+        for name in clip.labels.values():
+            clips_per_class[name] += 1
     return SplitInfo(
         num_clips=len(made),
         num_frames=sum(outcome.num_frames for _, outcome in made),
@@ -251,6 +253,7 @@ def _index_entries(number: int, shard: Sequence[Made]) -> list[IndexEntry]:
                 offset=position + HEADER_BYTES,
                 length=outcome.size - FRAMING_BYTES,
                 group=clip.group,
+                other_labels=clip.other_labels,
             )
         )
         position += outcome.size
@@ -261,9 +264,8 @@ def _pose_quality(made: Sequence[Made], classes: Sequence[str]) -> dict[str, Pos
     found = {name: [0, 0, 0] for name in classes}  # frames, with a person, with good keypoints
     for clip, outcome in made:
         counts = (outcome.num_frames, outcome.person_frames, outcome.keypoint_frames)
-        found[clip.label_name] = [
-            a + b for a, b in zip(found[clip.label_name], counts, strict=True)
-        ]
+        for name in clip.labels.values():
+            found[name] = [a + b for a, b in zip(found[name], counts, strict=True)]
     return {
         name: PoseQuality(person=round(people / frames, 4), keypoints=round(good / frames, 4))
         for name, (frames, people, good) in found.items()

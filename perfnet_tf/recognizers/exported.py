@@ -11,6 +11,7 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.errors import InputError, first_line
+from perfnet_tf.label_kinds import SINGLE_LABEL
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.models.precision import precision_policy
 from perfnet_tf.recognizers.frozen import FrozenNetwork, exported_graph, frozen_graph
@@ -170,6 +171,7 @@ def _recognizer(
         module=module,
         square_pixels=info.dataset.get("square_pixels", True),
         record_versions=info.dataset.get("versions", {}),
+        label_kind=info.dataset.get("label_kind", SINGLE_LABEL),
         _open_run=functools.cache(functools.partial(restore_run, folder)),
     )
 

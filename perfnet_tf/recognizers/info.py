@@ -34,7 +34,8 @@ class ModelInfo:
     Attributes:
         experiment: the run's configuration: stream, network, clips, optimisation.
         dataset: `name`, `fps`, `short_side`, `square_pixels` and `versions` (of the libraries that
-            made them) of the records it was trained on; empty if unknown.
+            made them) of the records it was trained on; empty if unknown. Of clips with several
+            labels also `label_kind`, `multi`: `probabilities` are then the sigmoid of `logits`.
         metrics: such as `top1`, `top5`, `num_clips`; empty if it was not evaluated.
         license: SPDX name of the weights' licence.
         pretrained: of the published weights that it has, or was `trained_further` from: `name`,
@@ -100,7 +101,8 @@ def read_metrics(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         values = json.loads(pathlib.Path(path).read_text())
         num_runs = len(values["runs"])
-        kept = ("top1", "top5", "mean_class_accuracy", "num_clips", "dataset", "split")
+        summary = "mAP" if "mAP" in values else "mean_class_accuracy"
+        kept = ("top1", "top5", summary, "num_clips", "dataset", "split")
         result = {**{key: values[key] for key in kept}, "clip": values["runs"][0]["clip"]}
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from perfnet_tf.config import ClipConfig, ExperimentConfig
 from perfnet_tf.errors import InputError, first_line
+from perfnet_tf.label_kinds import SINGLE_LABEL
 from perfnet_tf.models.video_model import VideoModel
 from perfnet_tf.recognizers.exported import (
     is_export,
@@ -215,6 +216,7 @@ def _recognizer(
         config=config,
         square_pixels=dataset.get("square_pixels", True),
         record_versions=dataset.get("versions", {}),
+        label_kind=dataset.get("label_kind", SINGLE_LABEL),
         **layers,
     )
 

@@ -47,7 +47,8 @@ def outputs_of_views(
         bar: is advanced by every clip.
 
     Yields:
-        Labels, int32 `[clips]`; the clips' names; and what each network's `predict` returns,
+        Labels, int32 `[clips]`, or int32 `[clips, classes]`, 1 for each of a clip's classes
+        (`label_kinds`); the clips' names; and what each network's `predict` returns,
         float32 `[clips, values]`. All in the order of the index.
     """
     streams = sorted({network.stream for network in networks.values()})
@@ -80,7 +81,7 @@ def outputs_of_views(
         clip_ids: list[str] = []
         parts: dict[int, list[np.ndarray]] = {key: [] for key in networks}
         for batch in dataset:
-            labels.append(batch[LABEL].numpy())
+            labels.append(batch[LABEL].numpy().astype(np.int32))
             clip_ids += [name.decode() for name in batch[CLIP_ID].numpy()]
             for key, value in outputs_of_batch({name: batch[name] for name in spec}).items():
                 parts[key].append(value.numpy())

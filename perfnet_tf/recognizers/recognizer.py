@@ -12,6 +12,7 @@ import tensorflow as tf
 from perfnet_tf.classes import check_same_classes
 from perfnet_tf.config import ClipConfig, ExperimentConfig, PoseRenderConfig
 from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.label_kinds import SINGLE_LABEL
 from perfnet_tf.models.video_model import VideoModel
 from perfnet_tf.streams import STREAMS
 
@@ -41,6 +42,8 @@ class Recognizer:
         short_side: pixels of the shorter side of its training records; None if they are unknown.
         square_pixels: whether the records show pixels that were not square at their display shape.
         record_versions: of the libraries that made the records; empty if unknown.
+        label_kind: `single`: softmax makes probabilities of the logits; `multi`: sigmoid does, as
+            the clips that it was trained on had several labels (`label_kinds`).
         source: the folder or handle it was loaded from; empty for an object of this process.
         model: its layers; None if they are not accessible, see `layers`.
         config: how it was trained; None if unknown.
@@ -62,6 +65,7 @@ class Recognizer:
     module: Any = None
     square_pixels: bool = True
     record_versions: Mapping[str, str] = field(default_factory=dict)
+    label_kind: str = SINGLE_LABEL
     _open_run: Callable[[], Run] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -186,6 +190,7 @@ class Recognizer:
             self.fps,
             self.short_side,
             self.source,
+            label_kind=self.label_kind,
         )
 
 

@@ -48,8 +48,10 @@ def encode_clip(
     num_frames, height, width, channels = record.frames.shape
     context = {
         schema.MEDIA_ID_KEY: _bytes([record.clip_id.encode()]),
-        schema.LABEL_KEY: _ints([record.label]),
-        schema.LABEL_TEXT_KEY: _bytes([record.label_name.encode()]),
+        schema.LABEL_KEY: _ints([record.label, *record.other_labels]),
+        schema.LABEL_TEXT_KEY: _bytes(
+            [name.encode() for name in (record.label_name, *record.other_label_names)]
+        ),
         schema.NUM_FRAMES_KEY: _ints([num_frames]),
         schema.TRUNCATED_KEY: _ints([int(record.truncated)]),
         schema.FORMAT_KEY: _bytes([b"JPEG"]),

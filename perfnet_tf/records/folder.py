@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.files import write_atomically
+from perfnet_tf.label_kinds import SINGLE_LABEL
 from perfnet_tf.records.schema import (
     DATASET_FILE,
     FAILURES_FILE,
@@ -68,12 +69,22 @@ def write_dataset_info(data_dir: str | pathlib.Path, info: DatasetInfo) -> None:
     write_atomically(pathlib.Path(data_dir) / DATASET_FILE, content, per_process=True)
 
 
+def index_line(entry: IndexEntry) -> str:
+    """The line of an index file, with its end."""
+    values = dataclasses.asdict(entry)
+    if not entry.other_labels:  # versions without the entry read it
+        del values["other_labels"]
+    return json.dumps(values) + "\n"
+
+
 def _without_unused(info: DatasetInfo) -> dict[str, Any]:
     """The file's content; versions without an entry read it where the entry says nothing."""
     values = dataclasses.asdict(info)
     for name in ("sources", "num_flow_rescaled"):
         if not values[name]:
             del values[name]
+    if info.label_kind == SINGLE_LABEL:
+        del values["label_kind"]
     return values
 
 
@@ -93,8 +104,14 @@ def read_index(data_dir: str | pathlib.Path, split: str) -> Iterator[IndexEntry]
     path = record_path(data_dir, index_file(split))
 
     def entry(values: Any) -> IndexEntry:
-        check_index_entry(values, num_classes=info.num_classes, num_shards=len(of_split["shards"]))
-        return IndexEntry(**values)
+        check_index_entry(
+            values,
+            num_classes=info.num_classes,
+            num_shards=len(of_split["shards"]),
+            label_kind=info.label_kind,
+        )
+        others = tuple(values.get("other_labels", ()))
+        return IndexEntry(**{**values, "other_labels": others})
 
     count = 0
     try:

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.label_kinds import SINGLE_LABEL
 from perfnet_tf.pose.keypoint_formats.coco import write_coco
 from perfnet_tf.pose.keypoint_formats.labelled import LabelledKeypoints
 from perfnet_tf.pose.keypoint_formats.pyskl import write_pyskl
@@ -81,7 +82,7 @@ def export_keypoints(
 
 def _decode(serialized: bytes, info: schema.DatasetInfo) -> LabelledKeypoints:
     """A record's keypoints, without decoding its frames."""
-    clip_id, label, *_ = check_record(serialized, info, complete=False)
+    clip_id, labels, *_ = check_record(serialized, info, complete=False)
     example = tf.train.SequenceExample.FromString(serialized)
     context, lists = example.context.feature, example.feature_lists.feature_list
     source = SOURCES[KEYPOINTS]
@@ -92,7 +93,7 @@ def _decode(serialized: bytes, info: schema.DatasetInfo) -> LabelledKeypoints:
     shape = source.frame_shape(people=info.max_people)
     return LabelledKeypoints(
         name=clip_id,
-        label=label,
+        label=labels[0] if info.label_kind == SINGLE_LABEL else list(labels),
         keypoints=values.reshape(len(frames), *shape),
         size=(
             context[schema.WIDTH_KEY].int64_list.value[0],

@@ -10,6 +10,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from perfnet_tf.errors import InputError, check_choice, first_line
+from perfnet_tf.label_kinds import SINGLE_LABEL
 from perfnet_tf.records import schema
 from perfnet_tf.records.folder import read_dataset_info, record_path
 from perfnet_tf.records.schema import ClipRecord, DatasetInfo, IndexEntry
@@ -103,8 +104,9 @@ def parse_clip(
     Returns:
         As asked for: `rgb` uint8 `[num_sampled, height, width, 3]`, `flow` float32
         `[num_sampled, height, width, 2]`, `keypoints` float32 `[num_sampled, max_people, 17, 3]`,
-        `boxes` float32 `[num_sampled, max_people, 4]`. Always: `label` int32 scalar, `clip_id`
-        string scalar. With a `window`, and of `rgb`: `stored_size` int32 `[2]`.
+        `boxes` float32 `[num_sampled, max_people, 4]`. Always: `label` int32 scalar, or float32
+        `[classes]` of a dataset of several labels per clip (`label_kinds`); `clip_id` string
+        scalar. With a `window`, and of `rgb`: `stored_size` int32 `[2]`.
 
     Raises:
         InputError: the records do not hold one of `streams`.
@@ -114,7 +116,9 @@ def parse_clip(
     sources = _sources(streams)
     context_features = {
         schema.MEDIA_ID_KEY: tf.io.FixedLenFeature([], tf.string),
-        schema.LABEL_KEY: tf.io.FixedLenFeature([], tf.int64),
+        schema.LABEL_KEY: tf.io.FixedLenFeature([], tf.int64)
+        if info.label_kind == SINGLE_LABEL
+        else tf.io.RaggedFeature(tf.int64),
         schema.NUM_FRAMES_KEY: tf.io.FixedLenFeature([], tf.int64),
     }
     context, lists = tf.io.parse_single_sequence_example(
@@ -132,7 +136,7 @@ def parse_clip(
         with tf.control_dependencies([whole]):
             indices = indices(tf.cast(stated, tf.int32))
     result = {
-        LABEL: tf.cast(context[schema.LABEL_KEY], tf.int32),
+        LABEL: _label(context[schema.LABEL_KEY], info),
         CLIP_ID: context[schema.MEDIA_ID_KEY],
     }
     for source in sorted(sources, key=lambda source: source.name):
@@ -148,6 +152,13 @@ def parse_clip(
     return result
 
 
+def _label(stored: tf.Tensor, info: DatasetInfo) -> tf.Tensor:
+    """What batches hold of int64 labels: see `label_kinds`."""
+    if info.label_kind == SINGLE_LABEL:
+        return tf.cast(stored, tf.int32)
+    return tf.reduce_max(tf.one_hot(stored, info.num_classes), axis=0)  # [classes]
+
+
 def _frame_feature(source: Source, info: DatasetInfo) -> tf.io.FixedLenSequenceFeature:
     if not source.floats:
         return tf.io.FixedLenSequenceFeature([], tf.string)
@@ -161,7 +172,7 @@ def decode_record(serialized: bytes, info: DatasetInfo) -> ClipRecord:
     Raises:
         InputError: the record is damaged, or not of this dataset.
     """
-    *_, group = check_record(serialized, info, complete=False)
+    _, labels, _, group = check_record(serialized, info, complete=False)
     example = tf.train.SequenceExample.FromString(serialized)
     context, lists = example.context.feature, example.feature_lists.feature_list
 
@@ -181,8 +192,10 @@ def decode_record(serialized: bytes, info: DatasetInfo) -> ClipRecord:
         clip_id = context[schema.MEDIA_ID_KEY].bytes_list.value[0].decode()
         return ClipRecord(
             clip_id=clip_id,
-            label=context[schema.LABEL_KEY].int64_list.value[0],
-            label_name=context[schema.LABEL_TEXT_KEY].bytes_list.value[0].decode(),
+            label=labels[0],
+            label_name=info.classes[labels[0]],
+            other_labels=labels[1:],
+            other_label_names=tuple(info.classes[label] for label in labels[1:]),
             frames=values.pop(RGB),
             timestamps=np.array(timestamps) / 1e6,
             fps=context[schema.FRAME_RATE_KEY].float_list.value[0],
@@ -199,7 +212,7 @@ def decode_record(serialized: bytes, info: DatasetInfo) -> ClipRecord:
 
 def check_record(
     serialized: bytes, info: DatasetInfo, *, complete: bool = True
-) -> tuple[str, int, int, str | None]:
+) -> tuple[str, tuple[int, ...], int, str | None]:
     """Checks a record against its dataset, without decoding its frames.
 
     Args:
@@ -208,19 +221,20 @@ def check_record(
         complete: refuse a record without the pose or flow that the dataset has.
 
     Returns:
-        Its clip id, label, number of frames and group.
+        Its clip id, labels, number of frames and group.
 
     Raises:
         InputError: it cannot be parsed, lacks something, its lists have different lengths, its
-            label is not that of its class, its frame rate or the bound of its flow is not the
+            labels are not those of its classes, its frame rate or the bound of its flow is not the
             dataset's, or it has a number that is not finite.
     """
     try:
         example = tf.train.SequenceExample.FromString(serialized)
         context, lists = example.context.feature, example.feature_lists.feature_list
         clip_id = context[schema.MEDIA_ID_KEY].bytes_list.value[0].decode()
-        label_name = context[schema.LABEL_TEXT_KEY].bytes_list.value[0].decode()
-        label = context[schema.LABEL_KEY].int64_list.value[0]
+        label_names = [name.decode() for name in context[schema.LABEL_TEXT_KEY].bytes_list.value]
+        labels = tuple(context[schema.LABEL_KEY].int64_list.value)
+        label, label_name = labels[0], label_names[0]
         num_frames = context[schema.NUM_FRAMES_KEY].int64_list.value[0]
         context[schema.TRUNCATED_KEY].int64_list.value[0]
         rate = context[schema.FRAME_RATE_KEY].float_list.value[0]
@@ -233,6 +247,14 @@ def check_record(
     if not 0 <= label < info.num_classes or info.classes[label] != label_name:
         raise InputError(
             f"Its label is {label} for {label_name!r}, which is not that class in dataset.json."
+        )
+    if len(labels) > 1 and info.label_kind == SINGLE_LABEL:
+        raise InputError(f"It has {len(labels)} labels, where dataset.json says one.")
+    known = [info.classes[label] for label in labels if 0 <= label < info.num_classes]
+    if known != label_names or sorted(set(labels)) != [*labels]:
+        raise InputError(
+            f"Its labels are {labels} for {label_names}, which are not those classes in "
+            "dataset.json, in their order."
         )
     # Records hold float32.
     if not np.isfinite(rate) or info.fps is not None and rate != np.float32(info.fps):
@@ -253,7 +275,7 @@ def check_record(
             kinds = (len(frame.bytes_list.value), len(frame.int64_list.value), len(floats))
             if kinds != width or not np.isfinite(floats).all():
                 raise InputError(f"A frame of {key} holds what it must not.")
-    return clip_id, label, num_frames, group
+    return clip_id, labels, num_frames, group
 
 
 def _frame_lists(info: DatasetInfo) -> dict[str, tuple[int, int, int]]:

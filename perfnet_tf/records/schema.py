@@ -15,8 +15,9 @@ a thing, so that other readers of it, Model Garden's among them, find the frames
 | key                          | in      | type   | meaning                                        |
 |------------------------------|---------|--------|------------------------------------------------|
 | `clip/media_id`              | context | bytes  | `clip_id`, unique in the dataset               |
-| `clip/label/index`           | context | int64  | index into `DatasetInfo.classes`               |
-| `clip/label/text`            | context | bytes  | the class's name                               |
+| `clip/label/index`           | context | int64  | index into `DatasetInfo.classes`; of several   |
+|                              |         |        | labels all, the lowest first                   |
+| `clip/label/text`            | context | bytes  | the class's name, or theirs                    |
 | `image/format`               | context | bytes  | `JPEG`                                         |
 | `image/height`, `image/width`| context | int64  | pixels                                         |
 | `image/channels`             | context | int64  | 3                                              |
@@ -51,6 +52,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from perfnet_tf.errors import check_choice
+from perfnet_tf.label_kinds import SINGLE_LABEL
 from perfnet_tf.streams import BOXES, FLOW, KEYPOINTS, RGB, SOURCES
 
 #: Key of each field in the SequenceExample.
@@ -108,6 +110,8 @@ class SourceClip:
         group: clips of one group were cut from one video and must not be in two splits.
         start, end: seconds; the clip is this part of the video. None takes all of it.
         first_frame, num_frames: the same as frames: those before the part, and those in it.
+        other_labels, other_label_names: further classes of a clip of several, in label order, all
+            above `label`.
     """
 
     clip_id: str
@@ -120,9 +124,17 @@ class SourceClip:
     end: float | None = None
     first_frame: int | None = None
     num_frames: int | None = None
+    other_labels: tuple[int, ...] = ()
+    other_label_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_choice("split", self.split, SPLITS)
+
+    @property
+    def labels(self) -> dict[int, str]:
+        """Every label -> its class's name, in label order."""
+        others = zip(self.other_labels, self.other_label_names, strict=True)
+        return {self.label: self.label_name, **dict(others)}
 
     @property
     def is_part(self) -> bool:
@@ -136,6 +148,8 @@ class SourceClip:
         extent = [self.start, self.end, self.first_frame, self.num_frames]
         if extent != [None] * 4:
             parts += extent
+        if self.other_labels:
+            parts.append([*self.labels.items()])
         text = json.dumps(parts)
         return hashlib.sha256(text.encode()).hexdigest()[:40]
 
@@ -145,7 +159,7 @@ class ClipRecord:
     """A clip as it is stored: frames and what was computed from them.
 
     Attributes:
-        clip_id, label, label_name, group: as in `SourceClip`.
+        clip_id, label, label_name, group, other_labels, other_label_names: as in `SourceClip`.
         frames: uint8 `[frames, height, width, 3]`, RGB.
         timestamps: float64 `[frames]`, seconds from the start of the video.
         fps: stored frames per second.
@@ -168,6 +182,8 @@ class ClipRecord:
     group: str | None = None
     truncated: bool = False
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)
+    other_labels: tuple[int, ...] = ()
+    other_label_names: tuple[str, ...] = ()
 
     @property
     def num_frames(self) -> int:
@@ -203,7 +219,8 @@ class SplitInfo(TypedDict):
     clips_per_shard: list[int]
     #: Hexadecimal SHA-256 of each of `shards`.
     sha256: list[str]
-    #: Class name -> clips; every class is there, in label order.
+    #: Class name -> clips; every class is there, in label order. A clip counts for each of its
+    #: classes.
     clips_per_class: dict[str, int]
     #: Class name -> quality, for classes with clips; empty without pose.
     pose_quality: dict[str, PoseQuality]
@@ -234,6 +251,8 @@ class DatasetInfo:
         parameters: everything else that decided the records, for the reader's eye.
         sources: names of the registered sources that the records hold besides pose and flow; the
             file lacks the entry where there are none.
+        label_kind: `single` or `multi` (`label_kinds`); the file lacks the entry where it is
+            `single`.
     """
 
     name: str
@@ -253,6 +272,7 @@ class DatasetInfo:
     num_flow_rescaled: int = 0
     parameters: Mapping[str, Any] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
+    label_kind: str = SINGLE_LABEL
 
     @property
     def num_classes(self) -> int:
@@ -280,6 +300,7 @@ class IndexEntry:
         offset, length: bytes of the serialized SequenceExample in the shard, without the TFRecord
             framing around it.
         group: as in `SourceClip`; None also where an older version prepared the dataset.
+        other_labels: as in `SourceClip`; the line lacks the entry where there are none.
     """
 
     clip_id: str
@@ -289,6 +310,12 @@ class IndexEntry:
     offset: int
     length: int
     group: str | None = None
+    other_labels: tuple[int, ...] = ()
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """Every label, the lowest first."""
+        return (self.label, *self.other_labels)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.files import write_atomically
 from perfnet_tf.records.folder import (
     index_file,
+    index_line,
     read_dataset_info,
     read_failures,
     read_index,
@@ -92,11 +93,12 @@ def _write_split(
     for origin, entry in chosen:
         shard = shards.setdefault((origin, entry.shard), len(shards))
         entries.append(dataclasses.replace(entry, shard=shard))
-    lines = [json.dumps(dataclasses.asdict(entry)) + "\n" for entry in entries]
+    lines = [index_line(entry) for entry in entries]
     write_atomically(folder / index_file(split), "".join(lines), per_process=True)
     clips_per_class = dict.fromkeys(info.classes, 0)
     for entry in entries:
-        clips_per_class[info.classes[entry.label]] += 1
+        for label in entry.labels:
+            clips_per_class[info.classes[label]] += 1
     clips_per_shard = [0] * len(shards)
     for entry in entries:
         clips_per_shard[entry.shard] += 1

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from perfnet_tf.classes import classes_digest
+from perfnet_tf.label_kinds import LABEL_KINDS, SINGLE_LABEL
 
 #: No file of records is larger, and TensorFlow's offsets hold it.
 MAX_OFFSET = 2**60
@@ -41,6 +42,8 @@ def check_info(values: Any) -> None:
     for name in ("num_failed", "num_truncated", "num_deinterlaced", "num_flow_rescaled"):
         check_whole(values.get(name, 0), name, 0)
     check_kind(values.get("square_pixels", True), "square_pixels", bool)
+    if values.get("label_kind", SINGLE_LABEL) not in LABEL_KINDS:
+        raise ValueError(f"label_kind is out of range: {_short(values['label_kind'])}")
     versions = values.get("versions", {})
     check_kind(versions, "versions", dict)
     _check_list(list(versions.values()), "versions", lambda version: isinstance(version, str))
@@ -51,11 +54,18 @@ def check_info(values: Any) -> None:
         raise ValueError("its classes, or their order, are not those of the preparation")
 
 
-def check_index_entry(values: Any, *, num_classes: int, num_shards: int) -> None:
+def check_index_entry(
+    values: Any, *, num_classes: int, num_shards: int, label_kind: str = SINGLE_LABEL
+) -> None:
     """Checks a line of an index."""
     check_kind(values, "a line", dict)
     check_kind(values["clip_id"], "clip_id", str)
     check_whole(values["label"], "label", 0, num_classes - 1)
+    others = values.get("other_labels", [])
+    _check_list(others, "other_labels", lambda label: _is_count(label) and label < num_classes)
+    labels = [values["label"], *others]
+    if others and (label_kind == SINGLE_LABEL or sorted(set(labels)) != labels):
+        raise ValueError(f"other_labels holds what it must not: {_short(others)}")
     check_whole(values["num_frames"], "num_frames", 1, 2**31 - 1)
     check_whole(values["shard"], "shard", 0, num_shards - 1)
     check_whole(values["offset"], "offset", 12, MAX_OFFSET)

@@ -197,19 +197,23 @@ class _Shard:
         if len(serialized) != entry.length:
             return f"has {len(serialized)} bytes, and {entry.length} in the index"
         try:
-            clip_id, label, num_frames, group = check_record(serialized, info)
+            clip_id, labels, num_frames, group = check_record(serialized, info)
             if decode:
                 decode_record(serialized, info)
         except InputError as error:
             return f"is damaged: {str(error).rstrip('.')}"
-        if (clip_id, label, num_frames) != (entry.clip_id, entry.label, entry.num_frames):
+        if (clip_id, labels, num_frames) != (entry.clip_id, entry.labels, entry.num_frames):
             return (
-                f"is not what the index says: {clip_id} of class {label} with {num_frames} "
-                f"frames, not {entry.clip_id} of {entry.label} with {entry.num_frames}"
+                f"is not what the index says: {clip_id} of class {_join(labels)} with {num_frames} "
+                f"frames, not {entry.clip_id} of {_join(entry.labels)} with {entry.num_frames}"
             )
         if entry.group != group:
             return f"is of the group {group!r}, and of {entry.group!r} in the index"
         return None
+
+
+def _join(labels: Sequence[int]) -> str:
+    return " and ".join(map(str, labels))
 
 
 def _end(entry: IndexEntry) -> int:
@@ -232,7 +236,9 @@ def _compare_counts(
     if num_frames != of_split["num_frames"]:
         problem = f"counts {num_frames} frames, and dataset.json {of_split['num_frames']}."
         yield Damage(index_file(split), problem)
-    of_class = collections.Counter(info.classes[entry.label] for entry in entries)
+    of_class = collections.Counter(
+        info.classes[label] for entry in entries for label in entry.labels
+    )
     if {name: of_class[name] for name in info.classes} != of_split["clips_per_class"]:
         problem = "has not as many clips of each class as dataset.json counts."
         yield Damage(index_file(split), problem)

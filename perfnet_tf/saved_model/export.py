@@ -18,6 +18,7 @@ from perfnet_tf.classes import check_class_names
 from perfnet_tf.config import INFERENCE_PRECISIONS, ExperimentConfig, PoseRenderConfig
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.files import check_new_or_empty
+from perfnet_tf.label_kinds import SINGLE_LABEL
 from perfnet_tf.models.folding import fold_batch_norm
 from perfnet_tf.models.video_model import VideoModel
 from perfnet_tf.recognizers.frozen import InferenceModule, as_float, freeze, input_specs
@@ -28,6 +29,7 @@ from perfnet_tf.recognizers.info import (
     LABELS_FILE,
     ModelInfo,
 )
+from perfnet_tf.recognizers.probabilities import probabilities_of
 from perfnet_tf.recognizers.recognizer import Recognizer, no_layers
 from perfnet_tf.recognizers.run_directory import Run
 from perfnet_tf.saved_model.formats import (
@@ -70,7 +72,8 @@ def export_saved_model(
         output: folder to make; it must not exist or be empty. It appears when it is complete.
         classes: names in the order of the logits; for a model only.
         config: what the model was trained with; for a model only.
-        dataset: `name`, `fps` and `short_side` of the records; None takes what a run says.
+        dataset: `name`, `fps`, `short_side` and `label_kind` of the records; None takes what a run
+            says.
         metrics: such as `evaluate_runs` returns; written to `model.json`.
         license: SPDX name of the weights' licence; None is that of the published weights that they
             came from, else Apache-2.0.
@@ -143,7 +146,8 @@ def export_saved_model(
         (folder / INFO_FILE).write_text(info.to_json())
         path = folder / "model"
         frozen = precision if inference_only else None
-        parity = _save(model, path, folder, frozen, config.pose_render)
+        label_kind = info.dataset.get("label_kind", SINGLE_LABEL)
+        parity = _save(model, path, folder, frozen, config.pose_render, label_kind)
         if tflite or onnx:
             clip = config.resolved_eval_clip
             channels = STREAMS[model.stream].channels
@@ -163,6 +167,7 @@ def _save(
     assets: pathlib.Path,
     frozen: str | None,
     render: PoseRenderConfig,
+    label_kind: str,
 ) -> dict[str, float]:
     """Writes the SavedModel and its golden clip; returns its parity."""
     golden = golden_clip(model.stream)
@@ -181,7 +186,7 @@ def _save(
         named = serve(frames, training=False)
         return {
             "logits": named[LOGITS],
-            "probabilities": tf.nn.softmax(named[LOGITS]),
+            "probabilities": probabilities_of(named[LOGITS], label_kind),
             "features": named[FEATURES],
         }
 
@@ -190,7 +195,7 @@ def _save(
     signature = serve_frames.get_concrete_function(frames_spec)
     signatures = {"serving_default": signature}
     if model.stream == POSE:
-        signatures[POSE_SIGNATURE] = add_pose_input(module, serve, render)
+        signatures[POSE_SIGNATURE] = add_pose_input(module, serve, render, label_kind)
     tf.saved_model.save(module, str(path), signatures)
 
     (path / GOLDEN_FILE).parent.mkdir()

@@ -9,8 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from perfnet_tf.config import PoseRenderConfig
+from perfnet_tf.label_kinds import SINGLE_LABEL
 from perfnet_tf.pose.people import MIN_KEYPOINT_SCORE
 from perfnet_tf.pose.rendering import render_pose
+from perfnet_tf.recognizers.probabilities import probabilities_of
 from perfnet_tf.streams import FEATURES, LOGITS, NUM_KEYPOINTS
 
 #: Name of the signature that `add_pose_input` makes.
@@ -19,7 +21,9 @@ POSE_SIGNATURE = "from_keypoints"
 Named = Callable[..., Mapping[str, tf.Tensor]]
 
 
-def add_pose_input(module: tf.Module, named: Named, render: PoseRenderConfig) -> Any:
+def add_pose_input(
+    module: tf.Module, named: Named, render: PoseRenderConfig, label_kind: str = SINGLE_LABEL
+) -> Any:
     """Gives an exported pose model `from_keypoints(frames, keypoints)`.
 
     It takes uint8 RGB frames `[batch, frames, height, width, 3]` and float32 keypoints
@@ -31,6 +35,7 @@ def add_pose_input(module: tf.Module, named: Named, render: PoseRenderConfig) ->
         module: gets the attribute.
         named: `named(frames float32 in [0, 1], training=False)` gives the endpoints by name.
         render: how people are drawn.
+        label_kind: see `probabilities_of`.
 
     Returns:
         The concrete function of a signature: `frames`, `keypoints` to `logits`, `probabilities`,
@@ -54,7 +59,7 @@ def add_pose_input(module: tf.Module, named: Named, render: PoseRenderConfig) ->
         found = endpoints(frames, keypoints)
         return {
             "logits": found[LOGITS],
-            "probabilities": tf.nn.softmax(found[LOGITS]),
+            "probabilities": probabilities_of(found[LOGITS], label_kind),
             "features": found[FEATURES],
         }
 

@@ -16,8 +16,9 @@ import numpy as np
 import tensorflow as tf
 
 from perfnet_tf.config import CLASS_WEIGHTS, ClipConfig, ExperimentConfig
-from perfnet_tf.errors import check_choice, check_positive, check_whole
+from perfnet_tf.errors import InputError, check_choice, check_positive, check_whole
 from perfnet_tf.input_pipeline.augment import evenly_spread_views
+from perfnet_tf.label_kinds import MULTI_LABEL
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.recognizers import run_directory
 from perfnet_tf.recognizers.load import Network, load
@@ -87,6 +88,12 @@ def fit_classifier(
         network = load(source, folded=True)
     info = read_dataset_info(data)
     check_streams([network.stream], info)
+    if info.label_kind == MULTI_LABEL:
+        raise InputError(
+            "A classifier is fitted to clips with one label each. Received: "
+            f"{data}, whose clips have several. Fine-tune the network with "
+            "`freeze=all_but_head` instead."
+        )
     clip = clip or network.expected_clip()
     views = evenly_spread_views(windows, crops)
     if mirror:

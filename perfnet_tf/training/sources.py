@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from perfnet_tf.errors import InputError
+from perfnet_tf.label_kinds import SINGLE_LABEL
 from perfnet_tf.models.inflation import rgb_kernel_for_flow
 from perfnet_tf.models.input_normalization import INPUT_SCALINGS
 from perfnet_tf.models.video_model import VideoModel
@@ -37,6 +38,7 @@ def describe_dataset(info: DatasetInfo, split: str) -> dict[str, Any]:
         "short_side": info.short_side,
         "square_pixels": info.square_pixels,
         "versions": dict(info.versions),
+        **({} if info.label_kind == SINGLE_LABEL else {"label_kind": info.label_kind}),
     }
 
 

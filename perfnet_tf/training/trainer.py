@@ -12,8 +12,10 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.config import DistillConfig, ExperimentConfig
+from perfnet_tf.distill.losses import check_for_several_labels
 from perfnet_tf.errors import InputError
 from perfnet_tf.input_pipeline.dataset import explaining_damaged_records
+from perfnet_tf.label_kinds import MULTI_LABEL
 from perfnet_tf.models.batch_norm import share_of_initial_averages
 from perfnet_tf.models.precision import precision_policy
 from perfnet_tf.recognizers import run_directory
@@ -116,6 +118,7 @@ def train(
     distill = (config.distill or DistillConfig()) if teachers else None
     config = config.replace(distill=distill)
     check_streams([config.stream], info)
+    _check_labels(config, info)
     if unlabelled is not None:
         _check_unlabelled(unlabelled, info, teachers)
     num_clips = info.split(TRAIN_SPLIT)["num_clips"]
@@ -201,6 +204,19 @@ def train(
     # Not the student itself: its dropout has a state, which no export can hold, and its layers may
     # be frozen.
     return load_run(output, precision=precision)
+
+
+def _check_labels(config: ExperimentConfig, info: DatasetInfo) -> None:
+    """Raises `InputError` of settings for one label per clip, where clips have several."""
+    if info.label_kind == MULTI_LABEL and config.distill is not None:
+        check_for_several_labels(config.distill)
+    for name, usual in (("class_weights", "none"), ("sampling", "every_clip")):
+        value = getattr(config.train, name)
+        if info.label_kind == MULTI_LABEL and value != usual:
+            raise InputError(
+                f"Classes are balanced where a clip has one label. Received: `{name}`={value} for "
+                f"{info.name}, whose clips have several. Take {usual}."
+            )
 
 
 def _warn_lagging_averages(student: tf_keras.Model, steps: int) -> None:

@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from perfnet_tf.config import DistillConfig
+from perfnet_tf.distill.distiller import in_top
 from perfnet_tf.distill.losses import distillation_losses, term_names, weighted_sum
 from perfnet_tf.errors import InputError
 
@@ -190,3 +191,49 @@ def test_clips_without_labels_count_for_the_teachers_only(logits):
 def test_settings_that_make_no_sense_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         DistillConfig(**options)
+
+
+class TestSeveralLabels:
+    LABELS = np.array([[1, 0, 0, 1], [0, 1, 0, 0]], np.float32)
+
+    def test_cross_entropy_is_the_mean_of_the_sigmoids(self):
+        student = np.array([[0.5, -1.0, 2.0, 3.0], [1.5, 0.0, -2.0, 0.25]])
+        share = 1 / (1 + np.exp(-student))
+        each = -(self.LABELS * np.log(share) + (1 - self.LABELS) * np.log(1 - share))
+        student = tf.constant(student, tf.float32)
+        terms = distillation_losses(self.LABELS, student, {}, DistillConfig(), 2)
+        np.testing.assert_allclose(terms["cross_entropy"], each.mean(), rtol=1e-6)
+
+    def test_squared_errors_of_teachers_are_those_of_one_label(self, logits):
+        student, flow = logits["student"][:2], logits["flow"][:2]
+        config = DistillConfig()
+        several = distillation_losses(self.LABELS, student, {"flow": flow}, config, 2)
+        one = distillation_losses([0, 1], student, {"flow": flow}, config, 2)
+        assert several["mse_flow"] == one["mse_flow"]
+
+    def test_class_weights_are_refused(self):
+        with pytest.raises(InputError, match="clips with one label"):
+            distillation_losses(
+                self.LABELS, tf.zeros([2, 4]), {}, DistillConfig(), 2, [1.0, 1.0, 1.0, 1.0]
+            )
+
+    def test_one_of_the_labels_is_enough_for_top_k(self):
+        logits = tf.constant([[5.0, 9.0, 1.0, 2.0], [9.0, 1.0, 8.0, 1.0]])
+        np.testing.assert_array_equal(in_top(logits, self.LABELS, 1), [0, 0])
+        np.testing.assert_array_equal(in_top(logits, self.LABELS, 2), [1, 0])
+        np.testing.assert_array_equal(in_top(logits, self.LABELS, 3), [1, 1])
+
+    def test_clips_without_labels_count_for_the_teachers_only(self, logits):
+        labels = np.concatenate([self.LABELS, -np.ones([1, 4], np.float32)])
+        student, flow = logits["student"][:3], logits["flow"][:3]
+        config = DistillConfig()
+        terms = distillation_losses(labels, student, {"flow": flow}, config, 3, global_labelled=2)
+        known = distillation_losses(self.LABELS, student[:2], {}, config, 2)
+        assert terms["cross_entropy"].numpy() == pytest.approx(float(known["cross_entropy"]))
+        whole = reference.mean_squared_error(flow, student)
+        assert terms["mse_flow"].numpy() == pytest.approx(whole, rel=1e-6)
+
+    @pytest.mark.parametrize("options", [{"term": "kl"}, {"clip_weights": "confidence"}])
+    def test_terms_of_probabilities_that_sum_to_1_are_refused(self, options):
+        with pytest.raises(InputError, match="clips with one label"):
+            distillation_losses(self.LABELS, tf.zeros([2, 4]), {}, DistillConfig(**options), 2)

@@ -6,7 +6,7 @@ from prepared_clips import write_tiny_dataset
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.input_pipeline.dataset import build_dataset
-from perfnet_tf.input_pipeline.unlabelled import add_unlabelled
+from perfnet_tf.input_pipeline.unlabelled import add_unlabelled, is_labelled
 
 CLIP = ClipConfig(6, 24, 32, short_side=28)
 
@@ -68,3 +68,14 @@ def test_datasets_that_hold_different_things_are_refused(folders):
     fewer_people = one.map(lambda batch: {**batch, "boxes": batch["boxes"][:, :, :1]})
     with pytest.raises(InputError, match="boxes of shape .* Prepare both alike"):
         add_unlabelled(one, fewer_people)
+
+
+def test_labels_of_several_classes_are_unknown_everywhere(folders):
+    several = batches(folders[0], 4).map(
+        lambda batch: {**batch, "label": tf.one_hot(batch["label"], 5)}
+    )
+    (batch,) = add_unlabelled(several, batches(folders[1], 3)).take(1)
+    assert batch["label"].shape == (7, 5)
+    assert (batch["label"][4:] == -1).numpy().all()
+    np.testing.assert_array_equal(is_labelled(batch["label"]), [True] * 4 + [False] * 3)
+    np.testing.assert_array_equal(is_labelled(tf.constant([2, -1, 0])), [True, False, True])
