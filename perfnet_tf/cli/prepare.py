@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: Flags that are settings of `PrepareConfig` of the same name.
 _SETTINGS = (
-    *("short_side", "pose", "pose_weights", "keypoints", "max_people"),
+    *("short_side", "pose", "pose_weights", "keypoints", "fps_of_keypoints", "max_people"),
     *("flow", "flow_bound", "flow_path", "flow_bound_of_files", "flow_zero"),
     *("max_seconds", "clips_per_shard", "square_pixels"),
 )
@@ -172,6 +172,12 @@ COMMAND.string(
         f"{name}, {entry.content}" for name, entry in KEYPOINT_FORMATS.items() if entry.needs_path
     )
     + ". Scores are clipped to [0, 1].",
+)
+COMMAND.number(
+    "fps_of_keypoints",
+    None,
+    "Frames per second at which --keypoints were extracted, where they are not of each frame of "
+    "the videos; stored frames get those nearest in time.",
 )
 COMMAND.string(
     "pose_weights",

@@ -20,6 +20,8 @@ called after the video and its times: `ID_START_END`.
 
 The split is in the list's name (`train.csv`, `ucf101_val_split_1_videos.txt`) or its column; of one
 list without either, about 30 % of each class are drawn for the test, whole recordings at a time.
+A skeleton pickle of PYSKL or MMAction2, `ucf101_hrnet.pkl`, is a list as well (`skeleton_list`).
+
 Paths are relative to the videos' folder or absolute; what is before the folder (`data/ucf101/...`)
 does not matter. Listed videos that are not there are counted.
 """
@@ -34,6 +36,7 @@ from collections.abc import Sequence
 from perfnet_tf.datasets.annotation_rows import ListRow, read_rows
 from perfnet_tf.datasets.catalog import Catalog, StrPath
 from perfnet_tf.datasets.folder import draw_listed, group_name
+from perfnet_tf.datasets.skeleton_list import read_skeleton_list
 from perfnet_tf.datasets.split_names import SPLIT_NAMES
 from perfnet_tf.datasets.video_files import VideoIndex
 from perfnet_tf.errors import InputError
@@ -55,8 +58,8 @@ def read_catalog(
 
     Args:
         videos: folder of the videos, or of the folders of pictures.
-        splits: a list, several with commas between, or a folder of lists whose names state the
-            split; None looks in `videos`.
+        splits: a list, several with commas between, a folder of lists whose names state the
+            split, or a skeleton pickle (`skeleton_list`); None looks in `videos`.
         split: which split, where several lists differ in `split_N`, or one is drawn.
         name: of the dataset.
         label_separator: between several labels of a clip; None: a clip has one label.
@@ -70,14 +73,21 @@ def read_catalog(
     """
     index = VideoIndex(videos)
     rows: list[ListRow] = []
+    notes: list[str] = []
+    by_name = False
     for stated, path in _find_lists(index, videos, splits, split):
+        if path.suffix.lower() == ".pkl":
+            listed, notes = read_skeleton_list(path, split)
+            rows += listed
+            by_name = True
+            continue
         rows += [
             row if row.split or not stated else dataclasses.replace(row, split=stated)
             for row in read_rows(path, index, label_separator)
         ]
     if not rows:
         raise InputError(f"A list must name videos. Received: {splits or videos}, with none.")
-    paths = _ListedPaths(index)
+    paths = _ListedPaths(index, by_name=by_name)
     found = [(row, paths.find(row.path)) for row in rows]
     there = [(row, file) for row, file in found if file is not None]
     if not there:
@@ -85,12 +95,13 @@ def read_catalog(
             f"No listed video is there. Received: {videos} and {len(rows)} listed, the first being "
             f"{rows[0].path}. Give the folder to which the paths are relative as `videos`."
         )
-    notes = list(index.note_unlisted({index.path_of(file) for _, file in there}))
+    notes += list(index.note_unlisted({index.path_of(file) for _, file in there}))
     if len(there) < len(rows):
         notes.append(
             f"{len(rows) - len(there)} of {len(rows)} listed clips are not there: state this "
             "number next to any accuracy."
         )
+    single = label_separator is None and all(len(row.labels) == 1 for row in rows)
     classes = _class_names([label for row in rows for label in row.labels])
     there, drawn = _draw_splits(there, split)
     clips = _make_clips(index, there, classes)
@@ -104,7 +115,7 @@ def read_catalog(
         missing,
         (*drawn, *notes),
         left_out=index.left_out,
-        label_kind=SINGLE_LABEL if label_separator is None else MULTI_LABEL,
+        label_kind=SINGLE_LABEL if single else MULTI_LABEL,
     )
 
 
@@ -185,8 +196,9 @@ def _draw_splits(
 class _ListedPaths:
     """Finds videos by what lists call them."""
 
-    def __init__(self, index: VideoIndex) -> None:
+    def __init__(self, index: VideoIndex, *, by_name: bool) -> None:
         self._index = index
+        self._by_name = by_name  # in whichever folder
         self._prefixes = 0  # parts before the folder, as the last path had them
 
     def find(self, text: str) -> pathlib.PurePath | None:
@@ -198,7 +210,7 @@ class _ListedPaths:
             if file is not None:
                 self._prefixes = start
                 return file
-        return None
+        return self._index.locate_name(text) if self._by_name else None
 
 
 def _find_lists(

@@ -23,12 +23,12 @@ def read_catalog(
         InputError: the folder is missing or has no video, two videos have the same id, or there are
             lists.
     """
+    index = VideoIndex(videos)
     if lists is not None:
         raise InputError(
             f"Videos without labels have no lists. Received: {lists}. Leave it out, or name the "
             "dataset that the lists are of."
         )
-    index = VideoIndex(videos)
     clips = [
         SourceClip(
             clip_id=index.clip_id(file),

@@ -220,6 +220,11 @@ class VideoIndex:
             return None
         return self.path_of(min(candidates, key=lambda file: (file.suffix != wanted.suffix, file)))
 
+    def locate_name(self, name: str) -> pathlib.PurePath | None:
+        """The one of `files` with this name, without its ending, or None; in any folder."""
+        found = self._by_stem.get(name) or self._by_folded.get(fold_name(name)) or ()
+        return found[0] if len(found) == 1 else None
+
     def path_of(self, file: pathlib.PurePath) -> str:
         """Absolute path of one of `files`: whoever decodes may work in another folder."""
         return str((self.folder / file).absolute())

@@ -38,6 +38,9 @@ class PrepareConfig:
             takes the model that the cache holds. The folder, once the settings are made.
         keypoints: file or folder of the keypoints, where `pose` is a format of them; None with
             `pose="keypoints"` reads the file next to each video.
+        fps_of_keypoints: frames per second at which the keypoints were extracted, the first at the
+            beginning of the video; None: there are those of each of its frames. Files that state
+            their rate have their own.
         max_people: people stored a frame. Paper silent; our choice.
         flow: `tvl1` (PERF-Net Sec. 3.2, OpenCV's parameters), `tvl1_fast` (`TVL1Params.fast`),
             `dis` (another method: much faster, coarser), one that a plugin registers, `none`;
@@ -63,6 +66,7 @@ class PrepareConfig:
     pose: str = "posenet"
     pose_weights: str | None = None
     keypoints: str | None = None
+    fps_of_keypoints: float | None = None
     max_people: int = 5
     flow: str = "tvl1"
     flow_bound: float = 20.0
@@ -107,6 +111,16 @@ class PrepareConfig:
                 f"`keypoints` needs a `pose` that reads them: {', '.join(KEYPOINT_FORMATS)}. "
                 f"Received: pose={self.pose!r}."
             )
+        if self.fps_of_keypoints is not None:
+            if given is None:
+                raise InputError(
+                    "`fps_of_keypoints` is for keypoints that are there. Received: "
+                    f"{self.fps_of_keypoints:g} with pose={self.pose!r}. Leave it out."
+                )
+            if not 0 < self.fps_of_keypoints <= 1000:
+                raise InputError(
+                    f"`fps_of_keypoints` must be in (0, 1000]. Received: {self.fps_of_keypoints!r}."
+                )
         if self.keypoints is None and given is not None and given.needs_path:
             raise InputError(f"`pose={self.pose}` needs `keypoints`: {given.content}.")
         if self.pose in POSE_ESTIMATORS:
@@ -149,8 +163,9 @@ class PrepareConfig:
             del values["label_kind"]
         if self.square_pixels:
             del values["square_pixels"]
-        if self.keypoints is None:
-            del values["keypoints"]
+        for name in ("keypoints", "fps_of_keypoints"):
+            if values[name] is None:
+                del values[name]
         if self.pose in POSE_ESTIMATORS and path is not None:
             values["pose_weights_sha256"] = _digest(pathlib.Path(path))
         return values

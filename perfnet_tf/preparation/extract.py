@@ -80,7 +80,9 @@ class ClipExtractor:
         self._estimator: PoseEstimator | None = None
         self._given: GivenKeypoints | None = None
         if config.pose in KEYPOINT_FORMATS:
-            self._given = GivenKeypoints(config.pose, config.keypoints, config.max_people)
+            self._given = GivenKeypoints(
+                config.pose, config.keypoints, config.max_people, config.fps_of_keypoints
+            )
         elif config.pose != "none":
             self._estimator = make_estimator(config.pose, config.pose_weights, config.max_people)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 from collections.abc import Hashable, Sequence
@@ -25,12 +26,20 @@ class GivenKeypoints:
     """Reads the people of clips from files in one of `KEYPOINT_FORMATS`."""
 
     def __init__(
-        self, pose: str, keypoints: str | os.PathLike[str] | None, max_people: int
+        self,
+        pose: str,
+        keypoints: str | os.PathLike[str] | None,
+        max_people: int,
+        fps: float | None = None,
     ) -> None:
-        """Opens the files; arguments and errors as of `PrepareConfig` and `open_keypoints`."""
+        """Opens the files; arguments and errors as of `PrepareConfig` and `open_keypoints`.
+
+        `fps` is that of the keypoints.
+        """
         self._source = open_keypoints(pose, keypoints)
         self._place = keypoints
         self._max_people = max_people
+        self._fps = fps
 
     def __call__(self, clip: SourceClip, video: Video) -> tuple[People, bool]:
         """The people in the frames of a video, and whether any score was clipped to [0, 1].
@@ -47,10 +56,15 @@ class GivenKeypoints:
         if found is None:
             raise InputError(f"There are no keypoints of this clip in {self._place}.")
         keypoints = self._source.read(found)
+        more_follow = video.stopped or clip.is_part
         if keypoints.fps is not None:
             indices = keypoints.at_times(video.timestamps)
+        elif self._fps is not None:
+            _check_count(keypoints, video, self._fps, more_follow=more_follow)
+            keypoints = dataclasses.replace(keypoints, fps=self._fps)
+            indices = keypoints.at_times(video.timestamps)
         else:
-            _check_count(keypoints, video, more_follow=video.stopped or clip.is_part)
+            _check_count(keypoints, video, None, more_follow=more_follow)
             indices = video.source_indices
         size = keypoints.size or _size_in_pixels(clip.path)
         people = keypoints.people(np.maximum(indices, 0), size, self._max_people)
@@ -79,15 +93,27 @@ class GivenKeypoints:
             )
 
 
-def _check_count(keypoints: ClipKeypoints, video: Video, *, more_follow: bool) -> None:
-    count, expected = len(keypoints.frames), video.num_source_frames
+def _check_count(
+    keypoints: ClipKeypoints, video: Video, fps: float | None, *, more_follow: bool
+) -> None:
+    """Raises `InputError` of keypoints at another rate than `fps` (None: the video's)."""
+    count, of_video = len(keypoints.frames), video.num_source_frames
+    seconds = of_video / video.source_fps
+    expected = of_video if fps is None else round(seconds * fps)
     tolerance = max(_COUNT_TOLERANCE, _COUNT_TOLERANCE_SHARE * expected)
     too_many = count > expected + tolerance and not more_follow
     too_few = count < expected - tolerance and keypoints.every_frame
     if too_many or too_few:
+        if fps is not None:
+            raise InputError(
+                "Keypoints must be of the whole video, at `fps_of_keypoints`. Received: keypoints "
+                f"of {count} frames at {fps:g} fps for a video of {seconds:.1f} s. State the rate "
+                "at which they were extracted."
+            )
         raise InputError(
             f"Keypoints must be of every frame of the video. Received: keypoints of {count} frames "
-            f"for a video of {expected}. Extract them at the video's own frame rate."
+            f"for a video of {of_video}. Give their rate (`fps_of_keypoints`) if they are of fewer "
+            "frames per second, or extract them again."
         )
 
 

@@ -77,6 +77,36 @@ def test_keypoints_of_another_number_of_frames_are_refused(tmp_path):
         given(clip_of(tmp_path / "b.avi"), video)
 
 
+def test_keypoints_of_another_rate_are_matched_by_time(tmp_path):
+    path = tmp_path / "a.avi"
+    write_video(path, frames=90, fps=30)
+    np.save(tmp_path / "a.npy", numbered(30))  # 3 s at 10 frames per second
+    video = read_video(path, fps=25)
+    people, _ = GivenKeypoints("mmpose", tmp_path, 1, fps=10)(clip_of(path), video)
+    width = video.frames.shape[2]
+    shown = np.rint(columns(people) * width).astype(int) - 1
+    np.testing.assert_array_equal(shown, np.minimum((video.timestamps * 10 + 0.5).astype(int), 29))
+
+
+@pytest.mark.parametrize("fps", [5, 25])
+def test_a_rate_that_the_number_of_keypoints_contradicts_is_refused(tmp_path, fps):
+    path = tmp_path / "a.avi"
+    write_video(path, frames=90, fps=30)
+    np.save(tmp_path / "a.npy", numbered(30))
+    given = GivenKeypoints("mmpose", tmp_path, 1, fps=fps)
+    with pytest.raises(InputError, match=f"30 frames at {fps} fps for a video of 3.0 s"):
+        given(clip_of(path), read_video(path))
+
+
+def test_a_rate_that_the_file_states_counts(tmp_path):
+    path = tmp_path / "a.avi"
+    write_video(path, frames=30)
+    keypoints = {"fps": 25, "width": 64, "height": 48, "frames": [[]] * 30}
+    path.with_suffix(".keypoints.json").write_text(json.dumps(keypoints))
+    people, _ = GivenKeypoints("keypoints", None, 1, fps=5)(clip_of(path), read_video(path))
+    assert len(people.keypoints) == 30
+
+
 def test_a_place_without_keypoints_of_the_videos_or_with_shared_names_is_refused(tmp_path):
     annotations = [{"frame_dir": "001"}, {"frame_dir": "run/002"}]
     path = tmp_path / "it.pkl"
@@ -89,6 +119,15 @@ def test_a_place_without_keypoints_of_the_videos_or_with_shared_names_is_refused
         given.check([wave, run])
     with pytest.raises(InputError, match="which has none of wave/3 and 0 others; it has 001, run"):
         given.check([clip_of(tmp_path / "3.avi")])
+
+
+def test_a_rate_needs_keypoints():
+    with pytest.raises(InputError, match="for keypoints that are there"):
+        PrepareConfig("toy", pose="none", fps_of_keypoints=10)
+    with pytest.raises(InputError, match="must be in"):
+        PrepareConfig("toy", pose="keypoints", fps_of_keypoints=0)
+    identity = PrepareConfig("toy", pose="keypoints").identity()
+    assert "fps_of_keypoints" not in identity
 
 
 def test_settings_name_a_format_and_its_place(tmp_path):

@@ -44,7 +44,7 @@ def test_batches_hold_a_one_for_each_label():
     assert label.dtype == tf.float32
     np.testing.assert_array_equal(label, [0, 1, 1, 1])
     np.testing.assert_array_equal(parse(make())["label"], [0, 1, 0, 0])
-    compiled = tf.function(parse)(tf.constant(make(2)))["label"]
+    compiled = tf.function(lambda record: parse(record))(tf.constant(make(2)))["label"]
     np.testing.assert_array_equal(compiled, [0, 1, 1, 0])
     assert compiled.shape == (4,)
 
