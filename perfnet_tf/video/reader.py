@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import pathlib
@@ -23,6 +24,7 @@ from perfnet_tf.video.deinterlacing import Deinterlacer
 from perfnet_tf.video.opening import VideoError, open_video
 from perfnet_tf.video.orientation import Orientation, matrix_from_angle, orientation_from_matrix
 from perfnet_tf.video.sampling import MAX_GAP, MAX_STREAM_GAP, FrameClock, Timestamps
+from perfnet_tf.video.skipping import Skip, SkipError
 
 #: A header may promise this many frames, and this share of them, more than decode before the file
 #: counts as truncated: 1 % of UCF-101's headers are wrong by 1 to 8 frames with nothing missing.
@@ -54,12 +56,20 @@ class FrameReader:
         num_decoded: frames so far.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, square_pixels: bool = True) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        square_pixels: bool = True,
+        skip: Skip | None = None,
+    ) -> None:
         """Opens a file.
 
         Args:
             path: the file.
             square_pixels: show pixels that are not square at their display shape.
+            skip: frames at the beginning that are not decoded: each comes as the first frame, with
+                its own time.
 
         Raises:
             VideoError: as `open_video`, or frames of an absurd size.
@@ -78,6 +88,7 @@ class FrameReader:
             self.close()
             raise
         self._square_pixels = square_pixels
+        self._skip = skip
         self._stated_fps = _usable_fps(self._stream)
         self._interval = 1 / (self._stated_fps or DEFAULT_FPS)
         self.num_decoded = 0
@@ -96,12 +107,10 @@ class FrameReader:
     def __iter__(self) -> Iterator[tuple[float, VideoFrame]]:
         restarts = self._container.format.flags & _CLOCK_RESTARTS.value
         clock = FrameClock(self._interval, MAX_STREAM_GAP if restarts else MAX_GAP)
-        timestamps = Timestamps()
         base = float(self._stream.time_base or 0)
         size = pixel_aspect = None
-        for frame in self._decode():
+        for stated, frame in itertools.chain(self._skipped(), self._decoded()):
             self.num_decoded += 1
-            stated = timestamps.choose(frame.pts, frame.dts)
             # By way of milliseconds, as OpenCV's reader states them: 29.97 fps has frames exactly
             # at the edge of `TIME_TOLERANCE`, where the last bit decides.
             stated_time = math.nan if stated is None else stated * base * 1000 / 1000
@@ -130,6 +139,32 @@ class FrameReader:
                 "encrypted."
             )
 
+    def _skipped(self) -> Iterator[tuple[int, VideoFrame]]:
+        """(timestamp, stand-in) of the frames that are not decoded."""
+        if self._skip is not None:
+            for stated in self._skip.before:
+                yield stated, self._skip.first
+            self._container.seek(self._skip.key, stream=self._stream)
+
+    def _decoded(self) -> Iterator[tuple[int | None, VideoFrame]]:
+        """(timestamp, frame); raises `SkipError` of others than those after the skip."""
+        if self._skip is None:
+            timestamps = Timestamps()
+            for frame in self._decode():
+                yield timestamps.choose(frame.pts, frame.dts), frame
+            return
+        expected = iter(self._skip.expected)
+        for frame in self._decode():
+            if frame.pts is not None and frame.pts < self._skip.key:
+                continue  # shown before the key frame, and not whole
+            if frame.pts is None or frame.pts != next(expected, frame.pts):
+                raise SkipError
+            if frame.interlaced_frame:
+                raise SkipError
+            yield frame.pts, frame
+        if next(expected, None) is not None:
+            raise SkipError
+
     def _decode(self) -> Iterator[VideoFrame]:
         """Frames in the order of showing; packets that do not decode are left out."""
         for packet in self._packets():
@@ -144,6 +179,7 @@ class FrameReader:
             self._container.demux() if others else self._container.demux(self._stream)
         )
         index = self._stream.index
+        waiting = None if self._skip is None else self._skip.key
         while True:
             try:
                 packet = next(packets)
@@ -155,6 +191,12 @@ class FrameReader:
                 yield flush
                 return
             self._promise.note_packet(packet)
+            if waiting is not None and packet.stream.index == index:
+                if packet.pts is None or packet.is_keyframe and packet.pts > waiting:
+                    raise SkipError
+                if packet.pts != waiting:
+                    continue
+                waiting = None
             if packet.stream.index == index:  # `stream_index` is 0 in the one that flushes
                 yield packet
 

@@ -15,11 +15,14 @@ from perfnet_tf.video.decode import Video, resample_frames
 from perfnet_tf.video.opening import VideoError
 from perfnet_tf.video.reader import FrameReader
 from perfnet_tf.video.sampling import TIME_TOLERANCE
+from perfnet_tf.video.skipping import Skip, SkipError, plan_skip
 
 #: A video may end this many seconds, and this share of the segment, before the segment does:
 #: annotations are rounded.
 _ROUNDING = 0.5
 _ROUNDING_SHARE = 0.1
+#: Seconds before a segment that are decoded in any case.
+_MARGIN = 0.5
 
 
 def read_segment(
@@ -35,7 +38,8 @@ def read_segment(
 ) -> tuple[Video, bool]:
     """Reads the frames of a video that are shown from `start` to before `end`.
 
-    What is before the segment is decoded, which is right for every codec, but not converted.
+    Decoding begins at the key frame before the segment where the file allows (`video.skipping`),
+    else at the start of the video; the frames are the same.
 
     Args:
         path: a video file.
@@ -51,10 +55,29 @@ def read_segment(
     Raises:
         VideoError: as `read_video`, or the video has no frame in the segment.
     """
+    limits = (fps, short_side, square_pixels, max_frames, max_bytes)
+    skip = plan_skip(path, start - _MARGIN) if start > _MARGIN else None
+    if skip is not None:
+        with contextlib.suppress(SkipError):
+            return _read(path, start, end, skip, *limits)
+    return _read(path, start, end, None, *limits)
+
+
+def _read(
+    path: str | os.PathLike[str],
+    start: float,
+    end: float,
+    skip: Skip | None,
+    fps: float | None,
+    short_side: int | None,
+    square_pixels: bool,
+    max_frames: int | None,
+    max_bytes: int | None,
+) -> tuple[Video, bool]:
     frames: list[np.ndarray] = []
     times: list[float] = []
     indices: list[int] = []
-    reader = FrameReader(path, square_pixels=square_pixels)
+    reader = FrameReader(path, square_pixels=square_pixels, skip=skip)
     limit = sys.maxsize if max_frames is None else max_frames
     stopped = False
     with contextlib.closing(reader):
