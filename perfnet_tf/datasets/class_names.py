@@ -7,7 +7,7 @@ import pathlib
 import re
 
 from perfnet_tf.classes import check_class_names, read_class_names
-from perfnet_tf.datasets.catalog import Catalog, StrPath, read_lines
+from perfnet_tf.datasets.catalog import Catalog, StrPath, read_lines, read_table
 from perfnet_tf.errors import InputError
 
 _NUMBERED = re.compile(r"(\d+)[\s,:]+(.+)")
@@ -17,7 +17,8 @@ def read_names(path: StrPath) -> tuple[str, ...]:
     """The class names in a file, in label order.
 
     A name on each line (mmaction2's `label_map.txt`); a number and a name on each line, from 0 or 1
-    (`classInd.txt`); or JSON: a list of names, or an object from names to numbers (PyTorchVideo's
+    (`classInd.txt`), or in the columns `id` and `name` of a table (`kinetics_400_labels.csv`); or
+    JSON: a list of names, or an object from names to numbers (PyTorchVideo's
     `kinetics_classnames.json`, Something-Something's `labels.json`) or from numbers to names.
 
     Raises:
@@ -27,15 +28,25 @@ def read_names(path: StrPath) -> tuple[str, ...]:
     if path.suffix.lower() == ".json":
         # PyTorchVideo's names have quotation marks of their own.
         return tuple(name.strip('"') for name in read_class_names(path))
-    numbered = [_NUMBERED.fullmatch(line) for _, line in read_lines(path)]
-    by_number = {int(match[1]): match[2] for match in numbered if match}
-    if len(by_number) == len(numbered) > 0:
+    by_number, num_lines = _numbered(path)
+    if len(by_number) == num_lines > 0:
         first = min(by_number)
         if first in (0, 1) and sorted(by_number) == [*range(first, first + len(by_number))]:
             names = tuple(by_number[number] for number in sorted(by_number))
             check_class_names(names)
             return names
     return read_class_names(path)
+
+
+def _numbered(path: pathlib.Path) -> tuple[dict[int, str], int]:
+    """Number -> name, of the lines that have both; and the number of lines."""
+    lines = [line for _, line in read_lines(path)]
+    if lines and {"id", "name"} == set(lines[0].lower().split(",")):
+        rows = [row for _, row in read_table(path)[1]]
+        pairs = {int(row["id"]): row["name"] for row in rows if row["id"].isdecimal()}
+        return pairs, len(rows)
+    matches = [_NUMBERED.fullmatch(line) for line in lines]
+    return {int(match[1]): match[2] for match in matches if match}, len(lines)
 
 
 def name_classes(catalog: Catalog, path: StrPath) -> Catalog:

@@ -205,6 +205,7 @@ class TestClassNames:
             ("label_map.txt", "jump\nopen left door\n"),
             ("classInd.txt", "1 jump\n2 open left door\n"),
             ("numbered.txt", "0,jump\n1,open left door\n"),
+            ("kinetics_400_labels.csv", "id,name\n0,jump\n1,open left door\n"),
             ("names.json", '["jump", "open left door"]'),
             ("kinetics_classnames.json", '{"jump": 0, "\\"open left door\\"": 1}'),
             ("labels.json", '{"jump": "0", "open left door": "1"}'),
