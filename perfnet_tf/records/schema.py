@@ -129,6 +129,8 @@ class SourceClip:
 
     def __post_init__(self) -> None:
         check_choice("split", self.split, SPLITS)
+        for name in ("other_labels", "other_label_names"):  # lists come from JSON
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
     @property
     def labels(self) -> dict[int, str]:

@@ -19,6 +19,9 @@ it as it is:
 An export for inference only has no `variables`, `regularization_losses`, `endpoints` and
 `feature_extractor`: its weights are constants, with batch norm folded into them.
 
+`probabilities` are the softmax of the logits, or their sigmoid where the clips had several labels
+(`label_kind` in the `dataset` of `model.json`).
+
 `inputs` is `[batch, frames, height, width, 3]`, RGB, with any number of clips and frames and any
 size: float32 in [0, 1] or uint8. A pose model takes RGB with the limbs drawn in; a flow model takes
 float32 `[..., 2]` in pixels per frame. `training` is a Python bool. Beside the graph,

@@ -86,3 +86,5 @@ def test_further_labels_are_part_of_a_clips_key():
     several = dataclasses.replace(clip, other_labels=(2,), other_label_names=("left",))
     assert several.labels == {0: "down", 2: "left"}
     assert several.key != clip.key
+    # As it reaches workers.
+    assert SourceClip(**json.loads(json.dumps(dataclasses.asdict(several)))) == several
