@@ -74,10 +74,13 @@ def plan_skip(path: str | os.PathLike[str], seconds: float) -> Skip | None:
         base = float(stream.time_base or 0)
         if base <= 0:
             return None
+        pixel_aspect = stream.codec_context.sample_aspect_ratio
         try:
-            return _plan(container.demux(stream), seconds, base)
+            plan = _plan(container.demux(stream), seconds, base)
         except (av.FFmpegError, MemoryError):
             return None
+        # The shape that a decoder starts with is the one that it finds in the first frame.
+        return plan if stream.codec_context.sample_aspect_ratio == pixel_aspect else None
 
 
 def _plan(packets: Iterator[Packet[Any]], seconds: float, base: float) -> Skip | None:

@@ -22,6 +22,10 @@ def pictures(frames=FRAMES):
         yield np.roll(noise, number, axis=1) // 2 + numbered(number % 64) // 2
 
 
+def widen(stream):
+    stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+
+
 def make(folder, name, **options):
     return write(folder / name, list(pictures()), **options)
 
@@ -39,13 +43,14 @@ def videos(tmp_path_factory):
         "uneven": make(
             folder, "u.mp4", options=X264, times=uneven.tolist(), time_base=Fraction(1, 1000)
         ),
+        "wide_pixels": make(folder, "w.mp4", options=X264, on_stream=widen),
         "xvid": make(folder, "x.avi", codec="mpeg4"),
         "one_key_frame": make(folder, "k.mp4", options={"x264-params": "keyint=999:scenecut=0"}),
         "interlaced": make(folder, "i.mp4", options=interlaced, fields="tff"),
     }
 
 
-SKIPPED = {"b_frames", "open_gop", "matroska", "uneven"}
+SKIPPED = {"b_frames", "open_gop", "matroska", "uneven", "wide_pixels"}
 NAMES = [*sorted(SKIPPED), "xvid", "one_key_frame", "interlaced"]
 
 
