@@ -181,6 +181,10 @@ class DistillConfig:
             answer).
         unlabelled_batch: clips without labels in each batch, where there are any; None is as many
             as clips with labels. They add to the teachers' terms only.
+        teacher_windows: 0: teachers see the student's own crop at every step, as in the paper.
+            Else their logits are computed once, before the first step: the mean over so many
+            windows of each video's central crop. A student then trains as fast as a network
+            without teachers, on what they say of the video rather than of the crop.
     """
 
     loss: str = "separate"
@@ -189,6 +193,7 @@ class DistillConfig:
     temperature: float = 1.0
     clip_weights: str = "alike"
     unlabelled_batch: int | None = None
+    teacher_windows: int = 0
 
     def __post_init__(self) -> None:
         check_choice("loss", self.loss, ("separate", "unified"))
@@ -196,6 +201,7 @@ class DistillConfig:
         check_choice("clip_weights", self.clip_weights, CLIP_WEIGHTS)
         check_not_negative(**{f"teacher_weights[{k}]": v for k, v in self.teacher_weights.items()})
         check_positive(temperature=self.temperature, unlabelled_batch=self.unlabelled_batch)
+        check_not_negative(teacher_windows=self.teacher_windows)
         if self.temperature != 1 and self.term != "kl":
             raise InputError(
                 f"A temperature softens the probabilities of term='kl'. Received: "

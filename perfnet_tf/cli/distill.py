@@ -94,7 +94,7 @@ def experiment_of(
         distill = dataclasses.replace(distill, teacher_weights=_weights(arguments, teachers))
     given = {
         name: value
-        for name in ("term", "temperature", "clip_weights", "unlabelled_batch")
+        for name in ("term", "temperature", "clip_weights", "unlabelled_batch", "teacher_windows")
         if (value := getattr(arguments, name)) is not None
     }
     distill = dataclasses.replace(distill, **given)
@@ -165,6 +165,12 @@ COMMAND.integer(
     "unlabelled_batch",
     None,
     "Clips of --unlabelled in each batch; without it, as many as clips of --data.",
+)
+COMMAND.integer(
+    "teacher_windows",
+    None,
+    "Compute the teachers once, before training: the mean of so many windows of each video; 0 "
+    "computes them at every step for the student's own crop, as in the paper.",
 )
 COMMAND.string(
     "from", None, "Run, or export that can be trained, whose weights the student starts from."

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import collections
+import os
 import pathlib
 from dataclasses import dataclass
 
 import numpy as np
 
-from perfnet_tf.errors import check_positive
+from perfnet_tf.errors import InputError, check_positive
 from perfnet_tf.files import check_local
+from perfnet_tf.label_kinds import MULTI_LABEL
 from perfnet_tf.records.folder import read_dataset_info, read_index
 from perfnet_tf.records.subset import write_subset
 
@@ -48,12 +50,18 @@ def write_few_clips(
         draw: number of the draw, 0 or greater.
 
     Raises:
-        InputError: no such dataset, a count below 1, or a folder that is not local.
+        InputError: no such dataset, one of several labels per clip, a count below 1, or a folder
+            that is not local.
     """
     check_positive(count=count)
     check_local(folder)
     folder = pathlib.Path(folder)
     info = read_dataset_info(data_dir)
+    if info.label_kind == MULTI_LABEL:
+        raise InputError(
+            "Clips of each class are drawn where a clip has one label. Received: "
+            f"{os.fspath(data_dir)}, whose clips have several."
+        )
     entries = {split: list(read_index(data_dir, split)) for split in info.splits}
     by_label: dict[int, list[str]] = collections.defaultdict(list)
     for entry in entries["train"]:

@@ -25,6 +25,9 @@ from perfnet_tf.recognizers.load import Network, load_named
 from perfnet_tf.recognizers.recognizer import Recognizer
 from perfnet_tf.streams import LABEL, POSE, RGB, STREAMS
 
+#: What the names of teachers' logits in a batch begin with.
+TEACHER_LOGITS = "teacher_logits/"
+
 
 class Distiller(tf_keras.Model):
     """Trains a student to tell classes apart and to match its teachers' logits.
@@ -57,6 +60,7 @@ class Distiller(tf_keras.Model):
         rematerialize: bool = False,
         synchronize_batch_norm: bool = False,
         class_weights: Sequence[float] | None = None,
+        logits_in_batch: bool = False,
     ) -> None:
         """Makes a distiller.
 
@@ -76,6 +80,8 @@ class Distiller(tf_keras.Model):
             class_weights: factor of the cross-entropy of each class's training clips, in label
                 order; None weighs all alike. `fit(class_weight={label: weight})` does the same for
                 one call, as in Keras. Evaluation is never weighted.
+            logits_in_batch: teachers are not computed: batches hold their logits, float32
+                `[batch, classes]`, under `TEACHER_LOGITS` and their names.
 
         Raises:
             InputError: a teacher of other classes, a weight for no teacher, weights given twice,
@@ -89,6 +95,7 @@ class Distiller(tf_keras.Model):
         self.render = render or PoseRenderConfig()
         self.rematerialize = rematerialize
         self.synchronize_batch_norm = synchronize_batch_norm
+        self.logits_in_batch = logits_in_batch
         self._num_classes = len(classes) if classes else getattr(student, "num_classes", None)
         self._class_weights = self._checked_weights(class_weights)
         ready = {name: load_named(name, teacher) for name, teacher in (teachers or {}).items()}
@@ -120,6 +127,11 @@ class Distiller(tf_keras.Model):
     @property
     def streams(self) -> tuple[str, ...]:
         """Every stream that a batch must hold."""
+        return (self.stream,) if self.logits_in_batch else self.seen_streams
+
+    @property
+    def seen_streams(self) -> tuple[str, ...]:
+        """What student and teachers see."""
         used = {self.stream, *(teacher.stream for teacher in self.teachers.values())}
         return tuple(stream for stream in STREAMS if stream in used)
 
@@ -244,7 +256,9 @@ class Distiller(tf_keras.Model):
         return streams_of(batch, [self.stream], self.render)[self.stream]
 
     def _teacher_logits(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Each teacher sees the student's own crop, window and mirroring."""
+        """Each teacher sees the student's own crop, window and mirroring, unless it is done."""
+        if self.logits_in_batch:
+            return {name: batch[TEACHER_LOGITS + name] for name in self.teachers}
         drawn: dict[PoseRenderConfig, tf.Tensor] = {}
         logits: dict[str, tf.Tensor] = {}
         for name, teacher in self.teachers.items():

@@ -12,6 +12,8 @@ import functools
 import pathlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from perfnet_tf.config import ClipConfig, PoseRenderConfig
@@ -44,6 +46,7 @@ def build_dataset(
     view: augment.ClipView | None = None,
     drop_remainder: bool | None = None,
     with_clip_ids: bool = False,
+    constants: Mapping[str, npt.NDArray[np.float32]] | None = None,
     input_context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
     """Batches of a prepared dataset, as `perfnet_tf.streams` describes them.
@@ -82,6 +85,8 @@ def build_dataset(
         view: of evaluation; None takes the central window and crop, and changes nothing.
         drop_remainder: of evaluation; None keeps a last batch that is smaller.
         with_clip_ids: add `clip_id`.
+        constants: name -> `[clips, ...]` in the order of the index: what is added to the batch of
+            each clip, under that name.
         input_context: for `strategy.distribute_datasets_from_function`: this worker's share of each
             batch, in batches for one replica each.
 
@@ -129,6 +134,8 @@ def build_dataset(
     else:
         elements = tf.data.Dataset.range(worker, len(index), num_workers)
 
+    values = {name: tf.constant(value) for name, value in (constants or {}).items()}
+
     # Converting it, and all that it calls, would take seconds: nothing depends on a value.
     @tf.autograph.experimental.do_not_convert
     def read(element: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -152,7 +159,7 @@ def build_dataset(
         batch[LABEL] = label
         if with_clip_ids:
             batch[CLIP_ID] = clip_id
-        return batch
+        return batch | {name: tf.gather(value, position) for name, value in values.items()}
 
     dataset = elements.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     dataset = dataset.batch(replica_batch, drop_remainder=training or bool(drop_remainder))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.config import ExperimentConfig
-from perfnet_tf.distill.distiller import Distiller
+from perfnet_tf.distill.distiller import TEACHER_LOGITS, Distiller
 from perfnet_tf.input_pipeline.dataset import build_dataset, explaining_damaged_records
 from perfnet_tf.input_pipeline.unlabelled import add_unlabelled
 from perfnet_tf.models.freezing import freeze_layers
@@ -38,16 +40,30 @@ TRAIN_SPLIT, VALIDATION_SPLIT = "train", "val"
 _UNLABELLED_SEED = 2**30
 
 
+@dataclass(frozen=True, eq=False)
+class TrainingClips:
+    """Clips that a run trains on.
+
+    Attributes:
+        folder: prepared dataset.
+        teacher_logits: teacher -> float32 `[clips, classes]` in the order of the index, where they
+            are computed before the run; else empty.
+    """
+
+    folder: str | pathlib.Path
+    teacher_logits: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
 def fit(
     distiller: Distiller,
     config: ExperimentConfig,
-    data: str | pathlib.Path,
+    clips: TrainingClips,
     folder: pathlib.Path,
     checkpoints: Checkpoints,
     strategy: tf.distribute.Strategy,
     workers: Workers,
     *,
-    unlabelled: str | pathlib.Path | None = None,
+    unlabelled: TrainingClips | None = None,
     frozen: Sequence[int] = (),
     callbacks: Sequence[tf_keras.callbacks.Callback] = (),
     deterministic: bool = False,
@@ -58,12 +74,12 @@ def fit(
     Args:
         distiller: compiled, its optimizer built, of this `strategy`.
         config: epochs, batch, clips.
-        data: a prepared dataset.
+        clips: those with labels.
         folder: of the run.
         checkpoints: of the run.
         strategy: the devices.
         workers: of the strategy; the chief writes the run's files.
-        unlabelled: a prepared dataset whose clips add to the batches without their labels.
+        unlabelled: clips that add to the batches without their labels.
         frozen: layers of the student that are, see `freezing.freeze_layers`.
         callbacks: called after those that stop on a bad step, report progress and write the
             history, and before the one that saves.
@@ -78,7 +94,7 @@ def fit(
             devices cannot share evenly.
         KeyboardInterrupt, SystemExit: after a signal, and after saving.
     """
-    train = config.train
+    train, data = config.train, clips.folder
     num_clips = read_dataset_info(data).split(TRAIN_SPLIT)["num_clips"]
     epoch_steps = steps_per_epoch(num_clips, train.batch_size)
     restore_metrics = checkpoints.restore()
@@ -127,7 +143,7 @@ def fit(
             # An epoch that was broken off is ended by itself, being shorter.
             last = epoch + 1 if done else train.epochs
             distiller.fit(
-                _training_data(distiller, config, (data, unlabelled), strategy, step, wait),
+                _training_data(distiller, config, (clips, unlabelled), strategy, step, wait),
                 initial_epoch=epoch,
                 epochs=last,
                 steps_per_epoch=epoch_steps - done,
@@ -143,19 +159,19 @@ def fit(
 def _training_data(
     distiller: Distiller,
     config: ExperimentConfig,
-    folders: tuple[str | pathlib.Path, str | pathlib.Path | None],
+    sources: tuple[TrainingClips, TrainingClips | None],
     strategy: tf.distribute.Strategy,
     start_step: int,
     wait: InputWait,
 ) -> Any:
-    """Batches of the first folder's clips, with clips of the second, if any, without labels."""
+    """Batches of the first source's clips, with clips of the second, if any, without labels."""
     train = config.train
-    data, unlabelled = folders
+    labelled, unlabelled = sources
 
     def build(context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
-        def batches(folder: str | pathlib.Path, size: int, seed: int, order: str) -> Any:
+        def batches(clips: TrainingClips, size: int, seed: int, order: str) -> Any:
             return build_dataset(
-                folder,
+                clips.folder,
                 TRAIN_SPLIT,
                 clip=config.clip,
                 streams=distiller.streams,
@@ -165,10 +181,11 @@ def _training_data(
                 start_step=start_step,
                 mirror=train.mirror,
                 sampling=order,
+                constants={TEACHER_LOGITS + k: v for k, v in clips.teacher_logits.items()},
                 input_context=context,
             )
 
-        dataset = batches(data, train.batch_size, train.seed, train.sampling)
+        dataset = batches(labelled, train.batch_size, train.seed, train.sampling)
         if unlabelled is not None:
             size = config.unlabelled_batch
             others = batches(unlabelled, size, train.seed + _UNLABELLED_SEED, "every_clip")

@@ -89,8 +89,9 @@ def make_distiller(
         rematerialize=config.train.rematerialize,
         synchronize_batch_norm=config.train.synchronize_batch_norm,
         class_weights=_class_weights(config, info),
+        logits_in_batch=bool(config.distill and config.distill.teacher_windows),
     )
-    check_streams(distiller.streams, info)
+    check_streams(distiller.seen_streams, info)
     carried = None
     if start.finished_steps:
         _restore_weights(start.folder, student)

@@ -12,6 +12,7 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.config import DistillConfig, ExperimentConfig
+from perfnet_tf.distill.distiller import Distiller
 from perfnet_tf.distill.losses import check_for_several_labels
 from perfnet_tf.errors import InputError
 from perfnet_tf.input_pipeline.dataset import explaining_damaged_records
@@ -26,7 +27,7 @@ from perfnet_tf.records.reader import check_streams
 from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.training.checkpoints import Checkpoints, resumable_dropout
 from perfnet_tf.training.failure import explaining_full_disk
-from perfnet_tf.training.fitting import TRAIN_SPLIT, VALIDATION_SPLIT, fit
+from perfnet_tf.training.fitting import TRAIN_SPLIT, VALIDATION_SPLIT, TrainingClips, fit
 from perfnet_tf.training.run_identity import find_earlier_run
 from perfnet_tf.training.schedules import (
     OptimizerSource,
@@ -36,6 +37,7 @@ from perfnet_tf.training.schedules import (
 from perfnet_tf.training.sources import describe, describe_dataset
 from perfnet_tf.training.start import Start, find_frozen, make_distiller
 from perfnet_tf.training.strategy import describe_batch, make_strategy
+from perfnet_tf.training.teacher_logits import keep_teacher_logits, remove_teacher_logits
 from perfnet_tf.training.workers import Workers
 
 #: Of the initial values in batch norms' moving averages at the end; above it, training warns.
@@ -165,7 +167,7 @@ def train(
     with precision_policy(precision), resumable_dropout(), strategy.scope():
         distiller, carried = make_distiller(config, info, start, frozen, jit_compile=jit_compile)
     if unlabelled is not None:
-        check_streams(distiller.streams, read_dataset_info(unlabelled))
+        check_streams(distiller.seen_streams, read_dataset_info(unlabelled))
     if carried is not None:
         record |= {"carried_over": carried.record(), **carried.ancestry()}
 
@@ -182,15 +184,20 @@ def train(
         explaining_damaged_records(unlabelled or data, TRAIN_SPLIT),
         explaining_full_disk(folder, lambda: checkpoints.latest),
     ):
+        run = (distiller, config, folder, workers, progress)
+        clips = _with_teacher_logits(data, "labelled", *run)
+        others = None
+        if unlabelled is not None:
+            others = _with_teacher_logits(unlabelled, "unlabelled", *run)
         kept_epoch = fit(
             distiller,
             config,
-            data,
+            clips,
             folder,
             checkpoints,
             strategy,
             workers,
-            unlabelled=unlabelled,
+            unlabelled=others,
             frozen=frozen,
             callbacks=callbacks,
             deterministic=deterministic,
@@ -201,6 +208,7 @@ def train(
     checkpoints.delete()
     if workers.is_chief:
         shutil.rmtree(folder / run_directory.BEST_FOLDER, ignore_errors=True)
+        remove_teacher_logits(folder)
     # Not the student itself: its dropout has a state, which no export can hold, and its layers may
     # be frozen.
     return load_run(output, precision=precision)
@@ -217,6 +225,39 @@ def _check_labels(config: ExperimentConfig, info: DatasetInfo) -> None:
                 f"Classes are balanced where a clip has one label. Received: `{name}`={value} for "
                 f"{info.name}, whose clips have several. Take {usual}."
             )
+
+
+def _with_teacher_logits(
+    data: str | pathlib.Path,
+    name: str,
+    distiller: Distiller,
+    config: ExperimentConfig,
+    folder: pathlib.Path,
+    workers: Workers,
+    progress: bool,
+) -> TrainingClips:
+    """The clips of `data`, with what the teachers say of them where that is computed first."""
+    windows = config.distill.teacher_windows if config.distill else 0
+    if not windows:
+        return TrainingClips(data)
+
+    def keep() -> TrainingClips:
+        logits = keep_teacher_logits(
+            distiller.teachers,
+            config.clip,
+            windows,
+            data,
+            folder,
+            name=name,
+            batch_size=config.train.batch_size,
+            progress=progress and workers.is_chief,
+        )
+        return TrainingClips(data, logits)
+
+    # The others read what the chief has written.
+    of_chief = keep() if workers.is_chief else None
+    workers.wait()
+    return of_chief or keep()
 
 
 def _warn_lagging_averages(student: tf_keras.Model, steps: int) -> None:

@@ -165,6 +165,8 @@ def test_distill_matches_logits_as_its_flags_say(called):
     )
     assert config.distill == DistillConfig(term="kl", temperature=4.0, clip_weights="confidence")
     assert options["unlabelled"] is None
+    config, _ = distill_of(called, teachers, "--teacher_windows=3")
+    assert config.distill == DistillConfig(teacher_windows=3)
     config, options = distill_of(
         called, teachers, "--preset=mini", "--unlabelled=more", "--unlabelled_batch=5"
     )
