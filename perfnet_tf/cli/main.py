@@ -104,8 +104,8 @@ def _without_library(error: ImportError) -> str:
         wanted = "opencv-python-headless"
     return (
         f"OpenCV cannot be loaded ({error}). Without a screen take the OpenCV that needs no "
-        f"display libraries: pip install --force-reinstall --no-deps {wanted}. Or install the library; on "
-        "Debian and Ubuntu libGL.so.1 is in the package libgl1."
+        f"display libraries: pip install --force-reinstall --no-deps {wanted}. Or install the "
+        "library; on Debian and Ubuntu libGL.so.1 is in the package libgl1."
     )
 
 
