@@ -396,7 +396,8 @@ def _from_mapping(cls: type[T], values: Any) -> T:
     arguments = {}
     for name, value in values.items():
         nested = _config_class(hints[name])
-        arguments[name] = value if nested is None or value is None else _from_mapping(nested, value)
+        absent = value is None and type(None) in typing.get_args(hints[name])
+        arguments[name] = value if nested is None or absent else _from_mapping(nested, value)
     try:
         return cls(**arguments)
     except TypeError as error:  # a string where a number belongs

@@ -69,6 +69,8 @@ def test_every_option_survives_json():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ('{"model": null}', "ModelConfig must be a JSON object. Received: None"),
+        ('{"distill": {"temperature": "hot"}}', "wrong type"),
         ("{", "not valid JSON"),
         ("[]", "JSON object"),
         ('{"strem": "rgb"}', "has no strem"),
