@@ -5,8 +5,8 @@
 # 4.11, or, if a frame cannot be converted, read() returns False. Seen: in 4.13 and 5.0 read()
 # returns True for every frame and none holds the picture. The FFmpeg inside refuses to convert a
 # frame flagged as interlaced into one that is not ("Cannot convert interlaced to progressive frames
-# or vice versa", on stderr only), OpenCV ignores that and returns its buffer as it was: one black or
-# white frame throughout. The number of frames is right. The flag alone decides: the same pictures
+# or vice versa", on stderr only), OpenCV ignores that and returns a buffer that does not hold the
+# picture. The number of frames is right. The flag alone decides: the same pictures
 # encoded without it are read well, and 4.11 reads both.
 #
 # Seen:
