@@ -23,7 +23,9 @@ T = TypeVar("T")
 
 #: What networks compute in while they train; variables, logits and losses are float32 in both.
 TRAINING_PRECISIONS = ("float32", "mixed_bfloat16")
-OPTIMIZERS = ("sgd", "adam")
+#: Optimizer -> its default peak rate; None scales the paper's to the batch. Adam's is our choice,
+#: of I3D fine-tuned at a batch of 8.
+OPTIMIZERS: Mapping[str, float | None] = {"sgd": None, "adam": 3e-5, "adamw": 3e-5}
 CLASS_WEIGHTS = ("none", "balanced")
 SAMPLINGS = ("every_clip", "balanced")
 KEPT_WEIGHTS = ("last", "best")
@@ -105,7 +107,10 @@ class ModelConfig:
         width_multiplier: scales every layer's channels; 1 is the paper's network.
         dropout_rate: dropout before the classifier. Paper silent; 0.5 is I3D's and Model Garden's.
         weight_decay: decay of convolution kernels, added to the loss as half its square sum times
-            this rate, so that the gradient is `weight_decay * kernel` (PERF-Net Sec. 4: 1e-4).
+            this rate, so that the gradient is `weight_decay * kernel` (PERF-Net Sec. 4: 1e-4). The
+            optimizer `adamw` decays the same kernels itself, by `learning_rate * weight_decay` of
+            their value in each step, and not through the loss; usual values are then larger, such
+            as 0.05.
         options: the backbone's own constructor arguments, such as `gating`.
     """
 
@@ -223,7 +228,8 @@ class TrainConfig:
         epochs: passes over the training clips, each the nearest number of whole batches.
         batch_size: global batch, over all replicas.
         learning_rate: peak of the schedule: linear warm-up from 0, then cosine to 0. None scales
-            the paper's 1.6 at a batch of 2048 linearly to `batch_size`; for Adam it is 3e-5.
+            the paper's 1.6 at a batch of 2048 linearly to `batch_size`; for `adam` and `adamw` it
+            is 3e-5.
         warmup_epochs: length of the warm-up (paper: 2k of 22k steps; None takes the same share).
         momentum: of the SGD; Adam's decay of the first moment.
         mirror: mirror half of the training clips, as the paper does. Turn it off where classes tell
@@ -239,7 +245,9 @@ class TrainConfig:
             own: several devices then train as one would. Paper silent; the usual is not to.
         validate_every_epochs: evaluate this often on the split `val`, or `test` if there is none;
             0 never does. The paper keeps the last weights, and so does this by default.
-        optimizer: `sgd` with momentum, as the paper's, or `adam`.
+        optimizer: `sgd` with momentum, as the paper's; `adam`; or `adamw`, whose weight decay is
+            decoupled from the gradient (Loshchilov & Hutter 2019, arXiv:1711.05101): see
+            `ModelConfig.weight_decay`.
         head_learning_rate_scale: the classifier's learning rate as a multiple of the others'.
         freeze: what is not trained and not decayed, its batch norms in inference mode: any of
             `batch_norm` (every batch norm), `stem` (the first endpoint and what it is computed
@@ -253,6 +261,12 @@ class TrainConfig:
             then cross-entropy); 0 never does.
         keep: the `last` weights, or the `best` by validation. This and early stopping need
             `validate_every_epochs`, and data with a split `val`.
+        label_smoothing: share of each label that is spread over all classes in training, in [0, 1):
+            the label's class has the target `1 - label_smoothing * (1 - 1 / classes)`. Of clips
+            with several labels each target moves by it towards 1/2. Evaluation is not smoothed.
+        clip_norm: gradients whose norm over all variables is larger are scaled to it, after their
+            sum over micro-batches and replicas; None never does. The gradient of a decay in the
+            loss is a part of them.
     """
 
     epochs: int = 100
@@ -275,6 +289,8 @@ class TrainConfig:
     sampling: str = "every_clip"
     early_stopping_epochs: int = 0
     keep: str = "last"
+    label_smoothing: float = 0.0
+    clip_norm: float | None = None
 
     def __post_init__(self) -> None:
         check_positive(
@@ -284,6 +300,7 @@ class TrainConfig:
             head_learning_rate_scale=self.head_learning_rate_scale,
             checkpoint_every_steps=self.checkpoint_every_steps,
             steps_per_execution=self.steps_per_execution,
+            clip_norm=self.clip_norm,
         )
         check_not_negative(
             momentum=self.momentum,
@@ -297,6 +314,10 @@ class TrainConfig:
         check_choice("class_weights", self.class_weights, CLASS_WEIGHTS)
         check_choice("sampling", self.sampling, SAMPLINGS)
         check_choice("keep", self.keep, KEPT_WEIGHTS)
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError(
+                f"`label_smoothing` must be in [0, 1). Received: {self.label_smoothing!r}."
+            )
         if self.selects and not self.validate_every_epochs:
             raise InputError(
                 "Early stopping and the best weights are decided by validation. Received: "
@@ -317,9 +338,8 @@ class TrainConfig:
         """`learning_rate`, or the default of the optimizer: see there."""
         if self.learning_rate is not None:
             return self.learning_rate
-        if self.optimizer == "adam":
-            return 3e-5  # Our choice: of I3D fine-tuned at a batch of 8.
-        return 1.6 * self.batch_size / 2048
+        default = OPTIMIZERS[self.optimizer]
+        return 1.6 * self.batch_size / 2048 if default is None else default
 
     @property
     def resolved_warmup_epochs(self) -> float:

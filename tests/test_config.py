@@ -58,7 +58,22 @@ def test_every_option_survives_json():
         model=ModelConfig("s3d", 0.25, 0.1, 0.0, {"gating": "none"}),
         pose_render=PoseRenderConfig("dot", 6, False, "black", 0.4, 0.1),
         distill=DistillConfig("unified", {"flow": 2.0}),
-        train=TrainConfig(3, 4, 0.1, 0.5, 0.8, False, "mixed_bfloat16", 7, 11, 2, 1),
+        train=TrainConfig(
+            3,
+            4,
+            0.1,
+            0.5,
+            0.8,
+            False,
+            "mixed_bfloat16",
+            7,
+            11,
+            2,
+            1,
+            optimizer="adamw",
+            label_smoothing=0.1,
+            clip_norm=2.5,
+        ),
     )
     defaults = ExperimentConfig()
     for field in dataclasses.fields(config):
@@ -79,6 +94,9 @@ def test_every_option_survives_json():
         ('{"clip": {"num_frames": "many"}}', "wrong type"),
         ('{"model": {"backbone": "r3d50g"}}', "Did you mean 'r3d50_g'"),
         ('{"train": {"learning_rate": -1}}', "learning_rate"),
+        ('{"train": {"optimizer": "adamax"}}', "Did you mean 'adam"),
+        ('{"train": {"label_smoothing": 1}}', r"`label_smoothing` must be in \[0, 1\)"),
+        ('{"train": {"clip_norm": 0}}', "`clip_norm` must be greater than 0"),
         ('{"distill": {"loss": "both"}}', "separate, unified"),
     ],
 )

@@ -50,6 +50,8 @@ _TRAIN = {
     "sampling": "sampling",
     "early_stopping_epochs": "early_stopping_epochs",
     "keep": "keep",
+    "label_smoothing": "label_smoothing",
+    "clip_norm": "clip_norm",
     "mirror": "mirror",
     "precision": "precision",
     "seed": "seed",
@@ -143,17 +145,17 @@ def define_setting_flags(command: FlagSet, *, network: bool) -> None:
         number("width_multiplier", "Scales every layer's channels.")
         text("gating", "Where the features are gated: see perfnet models.")
     number("dropout", "Rate of the dropout before the classifier.")
-    number("weight_decay", "Decay of convolution kernels.")
+    number("weight_decay", "Decay of kernels: in the loss, or AdamW's own.")
     text("clip", "Training clip, FRAMESxHEIGHTxWIDTH.")
     text("eval_clip", "Evaluation clip; without it, the training clip.")
     whole("frame_stride", "Take every n-th stored frame.")
     whole("short_side", "Pixels of the frames' shorter side before the crop.")
     whole("epochs", "Passes over the training clips.")
     whole("batch", "Clips in a batch, over all devices.")
-    text("optimizer", f"{' or '.join(OPTIMIZERS)}.")
+    text("optimizer", f"{', '.join(OPTIMIZERS)}.")
     number(
         "learning_rate",
-        "Peak rate; without it, 1.6 for each 2048 clips of the batch, and 3e-5 for Adam.",
+        "Peak rate; without it, 1.6 for each 2048 clips of the batch, and 3e-5 for Adam and AdamW.",
     )
     number("head_learning_rate_scale", "Multiple of the rate for the classifier.")
     command.list(
@@ -166,6 +168,8 @@ def define_setting_flags(command: FlagSet, *, network: bool) -> None:
     text("class_weights", f"{' or '.join(CLASS_WEIGHTS)}: uneven classes weigh the same.")
     number("warmup_epochs", "Length of the linear warm-up; without it, an eleventh of the epochs.")
     number("momentum", "Momentum of the SGD, or of Adam's first moment.")
+    number("label_smoothing", "Share of each label that is spread over all classes.")
+    number("clip_norm", "Scale gradients down to this global norm.")
     switch("mirror", "Mirror half of the clips; turn off if classes distinguish left from right.")
     text("precision", f"{' or '.join(TRAINING_PRECISIONS)}.")
     text("sampling", f"{' or '.join(SAMPLINGS)}: each class equally often.")

@@ -61,6 +61,8 @@ class Distiller(tf_keras.Model):
         synchronize_batch_norm: bool = False,
         class_weights: Sequence[float] | None = None,
         logits_in_batch: bool = False,
+        label_smoothing: float = 0.0,
+        decay_in_loss: bool = True,
     ) -> None:
         """Makes a distiller.
 
@@ -82,6 +84,9 @@ class Distiller(tf_keras.Model):
                 one call, as in Keras. Evaluation is never weighted.
             logits_in_batch: teachers are not computed: batches hold their logits, float32
                 `[batch, classes]`, under `TEACHER_LOGITS` and their names.
+            label_smoothing: see `TrainConfig`.
+            decay_in_loss: False for an optimizer that decays kernels itself: the student's own
+                decay is then left out, and the metric `weight_decay` is 0.
 
         Raises:
             InputError: a teacher of other classes, a weight for no teacher, weights given twice,
@@ -96,6 +101,8 @@ class Distiller(tf_keras.Model):
         self.rematerialize = rematerialize
         self.synchronize_batch_norm = synchronize_batch_norm
         self.logits_in_batch = logits_in_batch
+        self.label_smoothing = label_smoothing
+        self.decay_in_loss = decay_in_loss
         self._num_classes = len(classes) if classes else getattr(student, "num_classes", None)
         self._class_weights = self._checked_weights(class_weights)
         ready = {name: load_named(name, teacher) for name, teacher in (teachers or {}).items()}
@@ -193,6 +200,7 @@ class Distiller(tf_keras.Model):
                 clips * replicas,
                 self._class_weights,
                 global_labelled=tf.maximum(labelled, 1) * replicas,
+                label_smoothing=self.label_smoothing,
             )
             decay = self._weight_decay() / replicas
             loss = weighted_sum(terms, self.distill_config) + decay  # Eq. 1
@@ -273,7 +281,7 @@ class Distiller(tf_keras.Model):
         return logits
 
     def _weight_decay(self) -> tf.Tensor:
-        losses = self.student.losses
+        losses = self.student.losses if self.decay_in_loss else []
         return tf.add_n([tf.cast(x, tf.float32) for x in losses]) if losses else tf.constant(0.0)
 
     def _update_metrics(

@@ -38,6 +38,7 @@ def distillation_losses(
     class_weights: Sequence[float] | None = None,
     *,
     global_labelled: int | tf.Tensor | None = None,
+    label_smoothing: float = 0.0,
 ) -> dict[str, tf.Tensor]:
     """The terms of the loss, not yet weighted.
 
@@ -52,6 +53,7 @@ def distillation_losses(
         class_weights: factor of the cross-entropy of each class's clips, in label order; None
             weighs all alike. As in Keras, the mean divides by the number of clips.
         global_labelled: clips with labels over all replicas; None is all.
+        label_smoothing: see `TrainConfig`. A clip's class weight is that of its label.
 
     Returns:
         float32 scalars: `cross_entropy`, and one for each teacher, or for `unified`, under the
@@ -70,7 +72,7 @@ def distillation_losses(
         teachers = {UNIFIED: tf.add_n(list(teachers.values()))}
     clips = tf.cast(global_batch_size, tf.float32)
     labelled = clips if global_labelled is None else tf.cast(global_labelled, tf.float32)
-    entropy = _cross_entropy(labels, student, config, class_weights)
+    entropy = _cross_entropy(labels, student, config, class_weights, label_smoothing)
     terms = {CROSS_ENTROPY: tf.reduce_sum(entropy) / labelled}
     term = _TERMS[config.term]
     for name, logits in teachers.items():
@@ -133,6 +135,7 @@ def _cross_entropy(
     student: tf.Tensor,
     config: DistillConfig,
     class_weights: Sequence[float] | None,
+    label_smoothing: float,
 ) -> tf.Tensor:
     """Cross-entropy of each clip, 0 of one without a label: float32 `[batch]`."""
     known = is_labelled(labels)
@@ -144,10 +147,15 @@ def _cross_entropy(
                 "several. Leave them out."
             )
         labels = tf.cast(labels, tf.float32)
+        if label_smoothing:
+            labels += label_smoothing * (0.5 - labels)
         each = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=student)
         return tf.where(known, tf.reduce_mean(each, axis=-1), 0.0)
     labels = tf.where(known, labels, 0)
     entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=student)
+    if label_smoothing:
+        of_all = tf.reduce_logsumexp(student, axis=-1) - tf.reduce_mean(student, axis=-1)
+        entropy += label_smoothing * (of_all - entropy)
     if class_weights is not None:
         entropy *= tf.gather(tf.constant(class_weights, tf.float32), labels)
     return tf.where(known, entropy, 0.0)

@@ -16,7 +16,7 @@ from perfnet_tf.models.modes import traced_for_any_device
 from perfnet_tf.models.precision import precision_policy
 from perfnet_tf.preparation.config import PrepareConfig
 from perfnet_tf.streams import LABEL, SOURCES, STREAMS
-from perfnet_tf.training.schedules import build_optimizer
+from perfnet_tf.training.optimizers import build_optimizer, decays_kernels
 
 #: In a graph, but nothing that runs.
 _STRUCTURE = {
@@ -64,9 +64,17 @@ def build_distiller(
             config.distill.loss if config.distill else "separate",
             render=config.pose_render,
             rematerialize=config.train.rematerialize,
+            label_smoothing=config.train.label_smoothing,
+            decay_in_loss=not decays_kernels(config.train),
         )
     # The schedule's length changes nothing but a constant.
-    distiller.compile(build_optimizer(config.train, 1000 * config.train.batch_size))
+    optimizer = build_optimizer(
+        config.train,
+        1000 * config.train.batch_size,
+        model=student,
+        weight_decay=config.model.weight_decay,
+    )
+    distiller.compile(optimizer)
     distiller.optimizer.build(student.trainable_variables)
     return distiller
 

@@ -20,7 +20,7 @@ from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.training.class_weights import balanced_weights
 from perfnet_tf.training.fitting import TRAIN_SPLIT
 from perfnet_tf.training.head_rate import scale_learning_rate
-from perfnet_tf.training.schedules import OptimizerSource, make_optimizer
+from perfnet_tf.training.optimizers import OptimizerSource, decays_kernels, make_optimizer
 from perfnet_tf.training.sources import CarriedOver, copy_weights
 
 
@@ -90,6 +90,8 @@ def make_distiller(
         synchronize_batch_norm=config.train.synchronize_batch_norm,
         class_weights=_class_weights(config, info),
         logits_in_batch=bool(config.distill and config.distill.teacher_windows),
+        label_smoothing=config.train.label_smoothing,
+        decay_in_loss=start.optimizer is not None or not decays_kernels(config.train),
     )
     check_streams(distiller.seen_streams, info)
     carried = None
@@ -99,7 +101,14 @@ def make_distiller(
         carried = copy_weights(load(start.initial, trainable=True).run(), student, info.classes)
     freeze_layers(student, frozen)
     num_clips = info.split(TRAIN_SPLIT)["num_clips"]
-    optimizer = make_optimizer(start.optimizer, config.train, num_clips, start.finished_steps)
+    optimizer = make_optimizer(
+        start.optimizer,
+        config.train,
+        num_clips,
+        start.finished_steps,
+        model=student,
+        weight_decay=config.model.weight_decay,
+    )
     if config.train.head_learning_rate_scale != 1:
         head = student.classifier.variables
         scale_learning_rate(optimizer, head, config.train.head_learning_rate_scale)

@@ -28,12 +28,9 @@ from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.training.checkpoints import Checkpoints, resumable_dropout
 from perfnet_tf.training.failure import explaining_full_disk
 from perfnet_tf.training.fitting import TRAIN_SPLIT, VALIDATION_SPLIT, TrainingClips, fit
+from perfnet_tf.training.optimizers import OptimizerSource, describe_optimizer
 from perfnet_tf.training.run_identity import find_earlier_run
-from perfnet_tf.training.schedules import (
-    OptimizerSource,
-    describe_optimizer,
-    steps_per_epoch,
-)
+from perfnet_tf.training.schedules import steps_per_epoch
 from perfnet_tf.training.sources import describe, describe_dataset
 from perfnet_tf.training.start import Start, find_frozen, make_distiller
 from perfnet_tf.training.strategy import describe_batch, make_strategy

@@ -237,3 +237,22 @@ class TestSeveralLabels:
     def test_terms_of_probabilities_that_sum_to_1_are_refused(self, options):
         with pytest.raises(InputError, match="clips with one label"):
             distillation_losses(self.LABELS, tf.zeros([2, 4]), {}, DistillConfig(**options), 2)
+
+
+@pytest.mark.parametrize("class_weights", [None, [0.5, 3.0, 1.0, 0.25]])
+def test_smoothed_labels_are_those_of_the_slow_reference(logits, class_weights):
+    terms = distillation_losses(
+        LABELS, logits["student"], {}, DistillConfig(), 5, class_weights, label_smoothing=0.3
+    )
+    expected = reference.smoothed_cross_entropy(logits["student"], LABELS, 0.3, class_weights)
+    np.testing.assert_allclose(terms["cross_entropy"], expected, rtol=1e-6)
+
+
+def test_smoothed_labels_of_several_classes_move_towards_a_half(logits):
+    labels = np.array([[1, 0, 1, 0]] * 4 + [[-1] * 4], np.float32)
+    terms = distillation_losses(
+        labels, logits["student"], {}, DistillConfig(), 5, global_labelled=4, label_smoothing=0.2
+    )
+    # 1 becomes 0.9 and 0 becomes 0.1; the last clip has no labels.
+    expected = reference.sigmoid_cross_entropy(logits["student"][:4], 0.1 + 0.8 * labels[:4])
+    np.testing.assert_allclose(terms["cross_entropy"], expected, rtol=1e-6)

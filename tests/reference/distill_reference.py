@@ -16,6 +16,31 @@ def cross_entropy(logits: np.ndarray, labels: Sequence[int]) -> float:
     return total / len(logits)
 
 
+def smoothed_cross_entropy(
+    logits: np.ndarray,
+    labels: Sequence[int],
+    smoothing: float,
+    class_weights: Sequence[float] | None = None,
+) -> float:
+    """Mean over clips of -sum_c t_c log p_c, t spread over all classes by `smoothing`."""
+    total = 0.0
+    for row, label in zip(logits.astype(np.float64), labels, strict=True):
+        for index, probability in enumerate(softmax(row)):
+            target = smoothing / len(row) + (1 - smoothing) * (index == label)
+            weight = 1.0 if class_weights is None else class_weights[label]
+            total -= weight * target * math.log(probability)
+    return total / len(logits)
+
+
+def sigmoid_cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:
+    """Mean over clips and classes of -t log p - (1 - t) log(1 - p), p the sigmoid."""
+    total = 0.0
+    for logit, target in zip(logits.ravel(), targets.ravel(), strict=True):
+        p = 1 / (1 + math.exp(-float(logit)))
+        total -= target * math.log(p) + (1 - target) * math.log(1 - p)
+    return total / logits.size
+
+
 def mean_squared_error(teacher: np.ndarray, student: np.ndarray) -> float:
     """Mean over clips and classes."""
     total = 0.0

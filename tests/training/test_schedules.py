@@ -3,7 +3,7 @@ import math
 import pytest
 
 from perfnet_tf.config import TrainConfig
-from perfnet_tf.training.schedules import build_optimizer, build_schedule, steps_per_epoch
+from perfnet_tf.training.schedules import build_schedule, steps_per_epoch
 
 
 def test_the_papers_schedule_warms_up_for_2000_steps_to_1_6_then_decays_over_20000():
@@ -34,10 +34,3 @@ def test_an_epoch_is_the_whole_batches_nearest_to_one_pass():
     assert steps_per_epoch(15, 4) == 4
     assert steps_per_epoch(229, 16) == 14
     assert steps_per_epoch(3, 16) == 1
-
-
-def test_the_optimizer_is_sgd_with_momentum():
-    optimizer = build_optimizer(TrainConfig(momentum=0.8, learning_rate=0.1, warmup_epochs=0), 64)
-    assert optimizer.momentum == 0.8
-    assert not optimizer.nesterov
-    assert float(optimizer.learning_rate) == pytest.approx(0.1)

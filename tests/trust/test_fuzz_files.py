@@ -26,7 +26,7 @@ from perfnet_tf.records import schema
 from perfnet_tf.records.folder import read_dataset_info, read_failures, read_index
 from perfnet_tf.training.checkpoints import Checkpoints
 from perfnet_tf.training.history import History
-from perfnet_tf.training.schedules import build_optimizer
+from perfnet_tf.training.optimizers import build_optimizer
 from perfnet_tf.training.strategy import make_strategy
 from perfnet_tf.training.workers import Workers
 
