@@ -59,6 +59,8 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         fps=arguments.fps or None,
         fps_of_frames=arguments.fps_of_frames,
         workers=arguments.workers,
+        runner=arguments.runner,
+        dask_address=arguments.dask_address,
         beam_options=shlex.split(arguments.beam_options or ""),
         clip_time_limit=arguments.clip_time_limit or None,
         show_progress=True,
@@ -257,11 +259,22 @@ COMMAND.number(
     "no limit.",
 )
 COMMAND.string(
+    "runner",
+    None,
+    "Work on a cluster, by a runner of Apache Beam: dask (extra [dask]), dataflow (extra [gcp]), "
+    "flink, spark, or the full name of a class. All workers must see the videos and the output "
+    "under the same path. docs/clusters.md.",
+)
+COMMAND.string(
+    "dask_address",
+    None,
+    "Address of the Dask scheduler for --runner=dask, such as tcp://HOST:8786; without it, Dask's "
+    "workers are processes of this machine.",
+)
+COMMAND.string(
     "beam_options",
     None,
-    "Options of Apache Beam, such as '--runner=FlinkRunner --flink_master=HOST:8081', to work on a "
-    "cluster (needs perfnet-tf[cluster]). All its workers must see the videos and the output under "
-    "the same path.",
+    "Further options of Apache Beam for --runner, such as '--flink_master=HOST:8081'.",
 )
 COMMAND.alias("split", "official_split")
 COMMAND.alias("splits", "lists")

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import json
+import logging
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from perfnet_tf.errors import first_line
 from perfnet_tf.preparation.config import PrepareConfig
-from perfnet_tf.preparation.staging import ClipOutcome, Journal, PreparationError, Staging
+from perfnet_tf.preparation.runners import resolve_options
+from perfnet_tf.preparation.shared_workers import SHARED_WORKERS, RecordMaker
+from perfnet_tf.preparation.staging import ClipOutcome, PreparationError, Staging
 from perfnet_tf.preparation.worker_pool import available_cores
-from perfnet_tf.preparation.worker_process import WorkerProcess
 from perfnet_tf.records.schema import SourceClip
 
 
@@ -24,28 +31,22 @@ class MakeRecord(beam.DoFn):
         self._config = config
         self._num_threads = num_threads
         self._time_limit = time_limit
-        self._worker: WorkerProcess | None = None
-
-    def setup(self) -> None:
-        """Opens a journal; the worker starts with the first clip."""
-        self._staging = Staging(self._output)
-        self._journal = Journal(self._staging)
 
     def process(self, clip: SourceClip) -> Iterator[ClipOutcome]:
         """Makes one record."""
-        if self._worker is None:
-            self._worker = WorkerProcess(
-                self._staging, self._config, self._num_threads, time_limit=self._time_limit
-            )
-        outcome = self._worker(clip)
+        with SHARED_WORKERS.lend(self._key, self._start) as maker:
+            outcome = maker(clip)
         if outcome is not None:
-            self._journal.write(outcome)
             yield outcome
 
-    def teardown(self) -> None:
-        """Ends the worker."""
-        if self._worker is not None:
-            self._worker.close()
+    @property
+    def _key(self) -> str:
+        settings = dataclasses.asdict(self._config)
+        return json.dumps([self._output, settings, self._num_threads, self._time_limit])
+
+    def _start(self) -> RecordMaker:
+        staging = Staging(self._output)
+        return RecordMaker(staging, self._config, self._num_threads, self._time_limit)
 
 
 def run_pipeline(
@@ -68,8 +69,10 @@ def run_pipeline(
         time_limit: `clip_time_limit` of `preparation.build.build_records`.
 
     Raises:
+        InputError: no runner, an unknown one, or one whose packages are missing.
         PreparationError: the pipeline failed.
     """
+    options = resolve_options(beam_options)
     cores = available_cores()
     make = MakeRecord(
         str(staging.output.absolute()),
@@ -78,7 +81,8 @@ def run_pipeline(
         time_limit=time_limit,
     )
     try:
-        with beam.Pipeline(options=PipelineOptions([*beam_options])) as pipeline:
+        with _only_errors_logged("distributed", "apache_beam.runners.dask"):
+            pipeline = beam.Pipeline(options=PipelineOptions(options))
             (
                 pipeline
                 | "Clips" >> beam.Create(pending)
@@ -86,12 +90,49 @@ def run_pipeline(
                 | "Spread" >> beam.Reshuffle()
                 | "MakeRecord" >> beam.ParDo(make)
             )
+            _run(pipeline)
     except Exception as error:
         raise PreparationError(
-            f"The pipeline failed: {_last_line(error)} Run the command again to resume."
+            f"The pipeline failed: {_last_line(error)}. Run the command again to resume."
         ) from error
+    finally:
+        SHARED_WORKERS.close_idle()  # of runners that work in this process
+
+
+def _run(pipeline: beam.Pipeline) -> None:
+    result = pipeline.run()
+    try:
+        result.wait_until_finish()
+    except BaseException:
+        # The cluster may work on without this process; what it makes counts.
+        with contextlib.suppress(Exception):
+            result.cancel()
+        raise
+    finally:
+        _close_client(result)
+
+
+def _close_client(result: Any) -> None:
+    """Ends the connection to Dask, which otherwise logs pages when the process ends."""
+    client = getattr(result, "client", None)
+    if client is not None:
+        with contextlib.suppress(Exception):
+            client.close()
+
+
+@contextlib.contextmanager
+def _only_errors_logged(*names: str) -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _last_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{lines[-1] if lines else type(error).__name__}"
+    return (lines[-1] if lines else first_line(error)).rstrip(".")

@@ -13,7 +13,6 @@ then be on a file system that every worker sees under the same path.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import pathlib
 import threading
@@ -27,6 +26,7 @@ from perfnet_tf.classes import check_class_names
 from perfnet_tf.errors import InputError
 from perfnet_tf.label_kinds import SINGLE_LABEL
 from perfnet_tf.preparation.config import CLIP_TIME_LIMIT, PrepareConfig
+from perfnet_tf.preparation.runners import resolve_options
 from perfnet_tf.preparation.shards import (
     lost_clips,
     preparation_identity,
@@ -120,7 +120,8 @@ def build_records(
     started = time.monotonic()
     output = pathlib.Path(output)
     _check(clips, classes, workers, clip_time_limit, config.label_kind)
-    _check_beam(beam_options)
+    if beam_options:
+        resolve_options(beam_options)
     identity = preparation_identity(clips, config, classes)
     with exclusive(output), _explaining_unwritable_output(output):
         staging = Staging(output)
@@ -240,21 +241,6 @@ def _check(
                 "`label` is the lowest of a clip's labels, and `other_labels` are in order. "
                 f"Received: {clip.clip_id} with {clip.label} and {clip.other_labels}."
             )
-
-
-def _check_beam(beam_options: Sequence[str]) -> None:
-    if not beam_options:
-        return
-    if not any(option.startswith("--runner") for option in beam_options):
-        raise InputError(
-            "`beam_options` must name a runner, such as --runner=FlinkRunner; without options the "
-            f"work is done on this machine. Received: {' '.join(beam_options)}."
-        )
-    if importlib.util.find_spec("apache_beam") is None:
-        raise InputError(
-            "`beam_options` need Apache Beam, which is not installed. Run: "
-            'pip install "perfnet-tf[cluster]".'
-        )
 
 
 def _check_finished(clips: Sequence[SourceClip], outcomes: Mapping[str, ClipOutcome]) -> None:

@@ -16,6 +16,7 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.preparation.build import Preparation, build_records
 from perfnet_tf.preparation.config import CLIP_TIME_LIMIT, PrepareConfig
 from perfnet_tf.preparation.given_keypoints import GivenKeypoints
+from perfnet_tf.preparation.runners import resolve_options, runner_options
 
 StrPath = str | os.PathLike[str]
 
@@ -47,6 +48,8 @@ def prepare(
     square_pixels: bool = PrepareConfig.square_pixels,
     sources: Sequence[str] = (),
     workers: int | None = None,
+    runner: str | None = None,
+    dask_address: str | None = None,
     beam_options: Sequence[str] = (),
     clip_time_limit: float | None = CLIP_TIME_LIMIT,
     show_progress: bool = False,
@@ -70,7 +73,12 @@ def prepare(
             flow, flow_bound, flow_bound_of_files, flow_zero, max_seconds, clips_per_shard,
             square_pixels, sources: as in `PrepareConfig`.
         flow_path: folder of the flow for `flow="folder"`; None takes `videos`.
-        workers, beam_options, clip_time_limit: as in `build_records`.
+        workers, clip_time_limit: as in `build_records`.
+        runner: work on a cluster by this runner of Apache Beam, such as `dask`, `DataflowRunner`,
+            `FlinkRunner` or the full name of a class (`preparation.runners`).
+        dask_address: of the scheduler, such as `tcp://HOST:8786`, for `runner="dask"`; None starts
+            Dask's workers on this machine.
+        beam_options: further options of Apache Beam, such as `--flink_master=HOST:8081`.
         show_progress: print the number of classes and the first names, then finished clips, rate
             and ETA, on standard error.
 
@@ -81,6 +89,9 @@ def prepare(
         InputError: arguments, lists or videos that break a rule.
         PreparationError: no clip gave a record, or the system failed.
     """
+    beam_options = runner_options(runner, dask_address, beam_options)
+    if beam_options:
+        resolve_options(beam_options)
     config = PrepareConfig(
         name=dataset,
         fps=fps,

@@ -174,6 +174,20 @@ class Staging:
         except FileNotFoundError:
             return False
 
+    def find_done(self, clip: SourceClip) -> ClipOutcome | None:
+        """The outcome of a clip whose part is there in full; None of any other.
+
+        Reads no journal unless there is a part.
+        """
+        if not self.part(clip.key).exists():
+            return None
+        outcome = self.outcomes().get(clip.key)
+        return outcome if self.is_done(outcome) else None
+
+    def journal(self) -> Journal:
+        """A new journal, for one worker."""
+        return Journal(self)
+
     @property
     def finished(self) -> bool:
         """Whether every clip is done and shards are being written."""

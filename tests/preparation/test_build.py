@@ -13,7 +13,7 @@ from small_clips import CLASSES, find_clips, write_video
 from small_preparation import CONFIG, contents, prepare, stored_ids
 
 from perfnet_tf.errors import InputError
-from perfnet_tf.preparation import build, extract
+from perfnet_tf.preparation import extract
 from perfnet_tf.preparation.build import build_records
 from perfnet_tf.preparation.config import PrepareConfig
 from perfnet_tf.records import schema
@@ -154,15 +154,6 @@ def test_clip_that_no_record_holds_is_kept_in_part(videos, prepared, tmp_path, m
     np.testing.assert_array_equal(clip.flow[-1], clip.flow[-2])
 
 
-def test_cluster_runs_need_a_runner_and_beam(videos, tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="must name a runner.*Received: --streaming"):
-        prepare(videos, tmp_path / "records", beam_options=["--streaming"])
-    monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r'pip install "perfnet-tf\[cluster\]"'):
-        prepare(videos, tmp_path / "records", beam_options=["--runner=FlinkRunner"])
-    assert not (tmp_path / "records").exists()
-
-
 def test_local_work_does_not_import_beam():
     """Also where it is installed: its import takes seconds."""
     result = subprocess.run(
@@ -175,14 +166,6 @@ def test_local_work_does_not_import_beam():
         check=False,
     )
     assert result.returncode == 0
-
-
-@pytest.mark.slow
-def test_a_beam_runner_gives_the_same_records(videos, prepared, tmp_path):
-    pytest.importorskip("apache_beam")
-    options = ["--runner=DirectRunner"]
-    prepare(videos, tmp_path / "records", beam_options=options, workers=1)
-    assert contents(tmp_path / "records") == contents(prepared)
 
 
 def test_arguments_that_break_a_rule_are_refused(videos, tmp_path):
