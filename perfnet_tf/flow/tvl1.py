@@ -1,37 +1,50 @@
-"""TV-L1 optical flow of a clip."""
+"""TV-L1 optical flow of a clip, by one of two engines for one algorithm."""
 
 from __future__ import annotations
 
 import functools
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.flow.frames import gray_frames
 from perfnet_tf.flow.tvl1_params import TVL1Params
 from perfnet_tf.flow.tvl1_solver import solve_tvl1
 
 __all__ = ["TVL1Params", "compute_tvl1"]
 
-# Pairs solved together. One pair fills a CPU's caches; an accelerator wants more work at once.
+# Pairs solved together by XLA. One fills a CPU's caches; an accelerator needs more work at once.
 _PAIRS_ON_CPU = 1
 _PAIRS_ON_ACCELERATOR = 16
+
+#: float32 grey `[frames, height, width]`, indices of pairs, parameters, pairs at once -> float32
+#: `[pairs, height, width, 2]`.
+_Engine = Callable[[np.ndarray, np.ndarray, TVL1Params, int | None], np.ndarray]
 
 
 def compute_tvl1(
     frames: npt.ArrayLike,
     params: TVL1Params = TVL1Params(),  # noqa: B008 (frozen)
     *,
+    engine: str = "auto",
     pairs_at_once: int | None = None,
 ) -> npt.NDArray[np.float32]:
     """TV-L1 flow from each frame to the next.
 
-    The first call for a frame size compiles an XLA program, which takes seconds; later calls for
-    that size, with any number of frames, do not. Identical neighbouring frames have exactly zero
-    flow. Device memory does not grow with the number of frames.
+    Two engines run the same algorithm. Numba's is for CPUs: two to three times as fast there, a
+    pair on each core that OpenCV may use (`cv2.setNumThreads`). XLA's is for GPUs and TPUs. Their
+    flow differs by rounding: a hundredth of a pixel at most, except at pixels without a unique
+    solution. Numba compiles its loops once per machine, XLA a program for each frame size.
+
+    Identical neighbouring frames have exactly zero flow. Device memory does not grow with the
+    number of frames.
 
     Source: Zach, Pock and Bischof 2007; Sanchez, Meinhardt-Llopis and Facciolo, IPOL 2013.
 
@@ -39,38 +52,89 @@ def compute_tvl1(
         frames: `[frames, height, width, 3]` RGB or `[frames, height, width]` grey; uint8 0..255 or
             float 0..1.
         params: see `TVL1Params`.
-        pairs_at_once: pairs solved together; None chooses 1 on a CPU and 16 on an accelerator. It
-            does not change the result beyond rounding.
+        engine: `numba`, `xla`, or `auto`: Numba unless there is a GPU or TPU, or no Numba.
+        pairs_at_once: pairs solved together by XLA; None chooses 1 on a CPU and 16 on an
+            accelerator. It does not change the result beyond rounding.
 
     Returns:
         float32 `[frames, height, width, 2]`, (dx, dy) in pixels per frame; the last frame repeats
         the flow before it, and a single frame has none (zeros).
 
     Raises:
-        InputError: wrong frames (see `perfnet_tf.flow.frames.gray_frames`), or `pairs_at_once`
-            below 1.
+        InputError: wrong frames (see `perfnet_tf.flow.frames.gray_frames`), an unknown `engine`,
+            `numba` where it cannot be imported, or `pairs_at_once` below 1.
     """
     gray = gray_frames(frames)
-    num_frames, height, width = gray.shape
-    flow = np.zeros((num_frames, height, width, 2), np.float32)
-    if pairs_at_once is None:
-        on_accelerator = tf.config.list_logical_devices("GPU") + tf.config.list_logical_devices(
-            "TPU"
-        )
-        pairs_at_once = _PAIRS_ON_ACCELERATOR if on_accelerator else _PAIRS_ON_CPU
-    if pairs_at_once < 1:
+    if pairs_at_once is not None and pairs_at_once < 1:
         raise InputError(f"pairs_at_once must be at least 1. Received: {pairs_at_once!r}.")
-
-    moving = [i for i in range(num_frames - 1) if not np.array_equal(gray[i], gray[i + 1])]
-    solve = _compiled(pairs_at_once, height, width, params)
-    for start in range(0, len(moving), pairs_at_once):
-        pairs = np.array(moving[start : start + pairs_at_once])
-        # A short last batch repeats its last pair: one program per frame size.
-        padded = np.concatenate([pairs, np.repeat(pairs[-1:], pairs_at_once - len(pairs))])
-        solved = solve(tf.constant(gray[padded]), tf.constant(gray[padded + 1]))
-        flow[pairs] = solved.numpy()[: len(pairs)]
-    flow[-1] = flow[-2] if num_frames > 1 else 0
+    solve = _engine(engine)
+    flow = np.zeros((*gray.shape, 2), np.float32)
+    moving = np.array([i for i in range(len(gray) - 1) if (gray[i] != gray[i + 1]).any()], int)
+    if len(moving):
+        flow[moving] = solve(gray, moving, params, pairs_at_once)
+    flow[-1] = flow[-2] if len(gray) > 1 else 0
     return flow
+
+
+def _engine(name: str) -> _Engine:
+    check_choice("The engine of TV-L1", name, ("auto", *_ENGINES))
+    if name == "auto":
+        name = "xla" if _on_accelerator() or _numba_problem() else "numba"
+    elif name == "numba" and (problem := _numba_problem()):
+        raise InputError(
+            f"The TV-L1 engine numba needs the package numba, which cannot be imported: {problem}. "
+            "Install it, or choose the engine xla."
+        )
+    return _ENGINES[name]
+
+
+@functools.cache
+def _numba_problem() -> str:
+    """Why Numba cannot be used here; empty if it can."""
+    try:
+        import perfnet_tf.flow.tvl1_cpu  # noqa: F401
+    except ImportError as error:  # not installed, or too old for this NumPy
+        warnings.warn(
+            f"TV-L1 runs on XLA, which is slower on a CPU: numba cannot be imported ({error}).",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return str(error)
+    return ""
+
+
+def _solve_by_numba(
+    gray: np.ndarray, pairs: np.ndarray, params: TVL1Params, pairs_at_once: int | None
+) -> np.ndarray:
+    from perfnet_tf.flow.tvl1_cpu import solve_pair
+
+    def solve(index: int) -> np.ndarray:
+        return solve_pair(gray[index], gray[index + 1], params)
+
+    with ThreadPoolExecutor(max_workers=min(cv2.getNumThreads(), len(pairs))) as pool:
+        return np.stack(list(pool.map(solve, pairs)))
+
+
+def _solve_by_xla(
+    gray: np.ndarray, pairs: np.ndarray, params: TVL1Params, pairs_at_once: int | None
+) -> np.ndarray:
+    at_once = pairs_at_once or (_PAIRS_ON_ACCELERATOR if _on_accelerator() else _PAIRS_ON_CPU)
+    program = _compiled(at_once, *gray.shape[1:], params)
+    flow = []
+    for start in range(0, len(pairs), at_once):
+        some = pairs[start : start + at_once]
+        # A short last batch repeats its last pair: one program per frame size.
+        padded = np.concatenate([some, np.repeat(some[-1:], at_once - len(some))])
+        solved = program(tf.constant(gray[padded]), tf.constant(gray[padded + 1]))
+        flow.append(solved.numpy()[: len(some)])
+    return np.concatenate(flow)
+
+
+_ENGINES: dict[str, _Engine] = {"numba": _solve_by_numba, "xla": _solve_by_xla}
+
+
+def _on_accelerator() -> bool:
+    return any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))
 
 
 @functools.lru_cache(maxsize=32)

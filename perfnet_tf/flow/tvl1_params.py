@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from perfnet_tf.errors import InputError
 
+# OpenCV stops the pyramid here too.
+_MIN_SIDE = 16
+
 
 @dataclass(frozen=True)
 class TVL1Params:
@@ -68,3 +71,14 @@ class TVL1Params:
         0.01 px worse. Where the brightness changes neither is of use (2.4 and 2.9 px).
         """
         return cls(scale_step=0.5, nscales=4, warps=3)
+
+
+def pyramid_sizes(height: int, width: int, params: TVL1Params) -> list[tuple[int, int]]:
+    """Height and width of the levels coarser than the frames, the finest of them first."""
+    sizes = []
+    for _ in range(params.nscales - 1):
+        height, width = round(height * params.scale_step), round(width * params.scale_step)
+        if min(height, width) < _MIN_SIDE:
+            break
+        sizes.append((height, width))
+    return sizes

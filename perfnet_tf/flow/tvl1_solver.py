@@ -19,10 +19,8 @@ import tensorflow as tf
 
 from perfnet_tf.flow.grid import barrier, centered_gradient, resize_bilinear, warp_bicubic
 from perfnet_tf.flow.median import median_5x5
-from perfnet_tf.flow.tvl1_params import TVL1Params
+from perfnet_tf.flow.tvl1_params import TVL1Params, pyramid_sizes
 
-# OpenCV stops the pyramid here too.
-_MIN_SIDE = 16
 # OpenCV's least squared gradient, float32's epsilon.
 _MIN_SQUARE = 1.1920929e-07
 
@@ -61,7 +59,7 @@ def solve_tvl1(first: tf.Tensor, second: tf.Tensor, params: TVL1Params) -> tf.Te
     num_pairs = first.shape[0]
     pyramid = [tf.concat([first, second], axis=0)]  # [2 * pairs, height, width]
     step = 1 / params.scale_step
-    for height, width in _coarser_sizes(first.shape[1], first.shape[2], params):
+    for height, width in pyramid_sizes(first.shape[1], first.shape[2], params):
         pyramid.append(resize_bilinear(pyramid[-1], height, width, (step, step)))
     coarsest = pyramid[-1].shape[1:]
     flow = tf.zeros([2, num_pairs, *coarsest])
@@ -70,16 +68,6 @@ def solve_tvl1(first: tf.Tensor, second: tf.Tensor, params: TVL1Params) -> tf.Te
             flow = _resize_flow(flow, images.shape[1:], step)
         flow = _solve_scale(images[:num_pairs], images[num_pairs:], flow, params)
     return tf.transpose(flow, [1, 2, 3, 0])
-
-
-def _coarser_sizes(height: int, width: int, params: TVL1Params) -> list[tuple[int, int]]:
-    sizes = []
-    for _ in range(params.nscales - 1):
-        height, width = round(height * params.scale_step), round(width * params.scale_step)
-        if min(height, width) < _MIN_SIDE:
-            break
-        sizes.append((height, width))
-    return sizes
 
 
 def _resize_flow(flow: tf.Tensor, size: Sequence[int], scale: float) -> tf.Tensor:

@@ -219,6 +219,8 @@ def main() -> None:
     ours = {
         "accurate": lambda pair: compute_tvl1(pair, TVL1Params()),
         "fast": lambda pair: compute_tvl1(pair, TVL1Params.fast()),
+        "xla": lambda pair: compute_tvl1(pair, TVL1Params(), engine="xla"),
+        "fast xla": lambda pair: compute_tvl1(pair, TVL1Params.fast(), engine="xla"),
         "dis": compute_dis,
     }
     real = read_pairs(arguments.videos, arguments.num_pairs)

@@ -1,9 +1,13 @@
+import io
+
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from perfnet_tf.errors import InputError
+from perfnet_tf.flow.dis import compute_dis
 from perfnet_tf.flow.encoding import (
     FLOW_BOUND,
     decode_flow,
@@ -13,6 +17,7 @@ from perfnet_tf.flow.encoding import (
     flow_to_color,
     quantize_flow,
 )
+from perfnet_tf.video.decode import read_video
 
 
 @pytest.fixture
@@ -58,6 +63,25 @@ def test_stored_flow_is_an_ordinary_png(flow):
     picture = cv2.imdecode(np.frombuffer(encode_flow(flow)[0], np.uint8), cv2.IMREAD_UNCHANGED)
     assert picture.shape[:2] == (7, 11)
     np.testing.assert_array_equal(picture[..., 0], quantize_flow(flow)[0, ..., 0])
+    with Image.open(io.BytesIO(encode_flow(flow)[0])) as opened:  # checks every checksum
+        assert opened.mode == "LA"
+        np.testing.assert_array_equal(np.asarray(opened), quantize_flow(flow)[0])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (6, 1)])
+def test_frames_of_one_row_or_column_are_stored(size):
+    flow = np.random.default_rng(0).uniform(-20, 20, [1, *size, 2]).astype(np.float32)
+    np.testing.assert_array_equal(
+        decode_flow(encode_flow(flow)[0]), dequantize_flow(quantize_flow(flow[0]))
+    )
+
+
+def test_flow_of_real_frames_takes_fewer_bytes_than_by_tensorflows_encoder(real_data):
+    for name in ("airdrum.mp4", "abseiling_k400.mp4"):
+        frames = read_video(real_data / "clips" / name, short_side=128).frames[10:12]
+        flow = compute_dis(frames)[:1]
+        by_tensorflow = tf.io.encode_png(quantize_flow(flow[0])).numpy()
+        assert len(encode_flow(flow)[0]) < len(by_tensorflow)
 
 
 def test_middlebury_colors_of_the_four_directions():
