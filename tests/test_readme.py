@@ -11,13 +11,7 @@ from perfnet_tf.cli.main import COMMANDS, load_command
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PAGES = [
-    README,
-    *(
-        (ROOT / "docs" / name).read_text()
-        for name in ("results.md", "design.md", "finetuning.md", "existing_data.md")
-    ),
-]
+PAGES = [README, *(page.read_text() for page in sorted((ROOT / "docs").glob("*.md")))]
 PAGES.append((ROOT / "export" / "README.md").read_text())
 
 

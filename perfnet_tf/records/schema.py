@@ -35,7 +35,9 @@ a thing, so that other readers of it, Model Garden's among them, find the frames
 | `source/NAME`                | frames  | any    | ours: a registered source (`streams.Source`)   |
 
 "frames" are feature lists with one entry per frame. Keypoints and boxes are fractions of the frame
-in [0, 1]; absent people are zeros and come last. Flow is quantised by `flow.encoding`.
+in [0, 1]; absent people are zeros and come last. Flow in pixels per frame is
+`(level - 128) * bound / 127` of the PNG's levels, grey for dx and alpha for dy (`flow.encoding`);
+TensorFlow decodes it with `channels=0`. docs/records.md reads a clip with TensorFlow alone.
 
 Importing this module does not import TensorFlow. `records.folder` reads and writes the folder.
 """
