@@ -6,7 +6,7 @@
 # images and of clips, XLA subtracts the square of the mean from the mean of squares. Where a channel's
 # mean is 1000 times its deviation the variance that it finds is below 0 and the output NaN; where it
 # is 3000 times, the variance is wrong by a third and nothing shows it. The moving variance, with which
-# the network is evaluated later, keeps it. Unscaled inputs of still or nearly uniform clips are enough.
+# the network is evaluated later, keeps it.
 #
 # Seen:
 #   TensorFlow 2.21.0, tf_keras 2.21.0
