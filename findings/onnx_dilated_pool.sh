@@ -3,12 +3,12 @@
 # dilations.
 #
 # One would expect: an average pool of 8 frames with kernel 3 and dilation 2 has 4 means without
-# padding and 8 with auto_pad=SAME_UPPER, in each runtime and in ONNX's own evaluator.
-# Seen: the evaluator makes as many windows as an undilated kernel has and fills
-# those that it has no values for with zeros; of max pools it gives the right values. onnxruntime pads
-# for the undilated kernel: with SAME_UPPER it gives 6 values where 8 are right, and no error. Where
-# the axis has no fixed size there is no warning either: behind a global pool the shape is right again
-# and the answer is not. For Conv it refuses these attributes. OpenVINO is right in all of them.
+# padding and 8 with auto_pad=SAME_UPPER, in each runtime and in ONNX's own evaluator. Seen: the
+# evaluator makes as many windows as an undilated kernel has and fills those that it has no values for
+# with zeros; of max pools it gives the right values. onnxruntime pads for the undilated kernel: with
+# SAME_UPPER it gives 6 values where 8 are right, and no error. Where the axis has no fixed size there
+# is no warning either: behind a global pool the shape is right again and the answer is not. For Conv
+# it refuses these attributes. OpenVINO is right in all of them.
 #
 # Seen:
 #   OpenVINO 2026.4.1, onnxruntime 1.32.0, onnx 1.23.2

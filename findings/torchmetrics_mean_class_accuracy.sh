@@ -8,7 +8,7 @@
 # means over other classes: a network that has 54 % of its clips right in the first place and 72 % in
 # the first two gets 0.22 and 0.72. Validation on some of the classes, or on few clips, is rated far
 # too low. F1 at top-5 counts classes that precision and recall leave out, and is less than half of
-# either, though it is their mean.
+# either, though it is a mean of them.
 #
 # Seen:
 #   torchmetrics 1.9.0, torch 2.13.0, scikit-learn 1.9.1
