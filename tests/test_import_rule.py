@@ -14,6 +14,7 @@ PACKAGE = pathlib.Path(perfnet_tf.__file__).parent
 ROWS = [
     ("version", "errors"),
     ("files", "pickles", "classes", "label_kinds", "registry"),
+    ("storage",),
     ("downloads",),
     ("streams", "backbones"),
     ("config",),

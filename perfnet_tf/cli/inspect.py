@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -21,7 +22,16 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
     --verify reads every byte instead and compares it with what perfnet prepare wrote: a line for
     each shard or record that is missing, cut off or altered, and status 2 if there is any.
+
+    --progress says how far a preparation is that perfnet prepare works on, on this machine or
+    elsewhere.
     """
+    if arguments.progress:
+        from perfnet_tf.preparation.progress import read_progress
+
+        options = shlex.split(arguments.beam_options or "")
+        print(f"{arguments.data}: {read_progress(arguments.data, options)}")
+        return 0
     if arguments.verify:
         return _verify(arguments.data)
     from tqdm import tqdm
@@ -87,6 +97,12 @@ COMMAND.string("clip_id", None, "Id of the clip to show.")
 COMMAND.alias("clip", "clip_id")
 COMMAND.string("split", None, "Look in this split only: train, val or test.")
 COMMAND.string("output", None, "Picture (.png) or video (.mp4, H.264) to write.")
+COMMAND.boolean("progress", False, "Show how far the preparation of --data is; nothing else.")
+COMMAND.string(
+    "beam_options",
+    None,
+    "Options of Apache Beam to reach a bucket with --progress, such as '--s3_endpoint_url=URL'.",
+)
 COMMAND.boolean("verify", False, "Check every shard and record; show nothing.")
 COMMAND.integer("frames", 8, "Frames of each clip in a picture.")
 COMMAND.list("streams", None, "Which to show, such as rgb,pose; without it, all.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
+from perfnet_tf import storage
 from perfnet_tf.cli.command import Command
 from perfnet_tf.pose.keypoint_formats import KEYPOINT_FORMATS
 from perfnet_tf.preparation.config import CLIP_TIME_LIMIT, PrepareConfig
@@ -98,9 +99,9 @@ def _summary(result: Preparation, output: str) -> str:
     if info.num_failed or info.num_truncated:
         lines.append(
             f"  {info.num_failed} clips failed, {info.num_truncated} are in the records in part: "
-            f"see {pathlib.Path(output) / 'failures.jsonl'}"
+            f"see {storage.join(output, 'failures.jsonl')}"
         )
-        lines += _failure_lines(output)
+        lines += _failure_lines(result, output)
     if info.num_deinterlaced:
         lines.append(f"  {info.num_deinterlaced} videos were interlaced: they are deinterlaced.")
     if info.num_flow_rescaled:
@@ -111,12 +112,15 @@ def _summary(result: Preparation, output: str) -> str:
     return "\n".join(lines)
 
 
-def _failure_lines(output: str) -> list[str]:
+def _failure_lines(result: Preparation, output: str) -> list[str]:
     """The kinds of failures, a line each: how many, and the cause of one of them."""
     from perfnet_tf.records.failure_kinds import group_failures
     from perfnet_tf.records.folder import read_failures
 
-    kinds = group_failures(read_failures(output))
+    failures = result.failures
+    if failures is None and storage.is_bucket(output):
+        return []  # of a dataset that was complete
+    kinds = group_failures(read_failures(output) if failures is None else failures)
     lines = [f"    {kind}" for kind in kinds[:_KINDS_SHOWN]]
     if len(kinds) > _KINDS_SHOWN:
         rest = sum(len(kind.clip_ids) for kind in kinds[_KINDS_SHOWN:])
@@ -133,7 +137,11 @@ COMMAND.string(
     "segments), unlabelled (any videos, for distill --unlabelled), synthetic, or a dataset of a "
     "plugin.",
 )
-COMMAND.string("videos", None, "Folder of the videos, or of folders of numbered pictures.")
+COMMAND.string(
+    "videos",
+    None,
+    "Folder or bucket (gs://, s3://) of the videos, or of folders of numbered pictures.",
+)
 COMMAND.string(
     "lists",
     None,
@@ -159,7 +167,7 @@ COMMAND.string(
     "Number of the official split; all stores the clips of all splits of UCF-101 or HMDB-51 once, "
     "and writes OUTPUT/split1, split2 and split3, each of which --data takes.",
 )
-COMMAND.string("output", None, "Output folder; new, empty, or an unfinished preparation.")
+COMMAND.string("output", None, "Output folder or bucket; new, empty, or an unfinished preparation.")
 COMMAND.string(
     "pose",
     PrepareConfig.pose,
@@ -262,8 +270,8 @@ COMMAND.string(
     "runner",
     None,
     "Work on a cluster, by a runner of Apache Beam: dask (extra [dask]), dataflow (extra [gcp]), "
-    "flink, spark, or the full name of a class. All workers must see the videos and the output "
-    "under the same path. docs/clusters.md.",
+    "flink, spark, or the full name of a class. Videos and output are in buckets (gs://, s3://) "
+    "or in folders that all workers see under the same path. docs/clusters.md.",
 )
 COMMAND.string(
     "dask_address",
@@ -274,7 +282,8 @@ COMMAND.string(
 COMMAND.string(
     "beam_options",
     None,
-    "Further options of Apache Beam for --runner, such as '--flink_master=HOST:8081'.",
+    "Further options of Apache Beam, such as '--flink_master=HOST:8081' for --runner, or "
+    "'--s3_endpoint_url=URL' for buckets.",
 )
 COMMAND.alias("split", "official_split")
 COMMAND.alias("splits", "lists")

@@ -1,4 +1,7 @@
-"""The Apache Beam pipeline that makes records on a cluster; needs `perfnet-tf[cluster]`."""
+"""The Apache Beam pipelines that make records and shards on a cluster.
+
+They need `perfnet-tf[cluster]`.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,21 @@ import contextlib
 import dataclasses
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from perfnet_tf import storage
 from perfnet_tf.errors import first_line
 from perfnet_tf.preparation.config import PrepareConfig
+from perfnet_tf.preparation.open_staging import open_staging
+from perfnet_tf.preparation.outcomes import ClipOutcome, PreparationError
 from perfnet_tf.preparation.runners import resolve_options
+from perfnet_tf.preparation.shards import Made, write_shard
 from perfnet_tf.preparation.shared_workers import SHARED_WORKERS, RecordMaker
-from perfnet_tf.preparation.staging import ClipOutcome, PreparationError, Staging
+from perfnet_tf.preparation.staging import Staging
 from perfnet_tf.preparation.worker_pool import available_cores
 from perfnet_tf.records.schema import SourceClip
 
@@ -25,10 +32,17 @@ class MakeRecord(beam.DoFn):
     """`SourceClip` to `ClipOutcome`, leaving the record in the staging folder."""
 
     def __init__(
-        self, output: str, config: PrepareConfig, *, num_threads: int, time_limit: float | None
+        self,
+        output: str,
+        config: PrepareConfig,
+        *,
+        num_threads: int,
+        time_limit: float | None,
+        bucket_options: Sequence[str] | None,
     ) -> None:
         self._output = output
         self._config = config
+        self._bucket_options = bucket_options
         self._num_threads = num_threads
         self._time_limit = time_limit
 
@@ -45,8 +59,34 @@ class MakeRecord(beam.DoFn):
         return json.dumps([self._output, settings, self._num_threads, self._time_limit])
 
     def _start(self) -> RecordMaker:
-        staging = Staging(self._output)
+        staging = _open(self._output, self._bucket_options)
         return RecordMaker(staging, self._config, self._num_threads, self._time_limit)
+
+
+class WriteShard(beam.DoFn):
+    """A shard's name and what is in it to its SHA-256, which is left in the staging folder."""
+
+    def __init__(self, output: str, bucket_options: Sequence[str] | None) -> None:
+        self._output = output
+        self._bucket_options = bucket_options
+
+    def process(self, shard: tuple[str, list[Made]]) -> Iterator[str]:
+        """Writes one shard."""
+        staging = _open(self._output, self._bucket_options)
+        name, made = shard
+        digest = write_shard(name, made, staging)
+        storage.write_atomically(staging.staged_path(_digest_file(name)), digest)
+        yield digest
+
+
+def _open(output: str, bucket_options: Sequence[str] | None) -> Staging:
+    if bucket_options is not None:
+        storage.set_options(bucket_options)
+    return open_staging(output)
+
+
+def _digest_file(name: str) -> str:
+    return f"shard-{name}.sha256"
 
 
 def run_pipeline(
@@ -72,25 +112,59 @@ def run_pipeline(
         InputError: no runner, an unknown one, or one whose packages are missing.
         PreparationError: the pipeline failed.
     """
-    options = resolve_options(beam_options)
     cores = available_cores()
     make = MakeRecord(
-        str(staging.output.absolute()),
+        staging.address,
         config,
         num_threads=max(1, cores // max(1, cores if workers is None else workers)),
         time_limit=time_limit,
+        bucket_options=storage.current_options(),
     )
+    _run("MakeRecord", make, pending, beam_options)
+
+
+def write_shards(
+    shards: Mapping[str, Sequence[Made]], staging: Staging, beam_options: Sequence[str]
+) -> dict[str, str]:
+    """Writes shards on the cluster, as `preparation.shards.write_shard` does.
+
+    Args:
+        shards: file name -> what is in it.
+        staging, beam_options: as in `run_pipeline`.
+
+    Returns:
+        File name -> SHA-256.
+
+    Raises:
+        InputError, PreparationError: as `run_pipeline`.
+    """
+    write = WriteShard(staging.address, storage.current_options())
+    _run("WriteShard", write, [(name, [*made]) for name, made in shards.items()], beam_options)
+    digests = {}
+    for name, made in shards.items():
+        try:
+            digests[name] = storage.read_bytes(staging.staged_path(_digest_file(name))).decode()
+        except FileNotFoundError:
+            digests[name] = write_shard(name, made, staging)
+    return digests
+
+
+def _run(
+    label: str, function: beam.DoFn, elements: Sequence[Any], beam_options: Sequence[str]
+) -> None:
+    """Runs a pipeline of one function until it has ended."""
+    options = resolve_options(beam_options)
     try:
         with _only_errors_logged("distributed", "apache_beam.runners.dask"):
             pipeline = beam.Pipeline(options=PipelineOptions(options))
             (
                 pipeline
-                | "Clips" >> beam.Create(pending)
+                | "Elements" >> beam.Create(elements)
                 # Without it one worker would get all clips: Beam fuses steps that it can.
                 | "Spread" >> beam.Reshuffle()
-                | "MakeRecord" >> beam.ParDo(make)
+                | label >> beam.ParDo(function)
             )
-            _run(pipeline)
+            _wait_for(pipeline)
     except Exception as error:
         raise PreparationError(
             f"The pipeline failed: {_last_line(error)}. Run the command again to resume."
@@ -99,7 +173,7 @@ def run_pipeline(
         SHARED_WORKERS.close_idle()  # of runners that work in this process
 
 
-def _run(pipeline: beam.Pipeline) -> None:
+def _wait_for(pipeline: beam.Pipeline) -> None:
     result = pipeline.run()
     try:
         result.wait_until_finish()

@@ -5,46 +5,48 @@
       -> parts/clips/3f/3f...tfrecord              one file a finished clip (`preparation.staging`)
       -> train-00000-of-00004.tfrecord ...         parts joined (`preparation.shards`)
 
-`build_records` runs the first arrow on this machine (`preparation.worker_pool`), or on a cluster
-(`preparation.beam_pipeline`) if Apache Beam's options name a runner; the videos and the output must
-then be on a file system that every worker sees under the same path.
+`build_records` runs the first arrow on this machine (`preparation.worker_pool`), or both on a
+cluster (`preparation.beam_pipeline`) if Apache Beam's options name a runner; videos and output are
+then in buckets (`storage`), or in folders that every worker sees under the same path.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-import pathlib
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
+from perfnet_tf import storage
 from perfnet_tf.classes import check_class_names
 from perfnet_tf.errors import InputError
 from perfnet_tf.label_kinds import SINGLE_LABEL
 from perfnet_tf.preparation.config import CLIP_TIME_LIMIT, PrepareConfig
-from perfnet_tf.preparation.runners import resolve_options
+from perfnet_tf.preparation.open_staging import open_staging
+from perfnet_tf.preparation.outcomes import ClipOutcome, PreparationError
+from perfnet_tf.preparation.runners import bucket_options, check_beam, resolve_options, runner_name
 from perfnet_tf.preparation.shards import (
+    WriteShards,
     lost_clips,
     preparation_identity,
     write_dataset,
     write_failures,
 )
+from perfnet_tf.preparation.staged_weights import stage_weights
 from perfnet_tf.preparation.staging import (
-    ClipOutcome,
-    PreparationError,
     Staging,
     check_identity,
-    exclusive,
     pending_clips,
     unwritable,
 )
 from perfnet_tf.preparation.worker_pool import make_records
 from perfnet_tf.records.failure_kinds import group_failures
-from perfnet_tf.records.folder import read_dataset_info
+from perfnet_tf.records.folder import parse_dataset_info
 from perfnet_tf.records.schema import (
     DATASET_FILE,
     FAILURES_FILE,
@@ -68,6 +70,7 @@ class Preparation:
         num_bytes: size of the dataset on disk.
         already_complete: nothing was to be done.
         notes: what a user should know before trusting numbers, a sentence each.
+        failures: the lines of `failures.jsonl`; None where nothing was to be done.
         official_splits: number of the official split -> its subset, if all were prepared.
     """
 
@@ -77,6 +80,7 @@ class Preparation:
     num_bytes: int
     already_complete: bool = False
     notes: tuple[str, ...] = ()
+    failures: tuple[ClipFailure, ...] | None = None
     official_splits: Mapping[int, DatasetInfo] = field(default_factory=dict)
 
 
@@ -100,14 +104,15 @@ def build_records(
 
     Args:
         clips: the videos; every one of them becomes one record or one line of `failures.jsonl`.
-        output: folder to make; new, empty, or an unfinished preparation with the same arguments.
+        output: folder or bucket (`gs://bucket/data`) to fill; new, empty, or an unfinished
+            preparation with the same arguments.
         config: the settings.
         classes: class names in label order.
         workers: processes that work side by side, each with its share of the cores; 0 works in
             this process, for debugging; None takes one per core.
         missing: id -> split of listed clips that have no file, for `failures.jsonl`.
-        beam_options: Apache Beam's options, such as `--runner=FlinkRunner`, to work on a cluster;
-            a runner must be among them, and Beam be installed (`perfnet-tf[cluster]`).
+        beam_options: Apache Beam's options, such as `--runner=FlinkRunner`, to work on a cluster.
+            Without a runner among them they are for buckets (`--s3_endpoint_url`).
         clip_time_limit: seconds; a clip that takes longer is a failure, and its worker is replaced.
             None sets no limit, and there is none with `workers=0`.
         show_progress: show finished clips, rate and ETA on standard error.
@@ -118,54 +123,76 @@ def build_records(
             to any more, such as a full disk: called again, it resumes.
     """
     started = time.monotonic()
-    output = pathlib.Path(output)
     _check(clips, classes, workers, clip_time_limit, config.label_kind)
-    if beam_options:
-        resolve_options(beam_options)
+    make, write_shards = _choose_machines(clips, output, beam_options)
+    staging = open_staging(output)
     identity = preparation_identity(clips, config, classes)
-    with exclusive(output), _explaining_unwritable_output(output):
-        staging = Staging(output)
-        if (output / DATASET_FILE).exists():
-            info = read_dataset_info(output)
-            check_identity(output, dict(info.parameters), identity)
+    with staging.exclusive(), _explaining_unwritable_output(staging):
+        complete = staging.path(DATASET_FILE)
+        if storage.exists(complete):
+            info = parse_dataset_info(storage.read_bytes(complete), complete)
+            check_identity(staging.address, dict(info.parameters), identity)
             staging.remove()
-            return Preparation(info, 0, 0.0, _size(output, info), already_complete=True)
+            return Preparation(info, 0, 0.0, _size(staging, info), already_complete=True)
         staging.begin(identity)
         if staging.finished:
             pending = lost_clips(clips, staging, config)
+            if pending:
+                staging.reopen()
         else:
             pending = pending_clips(clips, staging)
         if pending:
             with _progress(staging, len(clips), len(pending), show=show_progress):
-                if beam_options:
-                    from perfnet_tf.preparation.beam_pipeline import run_pipeline
-
-                    run_pipeline(
-                        pending,
-                        staging,
-                        config,
-                        beam_options,
-                        workers=workers,
-                        time_limit=clip_time_limit,
-                    )
-                else:
-                    make_records(
-                        pending, staging, config, workers=workers, time_limit=clip_time_limit
-                    )
+                make(
+                    pending,
+                    staging,
+                    stage_weights(config, staging) if write_shards else config,
+                    workers=workers,
+                    time_limit=clip_time_limit,
+                )
         outcomes = staging.outcomes()
         _check_finished(clips, outcomes)
         failures = _failures(clips, outcomes, missing or {})
         if not any(outcomes[clip.key].ok for clip in clips):
-            write_failures(output, failures)
+            write_failures(staging, failures)
             kinds = group_failures(failures)
             raise PreparationError(
                 f"None of the {len(clips)} clips gave a record. By cause: "
-                f"{' '.join(map(str, kinds[:3]))} All are in {output / FAILURES_FILE}."
+                f"{' '.join(map(str, kinds[:3]))} All are in {staging.path(FAILURES_FILE)}."
             )
         notes = _version_notes(staging) + _score_notes([outcomes[clip.key] for clip in clips])
-        info = write_dataset(clips, outcomes, staging, config, classes, failures)
+        info = write_dataset(clips, outcomes, staging, config, classes, failures, write_shards)
+        num_bytes = _size(staging, info)
     seconds = time.monotonic() - started
-    return Preparation(info, len(pending), seconds, _size(output, info), notes=notes)
+    return Preparation(
+        info, len(pending), seconds, num_bytes, notes=notes, failures=tuple(failures)
+    )
+
+
+def _choose_machines(
+    clips: Sequence[SourceClip], output: str | os.PathLike[str], beam_options: Sequence[str]
+) -> tuple[Callable[..., None], WriteShards | None]:
+    """What makes the records, and what writes the shards (None: this process).
+
+    Raises:
+        InputError: options without a runner where nothing is in a bucket, or an unknown runner.
+    """
+    in_buckets = storage.is_bucket(output) or any(storage.is_bucket(clip.path) for clip in clips)
+    if in_buckets:
+        check_beam("Buckets")
+        storage.set_options(bucket_options(beam_options))
+    if not beam_options or (in_buckets and runner_name(beam_options) is None):
+        return make_records, None
+    resolve_options(beam_options)
+    from perfnet_tf.preparation import beam_pipeline
+
+    if not storage.is_bucket(output):
+        return functools.partial(beam_pipeline.run_pipeline, beam_options=beam_options), None
+    staging = open_staging(output)
+    return (
+        functools.partial(beam_pipeline.run_pipeline, beam_options=beam_options),
+        lambda shards: beam_pipeline.write_shards(shards, staging, beam_options),
+    )
 
 
 def _version_notes(staging: Staging) -> tuple[str, ...]:
@@ -196,11 +223,11 @@ def _score_notes(outcomes: Sequence[ClipOutcome]) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def _explaining_unwritable_output(output: pathlib.Path) -> Iterator[None]:
+def _explaining_unwritable_output(staging: Staging) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise PreparationError(unwritable(output, error)) from error
+        raise PreparationError(unwritable(staging.address, error)) from error
 
 
 def _check(
@@ -280,12 +307,16 @@ def _progress(staging: Staging, total: int, pending: int, *, show: bool) -> Iter
     with tqdm(
         total=total, initial=total - pending, unit=" clips", smoothing=0.05, bar_format=line
     ) as bar:
-        known = _count_lines(staging)
+        known = staging.count_outcomes()
+        # Each look at a bucket is a listing.
+        interval = 5.0 if storage.is_bucket(staging.address) else 0.5
 
         def update() -> None:
             while True:
-                stopping = stop.wait(0.5)
-                bar.update(min(total, bar.initial + _count_lines(staging) - known) - bar.n)
+                stopping = stop.wait(interval)
+                with contextlib.suppress(OSError):
+                    made = staging.count_outcomes() - known
+                    bar.update(min(total, bar.initial + made) - bar.n)
                 if stopping:
                     return
 
@@ -298,11 +329,6 @@ def _progress(staging: Staging, total: int, pending: int, *, show: bool) -> Iter
             thread.join()
 
 
-def _count_lines(staging: Staging) -> int:
-    return sum(path.read_bytes().count(b"\n") for path in staging.folder.glob("journal-*.jsonl"))
-
-
-def _size(output: pathlib.Path, info: DatasetInfo) -> int:
-    return sum(
-        (output / name).stat().st_size for split in info.splits.values() for name in split["shards"]
-    )
+def _size(staging: Staging, info: DatasetInfo) -> int:
+    shards = [name for split in info.splits.values() for name in split["shards"]]
+    return storage.total_size([staging.path(name) for name in shards])

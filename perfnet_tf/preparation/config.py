@@ -8,6 +8,7 @@ import pathlib
 from dataclasses import dataclass
 from typing import Any
 
+from perfnet_tf import storage
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.flow.methods import FLOW_METHODS
 from perfnet_tf.label_kinds import LABEL_KINDS, SINGLE_LABEL
@@ -124,6 +125,8 @@ class PrepareConfig:
         if self.keypoints is None and given is not None and given.needs_path:
             raise InputError(f"`pose={self.pose}` needs `keypoints`: {given.content}.")
         if self.pose in POSE_ESTIMATORS:
+            if storage.is_bucket(self.pose_weights):
+                return
             weights = estimator_weights(self.pose, self.pose_weights)
             object.__setattr__(self, "pose_weights", None if weights is None else str(weights))
 
@@ -167,18 +170,19 @@ class PrepareConfig:
             if values[name] is None:
                 del values[name]
         if self.pose in POSE_ESTIMATORS and path is not None:
-            values["pose_weights_sha256"] = _digest(pathlib.Path(path))
+            values["pose_weights_sha256"] = _digest(path)
         return values
 
 
-def _digest(path: pathlib.Path) -> str:
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+def _digest(path: str) -> str:
     digest = hashlib.sha256()
-    for file in files:
-        try:
-            digest.update(file.name.encode() + b"\0" + file.read_bytes())
-        except OSError as error:
-            raise InputError(
-                f"pose_weights must be a folder of weights. Received: {path} ({error.strerror})."
-            ) from error
+    try:
+        files = sorted(storage.list_files(path), key=lambda file: pathlib.PurePath(file.path))
+        for name in [file.path for file in files] or [path]:
+            content = storage.read_bytes(name)
+            digest.update(pathlib.PurePath(name).name.encode() + b"\0" + content)
+    except OSError as error:
+        raise InputError(
+            f"pose_weights must be a folder of weights. Received: {path} ({error.strerror})."
+        ) from error
     return digest.hexdigest()

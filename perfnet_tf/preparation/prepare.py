@@ -8,15 +8,23 @@ import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 
+from perfnet_tf import storage
 from perfnet_tf.classes import sided_classes
 from perfnet_tf.datasets.catalog import Catalog, describe_catalog, load_catalog
 from perfnet_tf.datasets.class_names import name_classes
 from perfnet_tf.datasets.official_splits import Membership, load_all_splits, write_official_splits
 from perfnet_tf.errors import InputError
+from perfnet_tf.preparation.bucket_videos import named_locally
 from perfnet_tf.preparation.build import Preparation, build_records
 from perfnet_tf.preparation.config import CLIP_TIME_LIMIT, PrepareConfig
 from perfnet_tf.preparation.given_keypoints import GivenKeypoints
-from perfnet_tf.preparation.runners import resolve_options, runner_options
+from perfnet_tf.preparation.runners import (
+    bucket_options,
+    check_beam,
+    resolve_options,
+    runner_name,
+    runner_options,
+)
 
 StrPath = str | os.PathLike[str]
 
@@ -59,8 +67,10 @@ def prepare(
     Call it again with the same arguments to resume an interrupted preparation.
 
     Args:
-        videos: folder of the videos; `synthetic` generates them there if it does not exist.
-        output: folder to make; new, empty, or an unfinished preparation with the same arguments.
+        videos: folder or bucket (`gs://bucket/videos`) of the videos; `synthetic` generates them
+            in a folder that does not exist.
+        output: folder or bucket to fill; new, empty, or an unfinished preparation with the same
+            arguments.
         dataset: one of `datasets.catalog.DATASETS`; `folder` has one folder per class.
         lists: folder of the official split lists, or the lists of `list`; None looks in `videos`.
         official_split: number of the official split; `all` stores the clips of all splits of
@@ -90,8 +100,12 @@ def prepare(
         PreparationError: no clip gave a record, or the system failed.
     """
     beam_options = runner_options(runner, dask_address, beam_options)
-    if beam_options:
+    if runner_name(beam_options) is not None:
         resolve_options(beam_options)
+    _check_buckets(output, official_split, flow_path if flow_path or flow != "folder" else videos)
+    if any(map(storage.is_bucket, (videos, lists, classes, keypoints, pose_weights))):
+        check_beam("Buckets")
+        storage.set_options(bucket_options(beam_options))
     config = PrepareConfig(
         name=dataset,
         fps=fps,
@@ -112,20 +126,23 @@ def prepare(
         square_pixels=square_pixels,
         sources=tuple(sources),
     )
-    catalog, memberships = _read_lists(
-        dataset,
-        pathlib.Path(videos),
-        lists,
-        official_split,
-        label_separator,
-        show_progress=show_progress,
-    )
-    config = dataclasses.replace(config, label_kind=catalog.label_kind)
-    if classes is not None:
-        catalog = name_classes(catalog, classes)
-    _check_frame_rate(catalog, fps_of_frames)
-    if config.keypoints is not None:
-        GivenKeypoints(config.pose, config.keypoints, max_people).check(catalog.clips)
+    with named_locally() as local:
+        catalog, memberships = _read_lists(
+            dataset,
+            pathlib.Path(local.path(videos)),
+            None if lists is None else local.path(lists, with_content=True),
+            official_split,
+            label_separator,
+            show_progress=show_progress,
+        )
+        config = dataclasses.replace(config, label_kind=catalog.label_kind)
+        if classes is not None:
+            catalog = name_classes(catalog, local.path(classes, with_content=True))
+        _check_frame_rate(catalog, fps_of_frames)
+        if keypoints is not None:
+            place = os.fspath(local.path(keypoints, with_content=True))
+            GivenKeypoints(config.pose, place, max_people).check(catalog.clips)
+        catalog = local.catalog(catalog)
     if show_progress:
         for line in describe_catalog(catalog):
             print(line, file=sys.stderr, flush=True)
@@ -147,6 +164,17 @@ def prepare(
         if memberships
         else {},
     )
+
+
+def _check_buckets(output: StrPath, official_split: int | str, flow_path: StrPath | None) -> None:
+    """Raises `InputError` of what buckets cannot do."""
+    if storage.is_bucket(output) and official_split == "all":
+        raise InputError(
+            "`official_split=all` needs an `output` in a folder. Received: "
+            f"{output}. Prepare each split by itself, or into a folder."
+        )
+    if storage.is_bucket(flow_path):
+        raise InputError(f"`flow_path` must be a folder. Received: {flow_path}. Copy it first.")
 
 
 def _note_sides(catalog: Catalog) -> tuple[str, ...]:

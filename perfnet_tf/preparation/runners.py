@@ -92,6 +92,11 @@ def runner_name(beam_options: Sequence[str]) -> str | None:
     return None
 
 
+def bucket_options(beam_options: Sequence[str]) -> list[str]:
+    """The options without the runner: they say how to reach buckets."""
+    return _without_runner(beam_options)
+
+
 def check_beam(needed_for: str, extra: str = "cluster") -> None:
     """Raises `InputError` unless Apache Beam is installed."""
     if importlib.util.find_spec("apache_beam") is None:

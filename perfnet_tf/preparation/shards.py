@@ -10,13 +10,13 @@ import dataclasses
 import hashlib
 import json
 import math
-import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from perfnet_tf import storage
 from perfnet_tf.classes import classes_digest
-from perfnet_tf.files import atomic_file, write_atomically
 from perfnet_tf.preparation.config import PrepareConfig
-from perfnet_tf.preparation.staging import ClipOutcome, PreparationError, Staging
+from perfnet_tf.preparation.outcomes import ClipOutcome, PreparationError
+from perfnet_tf.preparation.staging import Staging
 from perfnet_tf.records.folder import index_file, index_line, write_dataset_info
 from perfnet_tf.records.schema import (
     FAILURES_FILE,
@@ -33,6 +33,8 @@ from perfnet_tf.records.schema import (
 from perfnet_tf.video.versions import join_versions
 
 Made = tuple[SourceClip, ClipOutcome]
+#: (shard's file name -> what is in it) -> its SHA-256.
+WriteShards = Callable[[Mapping[str, Sequence[Made]]], Mapping[str, str]]
 
 
 def write_dataset(
@@ -42,6 +44,7 @@ def write_dataset(
     config: PrepareConfig,
     classes: Sequence[str],
     failures: Sequence[ClipFailure],
+    write_shards: WriteShards | None = None,
 ) -> DatasetInfo:
     """Turns parts into the prepared dataset; may be killed and called again.
 
@@ -52,17 +55,24 @@ def write_dataset(
         config: the settings.
         classes: class names in label order.
         failures: the lines of `failures.jsonl`.
+        write_shards: writes the shards, on a cluster; None writes them in this process.
 
     Returns:
         What `dataset.json` says.
     """
-    staging.finish()
+    staging.finish(outcomes)
     versions = join_versions(staging.versions())
+    plan = _plan(clips, outcomes, config)
+    every = {name: made for shards in plan.values() for name, made in shards.items()}
+    if write_shards is not None:
+        digests = write_shards(every)
+    else:
+        digests = {name: write_shard(name, made, staging) for name, made in every.items()}
     splits = {
-        split: _write_split(split, shards, staging, config, classes)
-        for split, shards in _plan(clips, outcomes, config).items()
+        split: _write_split(split, shards, digests, staging, config, classes)
+        for split, shards in plan.items()
     }
-    write_failures(staging.output, failures)
+    write_failures(staging, failures)
     info = DatasetInfo(
         name=config.name,
         classes=tuple(classes),
@@ -83,7 +93,7 @@ def write_dataset(
         sources=config.sources,
         label_kind=config.label_kind,
     )
-    write_dataset_info(staging.output, info)
+    write_dataset_info(staging.address, info)
     staging.remove()
     return info
 
@@ -96,13 +106,14 @@ def lost_clips(
     unknown = [clip for clip in clips if clip.key not in outcomes]
     if unknown:  # A journal was damaged, and what is in which shard follows from all outcomes.
         return unknown
+    done = staging.done(outcomes)
     return [
         clip
         for shards in _plan(clips, outcomes, config).values()
         for name, made in shards.items()
-        if not (staging.output / name).exists()
+        if not storage.exists(staging.path(name))
         for clip, outcome in made
-        if not staging.is_done(outcome)
+        if outcome.key not in done
     ]
 
 
@@ -139,29 +150,32 @@ def preparation_identity(
     }
 
 
-def write_failures(output: pathlib.Path, failures: Sequence[ClipFailure]) -> None:
-    """Writes `failures.jsonl`, one line a clip."""
+def write_failures(staging: Staging, failures: Sequence[ClipFailure]) -> None:
+    """Writes `failures.jsonl`, one line a clip; a bucket has none where nothing failed."""
     lines = [json.dumps(dataclasses.asdict(failure)) + "\n" for failure in failures]
-    write_atomically(output / FAILURES_FILE, "".join(lines))
+    path = staging.path(FAILURES_FILE)
+    if storage.is_bucket(path) and not lines:
+        storage.remove([path])
+    else:
+        storage.write_atomically(path, "".join(lines))
 
 
 def _write_split(
     split: str,
     shards: Mapping[str, Sequence[Made]],
+    digests: Mapping[str, str],
     staging: Staging,
     config: PrepareConfig,
     classes: Sequence[str],
 ) -> SplitInfo:
     made = [item for shard in shards.values() for item in shard]
-    digests = [
-        _write_shard(staging.output / name, shard, staging) for name, shard in shards.items()
-    ]
     lines = [
         index_line(entry)
         for number, shard in enumerate(shards.values())
         for entry in _index_entries(number, shard)
     ]
-    write_atomically(staging.output / index_file(split), "".join(lines))
+    if lines or not storage.is_bucket(staging.address):
+        storage.write_atomically(staging.path(index_file(split)), "".join(lines))
     clips_per_class = dict.fromkeys(classes, 0)
     for clip, _ in made:
         for name in clip.labels.values():
@@ -171,35 +185,39 @@ def _write_split(
         num_frames=sum(outcome.num_frames for _, outcome in made),
         shards=list(shards),
         clips_per_shard=[len(shard) for shard in shards.values()],
-        sha256=digests,
+        sha256=[digests[name] for name in shards],
         clips_per_class=clips_per_class,
         pose_quality={} if config.pose == "none" else _pose_quality(made, classes),
     )
 
 
-def _write_shard(path: pathlib.Path, made: Sequence[Made], staging: Staging) -> str:
-    """Joins parts, removes them, and returns the shard's SHA-256; a complete shard is kept."""
-    if path.exists():
+def write_shard(name: str, made: Sequence[Made], staging: Staging) -> str:
+    """Joins parts, removes them, and returns the shard's SHA-256; a complete shard is kept.
+
+    Raises:
+        PreparationError: a part or the complete shard was damaged.
+    """
+    path = staging.path(name)
+    if storage.exists(path):
         return _check_shard(path, made)
     digest = hashlib.sha256()
-    with atomic_file(path) as shard:
+    with storage.writing(path) as shard:
         for clip, outcome in made:
             content = _read_part(clip, outcome, staging)
             digest.update(content)
             shard.write(content)
-    for _, outcome in made:
-        staging.part(outcome.key).unlink(missing_ok=True)
+    staging.release_parts(outcome for _, outcome in made)
     return digest.hexdigest()
 
 
-def _check_shard(path: pathlib.Path, made: Sequence[Made]) -> str:
+def _check_shard(path: str, made: Sequence[Made]) -> str:
     """The SHA-256 of a shard that an earlier run wrote.
 
     Raises:
         PreparationError: it does not hold what was written; it is removed.
     """
     digest = hashlib.sha256()
-    with open(path, "rb") as shard:
+    with storage.open_read(path) as shard:
         whole = True
         for _, outcome in made:
             content = shard.read(outcome.size)
@@ -207,7 +225,7 @@ def _check_shard(path: pathlib.Path, made: Sequence[Made]) -> str:
             whole = whole and _is_as_written(content, outcome)
         whole = whole and not shard.read(1)
     if not whole:
-        path.unlink()
+        storage.remove([path])
         raise PreparationError(
             f"The finished shard {path} was damaged after it was written. "
             "Run the command again: its clips are made again."
@@ -225,17 +243,17 @@ def _read_part(clip: SourceClip, outcome: ClipOutcome, staging: Staging) -> byte
     Raises:
         PreparationError: they are not those that were written.
     """
-    path = staging.part(outcome.key)
-    if not path.exists():
+    content = staging.read_part(outcome)
+    if content is None:
         raise PreparationError(
-            f"The finished clip {clip.clip_id} has vanished from {staging.folder}, and could not "
-            f"be made again. Prepare into another folder, or bring back {clip.path}."
+            f"The finished clip {clip.clip_id} has vanished from {staging.staged_path('')}, and "
+            f"could not be made again. Prepare into another folder, or bring back {clip.path}."
         )
-    content = path.read_bytes()
     if not _is_as_written(content, outcome):
-        path.unlink()
+        staging.drop_part(outcome)
         raise PreparationError(
-            f"The finished clip {clip.clip_id} was damaged in {staging.folder} after it was made. "
+            f"The finished clip {clip.clip_id} was damaged in {staging.staged_path('')} after it "
+            "was made. "
             "Run the command again: it is made again."
         )
     return content

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from perfnet_tf.preparation.config import PrepareConfig
-from perfnet_tf.preparation.staging import ClipOutcome, Staging
+from perfnet_tf.preparation.outcomes import ClipOutcome
+from perfnet_tf.preparation.staging import Staging
 from perfnet_tf.preparation.worker_process import WorkerProcess
 from perfnet_tf.records.schema import SourceClip
 

@@ -11,84 +11,49 @@
 
 A clip is done when a journal says so and its part has the size that the journal names: a process
 killed at any point leaves at most a part that no journal lists, which is then made again.
+
+`preparation.bucket_staging` does the same in a bucket; `preparation.open_staging` chooses.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import json
-import math
 import os
 import pathlib
 import shutil
-import time
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn, Protocol
 
-from perfnet_tf.errors import FailureError, InputError
+from perfnet_tf import storage
+from perfnet_tf.errors import InputError
 from perfnet_tf.files import check_new_or_empty, exclusive_lock, write_atomically
+from perfnet_tf.preparation.outcomes import (
+    ClipOutcome,
+    PreparationError,
+    merge_lines,
+    outcome_line,
+)
+from perfnet_tf.preparation.record_file import write_record
 from perfnet_tf.records.schema import DATASET_FILE, PARTS_FOLDER, SourceClip
-from perfnet_tf.records.validation import MAX_OFFSET, check_kind, check_number, check_whole
 from perfnet_tf.video.versions import library_versions
 
 _LOCK_FILE = ".prepare.lock"
 _VERSIONS_FILE = "versions.jsonl"
+_FINISHED_FILE = "finished"
 
 
-class PreparationError(FailureError):
-    """Preparation failed for a reason other than bad input."""
+class OutcomeWriter(Protocol):
+    """Keeps the outcomes of one worker."""
 
+    def write(self, outcome: ClipOutcome) -> None:
+        """Adds an outcome.
 
-@dataclass(frozen=True)
-class ClipOutcome:
-    """What became of a clip: a line of a journal.
-
-    Attributes:
-        key: `SourceClip.key` of the clip.
-        size, sha256: bytes of its part and their SHA-256; 0 and empty for a failure.
-        num_frames, person_frames, keypoint_frames, flow_rescaled: as in
-            `preparation.extract.Extraction`.
-        cause: why there is no record, or why a part of the video is missing; None: all well.
-        deinterlaced: as in `preparation.extract.Extraction`.
-        scores_clipped: as in `preparation.extract.Extraction`.
-        time: seconds since 1970, to order failures.
-    """
-
-    key: str
-    size: int = 0
-    sha256: str = ""
-    num_frames: int = 0
-    person_frames: int = 0
-    keypoint_frames: int = 0
-    flow_rescaled: bool = False
-    cause: str | None = None
-    deinterlaced: bool = False
-    scores_clipped: bool = False
-    time: float = dataclasses.field(default_factory=time.time)
-
-    @property
-    def ok(self) -> bool:
-        """Whether there is a record."""
-        return self.size > 0
-
-
-def check_outcome(values: Any) -> None:
-    """Checks a line of a preparation's journal."""
-    check_kind(values, "a line", dict)
-    for name in ("key", "sha256"):
-        check_kind(values[name], name, str)
-    for name in ("size", "num_frames", "person_frames", "keypoint_frames"):
-        check_whole(values[name], name, 0, MAX_OFFSET)
-    check_kind(values.get("deinterlaced", False), "deinterlaced", bool)
-    check_kind(values.get("flow_rescaled", False), "flow_rescaled", bool)
-    if values["cause"] is not None:
-        check_kind(values["cause"], "cause", str)
-    check_kind(values.get("scores_clipped", False), "scores_clipped", bool)
-    check_number(values["time"], "time", most=math.inf)
+        Raises:
+            PreparationError: it cannot be written.
+        """
 
 
 class Staging:
@@ -98,47 +63,68 @@ class Staging:
         self.output = pathlib.Path(output)
         self.folder = self.output / PARTS_FOLDER
 
-    def begin(self, identity: dict[str, Any]) -> None:
+    @property
+    def address(self) -> str:
+        """The output, for other processes."""
+        return str(self.output.absolute())
+
+    @property
+    def logs(self) -> pathlib.Path:
+        """Local folder for what the libraries print."""
+        return self.folder
+
+    def path(self, name: str) -> str:
+        """Path of a file in the output."""
+        return storage.join(self.address, name)
+
+    def staged_path(self, name: str) -> str:
+        """Path of a file in `parts/`."""
+        return storage.join(self.address, PARTS_FOLDER, name)
+
+    def begin(self, identity: Mapping[str, Any]) -> None:
         """Makes the folder, or checks that the one there belongs to the same preparation.
 
         Raises:
             InputError: it belongs to another or is damaged, or the output holds something else.
         """
-        path = self.folder / "preparation.json"
-        if path.exists():
+        path = self.staged_path("preparation.json")
+        if storage.exists(path):
             try:
-                there = dict(json.loads(path.read_text()))
+                there = dict(json.loads(storage.read_bytes(path)))
             except (ValueError, TypeError, RecursionError) as error:
                 raise InputError(
                     f"{path} is damaged: {error}. Bring it back, or prepare into another folder."
                 ) from error
-            check_identity(self.output, there, identity)
+            check_identity(self.address, there, dict(identity))
             self._note_versions()
             return
+        self._make_new()
+        self._note_versions(new=True)
+        storage.write_atomically(path, json.dumps(identity, indent=2) + "\n")
+
+    def _make_new(self) -> None:
         check_new_or_empty(
             self.output,
             ignored=(_LOCK_FILE, PARTS_FOLDER),
             alternative="a preparation to resume",
         )
         (self.folder / "clips").mkdir(parents=True, exist_ok=True)
-        self._note_versions(new=True)
-        write_atomically(path, json.dumps(identity, indent=2) + "\n")
 
     def _note_versions(self, *, new: bool = False) -> None:
         known = [] if new else self.versions()
         current = library_versions()
         if current not in known:
             lines = [json.dumps(versions) + "\n" for versions in (*known, current)]
-            write_atomically(self.folder / _VERSIONS_FILE, "".join(lines))
+            storage.write_atomically(self.staged_path(_VERSIONS_FILE), "".join(lines))
 
     def versions(self) -> list[dict[str, str]]:
         """The libraries (`video.versions`) of the runs that have worked here, each set once."""
         try:
-            text = (self.folder / _VERSIONS_FILE).read_text(errors="replace")
+            content = storage.read_bytes(self.staged_path(_VERSIONS_FILE))
         except FileNotFoundError:  # begun by an older version of this package
             return [{"reader": "1"}]
         known = []
-        for line in text.splitlines():
+        for line in content.decode(errors="replace").splitlines():
             try:
                 known.append({str(name): str(value) for name, value in json.loads(line).items()})
             except (ValueError, TypeError, AttributeError, RecursionError):
@@ -149,21 +135,41 @@ class Staging:
         """Path of a clip's TFRecord file."""
         return self.folder / "clips" / key[:2] / f"{key}.tfrecord"
 
+    def write_part(self, key: str, serialized: bytes) -> tuple[int, str]:
+        """Puts a clip's TFRecord file in place in one step; returns its size and SHA-256.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        return write_record(self.part(key), serialized)
+
+    def read_part(self, outcome: ClipOutcome) -> bytes | None:
+        """The content of a clip's TFRecord file; None where there is none."""
+        try:
+            return self.part(outcome.key).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def drop_part(self, outcome: ClipOutcome) -> None:
+        """Removes a part, so that the clip is made again."""
+        self.part(outcome.key).unlink(missing_ok=True)
+
+    def release_parts(self, outcomes: Iterable[ClipOutcome]) -> None:
+        """Removes parts that are in a finished shard: nothing is on the disk twice."""
+        for outcome in outcomes:
+            self.drop_part(outcome)
+
     def outcomes(self) -> dict[str, ClipOutcome]:
         """Clip key -> its outcome; a success outweighs failures, a later failure an earlier one."""
-        outcomes: dict[str, ClipOutcome] = {}
-        for journal in sorted(self.folder.glob("journal-*.jsonl")):
-            for line in journal.read_text(errors="replace").splitlines():
-                try:
-                    values = json.loads(line)
-                    check_outcome(values)
-                    outcome = ClipOutcome(**values)
-                except (ValueError, TypeError, KeyError, RecursionError):
-                    continue  # The line during which the writer was killed, or a damaged one.
-                known = outcomes.get(outcome.key)
-                if known is None or (outcome.ok, outcome.time) > (known.ok, known.time):
-                    outcomes[outcome.key] = outcome
-        return outcomes
+        return merge_lines(
+            line
+            for journal in sorted(self.folder.glob("journal-*.jsonl"))
+            for line in journal.read_text(errors="replace").splitlines()
+        )
+
+    def count_outcomes(self) -> int:
+        """Lines in the journals."""
+        return sum(path.read_bytes().count(b"\n") for path in self.folder.glob("journal-*.jsonl"))
 
     def is_done(self, outcome: ClipOutcome | None) -> bool:
         """Whether the clip's part is there in full."""
@@ -173,6 +179,10 @@ class Staging:
             return self.part(outcome.key).stat().st_size == outcome.size
         except FileNotFoundError:
             return False
+
+    def done(self, outcomes: Mapping[str, ClipOutcome]) -> set[str]:
+        """The keys of clips whose parts are there in full."""
+        return {key for key, outcome in outcomes.items() if self.is_done(outcome)}
 
     def find_done(self, clip: SourceClip) -> ClipOutcome | None:
         """The outcome of a clip whose part is there in full; None of any other.
@@ -184,18 +194,25 @@ class Staging:
         outcome = self.outcomes().get(clip.key)
         return outcome if self.is_done(outcome) else None
 
-    def journal(self) -> Journal:
+    def journal(self) -> OutcomeWriter:
         """A new journal, for one worker."""
         return Journal(self)
 
     @property
     def finished(self) -> bool:
         """Whether every clip is done and shards are being written."""
-        return (self.folder / "finished").exists()
+        return storage.exists(self.staged_path(_FINISHED_FILE))
 
-    def finish(self) -> None:
+    def finish(self, outcomes: Mapping[str, ClipOutcome]) -> None:
         """Notes that every clip is done: from here on parts move into shards."""
-        write_atomically(self.folder / "finished", b"")
+        write_atomically(self.folder / _FINISHED_FILE, b"")
+
+    def reopen(self) -> None:
+        """Called when parts were lost after `finish`: they are made again."""
+
+    def exclusive(self) -> contextlib.AbstractContextManager[None]:
+        """Holds the output for this process, as `exclusive` does."""
+        return exclusive(self.output)
 
     def remove(self) -> None:
         """Removes the folder."""
@@ -216,12 +233,12 @@ class Journal:
         """
         try:
             with open(self._path, "a") as file:
-                file.write(json.dumps(dataclasses.asdict(outcome)) + "\n")
+                file.write(outcome_line(outcome))
         except OSError as error:
             raise PreparationError(unwritable(self._path.parent.parent, error)) from error
 
 
-def unwritable(output: pathlib.Path, error: OSError) -> str:
+def unwritable(output: str | os.PathLike[str], error: OSError) -> str:
     """Error text for an output that cannot be written."""
     reason = error.strerror or str(error)
     if error.errno == errno.ENOSPC or "No space left" in reason:
@@ -232,7 +249,9 @@ def unwritable(output: pathlib.Path, error: OSError) -> str:
     )
 
 
-def check_identity(output: pathlib.Path, there: dict[str, Any], wanted: dict[str, Any]) -> None:
+def check_identity(
+    output: str | os.PathLike[str], there: dict[str, Any], wanted: dict[str, Any]
+) -> None:
     """Raises `InputError` unless what is in `output` was prepared with the same settings."""
     # Through JSON, as what is there went through it: tuples are lists.
     wanted = json.loads(json.dumps(wanted))
@@ -279,5 +298,5 @@ def exclusive(output: pathlib.Path) -> Iterator[None]:
 
 def pending_clips(clips: Sequence[SourceClip], staging: Staging) -> list[SourceClip]:
     """The clips still to be made; failed ones get another try."""
-    outcomes = staging.outcomes()
-    return [clip for clip in clips if not staging.is_done(outcomes.get(clip.key))]
+    done = staging.done(staging.outcomes())
+    return [clip for clip in clips if clip.key not in done]

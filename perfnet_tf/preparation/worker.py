@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
 import os
-import pathlib
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from perfnet_tf.errors import InputError, first_line
-from perfnet_tf.files import atomic_path, file_digest
+from perfnet_tf import storage
+from perfnet_tf.errors import InputError
 from perfnet_tf.preparation.config import PrepareConfig
-from perfnet_tf.preparation.staging import (
-    ClipOutcome,
-    PreparationError,
-    Staging,
-    unwritable,
-)
-from perfnet_tf.records.schema import FRAMING_BYTES, SourceClip
+from perfnet_tf.preparation.fetching import ClipFetcher, fetch_settings
+from perfnet_tf.preparation.open_staging import open_staging
+from perfnet_tf.preparation.outcomes import ClipOutcome, PreparationError
+from perfnet_tf.preparation.staging import Staging, unwritable
+from perfnet_tf.records.schema import SourceClip
 from perfnet_tf.registry import load_plugins
 
 
@@ -38,7 +35,8 @@ class LocalWorker:
         from perfnet_tf.preparation.extract import ClipExtractor
 
         self._staging = staging
-        self._extract = ClipExtractor(config)
+        self._fetch = ClipFetcher(config)
+        self._extract = ClipExtractor(fetch_settings(config))
 
     def __call__(self, clip: SourceClip) -> ClipOutcome:
         """Makes one record and puts its part in place; a clip that fails is an outcome, too.
@@ -47,16 +45,17 @@ class LocalWorker:
             WorkerError: the output cannot be written to, such as a full disk.
         """
         try:
-            extraction = self._extract(clip)
+            with self._fetch(clip) as local:
+                extraction = self._extract(local)
         except InputError as error:
             return ClipOutcome(clip.key, cause=str(error))
         except Exception as error:  # One odd video must not end a run of days; it is reported.
             cause = f"{type(error).__name__}: {error}"
             return ClipOutcome(clip.key, cause=" ".join(cause.split()))
         try:
-            size, digest = _write_record(self._staging.part(clip.key), extraction.serialized)
+            size, digest = self._staging.write_part(clip.key, extraction.serialized)
         except OSError as error:
-            raise WorkerError(unwritable(self._staging.output, error)) from error
+            raise WorkerError(unwritable(self._staging.address, error)) from error
         return ClipOutcome(
             clip.key,
             size=size,
@@ -72,24 +71,6 @@ class LocalWorker:
 
     def close(self) -> None:
         """Nothing to end."""
-
-
-def _write_record(path: pathlib.Path, serialized: bytes) -> tuple[int, str]:
-    """Puts a TFRecord file of one record in place in one step; returns its size and SHA-256."""
-    import tensorflow as tf
-
-    path.parent.mkdir(exist_ok=True)
-    with atomic_path(path, per_process=True) as partial:
-        try:
-            with tf.io.TFRecordWriter(str(partial)) as writer:
-                writer.write(serialized)
-        except tf.errors.OpError as error:
-            raise OSError(errno.EIO, first_line(error)) from error
-        size = partial.stat().st_size
-        if size != len(serialized) + FRAMING_BYTES:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        digest = file_digest(partial)
-    return size, digest
 
 
 def serve() -> None:
@@ -111,7 +92,10 @@ def serve() -> None:
     _share_machine(setup["num_threads"])
     try:
         load_plugins()
-        worker = LocalWorker(Staging(setup["output"]), PrepareConfig(**setup["config"]))
+        if setup["bucket_options"] is not None:
+            tempfile.tempdir = setup["scratch"]  # the parent removes it, however this one ends
+            storage.set_options(setup["bucket_options"])
+        worker = LocalWorker(open_staging(setup["output"]), PrepareConfig(**setup["config"]))
     except InputError as error:
         answer({"error": str(error)})
         return

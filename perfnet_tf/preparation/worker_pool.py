@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from perfnet_tf.preparation.config import PrepareConfig
-from perfnet_tf.preparation.staging import Journal, Staging
+from perfnet_tf.preparation.staging import Staging
 from perfnet_tf.preparation.worker import LocalWorker
 from perfnet_tf.preparation.worker_process import WorkerProcess
 from perfnet_tf.records.schema import SourceClip
@@ -37,7 +37,7 @@ def make_records(
     cores = available_cores()
     num_workers = min(cores if workers is None else workers, len(pending))
     if num_workers == 0:
-        worker, journal = LocalWorker(staging, config), Journal(staging)
+        worker, journal = LocalWorker(staging, config), staging.journal()
         for clip in pending:
             journal.write(worker(clip))
         return
@@ -84,7 +84,7 @@ class _WorkerPool:
         try:
             with self._lock:
                 self._open.add(worker)
-            journal = Journal(self._staging)
+            journal = self._staging.journal()
             while (clip := self._next()) is not None:
                 outcome = worker(clip)
                 if outcome is not None:

@@ -16,15 +16,18 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import perfnet_tf
+from perfnet_tf import storage
 from perfnet_tf.errors import InputError
 from perfnet_tf.preparation.config import PrepareConfig
-from perfnet_tf.preparation.staging import ClipOutcome, Staging
+from perfnet_tf.preparation.outcomes import ClipOutcome
+from perfnet_tf.preparation.staging import Staging
 from perfnet_tf.preparation.worker import WorkerError
 from perfnet_tf.records.schema import SourceClip
 
@@ -67,14 +70,19 @@ class WorkerProcess:
             WorkerError: the process did not come up.
         """
         self._staging = staging
+        options = storage.current_options()
+        self._scratch = None if options is None else tempfile.TemporaryDirectory(prefix="perfnet-")
         self._setup = {
-            "output": str(staging.output.absolute()),
+            "output": staging.address,
+            "bucket_options": options,
+            "scratch": self._scratch and self._scratch.name,
             "config": dataclasses.asdict(config),
             "num_threads": num_threads,
             "parent": os.getpid(),
         }
         self._time_limit = time_limit
-        self._log = staging.folder / f"worker-{os.getpid()}-{threading.get_ident()}.log"
+        logs = staging.logs if self._scratch is None else pathlib.Path(self._scratch.name)
+        self._log = logs / f"worker-{os.getpid()}-{threading.get_ident()}.log"
         self._closed = False
         self._child: subprocess.Popen[bytes] | None = None
         self._start()
@@ -121,6 +129,9 @@ class WorkerProcess:
             child.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(timeout=_PATIENCE)
+        if self._scratch is not None:
+            with contextlib.suppress(OSError):
+                self._scratch.cleanup()
 
     def _start(self) -> None:
         package = str(pathlib.Path(perfnet_tf.__file__).parents[1])

@@ -12,6 +12,7 @@ import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from perfnet_tf import storage
 from perfnet_tf.errors import InputError
 from perfnet_tf.files import write_atomically
 from perfnet_tf.label_kinds import SINGLE_LABEL
@@ -37,7 +38,7 @@ def read_dataset_info(data_dir: str | pathlib.Path) -> DatasetInfo:
     """
     path = record_path(data_dir, DATASET_FILE)
     try:
-        values = json.loads(_read_text(path))
+        return parse_dataset_info(_read_text(path), path)
     except InputError:
         raise
     except (FileNotFoundError, NotADirectoryError):
@@ -50,6 +51,18 @@ def read_dataset_info(data_dir: str | pathlib.Path) -> DatasetInfo:
             f"A prepared dataset is a folder with a {DATASET_FILE}. Received: {data_dir}. "
             "Make one with perfnet prepare."
         ) from None
+    except ValueError as error:  # bytes that are no text
+        raise InputError(f"{path} is not valid JSON: {error}.") from error
+
+
+def parse_dataset_info(content: str | bytes, path: str) -> DatasetInfo:
+    """The content of `dataset.json`.
+
+    Raises:
+        InputError: it is damaged; `path` is for the message.
+    """
+    try:
+        values = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON: {error}.") from error
     try:
@@ -66,7 +79,10 @@ def read_dataset_info(data_dir: str | pathlib.Path) -> DatasetInfo:
 def write_dataset_info(data_dir: str | pathlib.Path, info: DatasetInfo) -> None:
     """Writes `dataset.json` in one step: readers see all of it or nothing."""
     content = json.dumps(_without_unused(info), indent=2) + "\n"
-    write_atomically(pathlib.Path(data_dir) / DATASET_FILE, content, per_process=True)
+    if storage.is_bucket(str(data_dir)):
+        storage.write_atomically(record_path(data_dir, DATASET_FILE), content)
+    else:
+        write_atomically(pathlib.Path(data_dir) / DATASET_FILE, content, per_process=True)
 
 
 def index_line(entry: IndexEntry) -> str:

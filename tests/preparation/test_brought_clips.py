@@ -8,7 +8,7 @@ from prepared_records import read_clip
 
 import perfnet_tf
 from perfnet_tf.cli.main import main
-from perfnet_tf.preparation.staging import PreparationError
+from perfnet_tf.preparation.outcomes import PreparationError
 from perfnet_tf.records.folder import read_dataset_info, read_failures
 
 OPTIONS = {"pose": "none", "flow": "dis", "short_side": HEIGHT, "workers": 0}

@@ -11,7 +11,7 @@ from perfnet_tf.cli.main import main
 from perfnet_tf.errors import InputError
 from perfnet_tf.flow.encoding import dequantize_flow, quantize_flow
 from perfnet_tf.flow.stored_files import write_flo
-from perfnet_tf.preparation.staging import PreparationError
+from perfnet_tf.preparation.outcomes import PreparationError
 from perfnet_tf.records.folder import read_dataset_info, read_failures
 
 FRAMES, HEIGHT, WIDTH = 6, 48, 64

@@ -76,7 +76,7 @@ def test_run_killed_while_shards_are_written_resumes(
     from perfnet_tf.preparation import shards
 
     output = tmp_path / "records"
-    write_shard, written = shards._write_shard, []
+    write_shard, written = shards.write_shard, []
 
     def killed(path, *rest):
         if len(written) == shards_written:
@@ -84,7 +84,7 @@ def test_run_killed_while_shards_are_written_resumes(
         written.append(path)
         return write_shard(path, *rest)
 
-    monkeypatch.setattr(shards, "_write_shard", killed)
+    monkeypatch.setattr(shards, "write_shard", killed)
     with pytest.raises(KeyboardInterrupt):
         prepare(videos, output)
     monkeypatch.undo()

@@ -292,7 +292,7 @@ class TestPartsThatWereFinished:
     def stopped(self, videos, tmp_path, monkeypatch):
         """A preparation that stopped after its first shard: the output, and who else knows."""
         output = tmp_path / "records"
-        write_shard, written = shards._write_shard, []
+        write_shard, written = shards.write_shard, []
 
         def stop(path, *rest):
             if written:
@@ -300,7 +300,7 @@ class TestPartsThatWereFinished:
             written.append(path)
             return write_shard(path, *rest)
 
-        monkeypatch.setattr(shards, "_write_shard", stop)
+        monkeypatch.setattr(shards, "write_shard", stop)
         with pytest.raises(KeyboardInterrupt):
             prepare(videos, output, workers=0)
         monkeypatch.undo()
