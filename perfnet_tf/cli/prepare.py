@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 #: Flags that are settings of `PrepareConfig` of the same name.
 _SETTINGS = (
-    *("short_side", "pose", "pose_weights", "keypoints", "fps_of_keypoints", "max_people"),
+    *("short_side", "pose", "pose_weights", "keypoints", "fps_of_keypoints", "pose_every"),
     *("flow", "flow_bound", "flow_path", "flow_bound_of_files", "flow_zero"),
-    *("max_seconds", "clips_per_shard", "square_pixels"),
+    *("max_people", "max_seconds", "clips_per_shard", "square_pixels"),
 )
 
 #: How many kinds of failures the summary shows.
@@ -194,6 +194,11 @@ COMMAND.string(
     None,
     "Folder of the pose network, or a name of perfnet pose-weights; without it, the one in the "
     "cache.",
+)
+COMMAND.integer(
+    "pose_every",
+    PrepareConfig.pose_every,
+    "Estimate the pose in every n-th frame; between, people move in straight lines.",
 )
 COMMAND.integer("max_people", PrepareConfig.max_people, "People kept in each frame.")
 COMMAND.string(

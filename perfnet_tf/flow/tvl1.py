@@ -40,8 +40,9 @@ def compute_tvl1(
 
     Two engines run the same algorithm. Numba's is for CPUs: two to three times as fast there, a
     pair on each core that OpenCV may use (`cv2.setNumThreads`). XLA's is for GPUs and TPUs. Their
-    flow differs by rounding: a hundredth of a pixel at most, except at pixels without a unique
-    solution. Numba compiles its loops once per machine, XLA a program for each frame size.
+    flow differs by rounding, which the method amplifies where motion is ambiguous: by 0.001 px on
+    average over 16 pairs of UCF-101. Numba compiles its loops once per machine, XLA a program
+    for each frame size.
 
     Identical neighbouring frames have exactly zero flow. Device memory does not grow with the
     number of frames.

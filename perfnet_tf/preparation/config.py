@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perfnet_tf import storage
-from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.errors import InputError, check_choice, check_whole
 from perfnet_tf.flow.methods import FLOW_METHODS
 from perfnet_tf.label_kinds import LABEL_KINDS, SINGLE_LABEL
 from perfnet_tf.pose.estimators import POSE_ESTIMATORS, estimator_weights
@@ -42,6 +42,8 @@ class PrepareConfig:
         fps_of_keypoints: frames per second at which the keypoints were extracted, the first at the
             beginning of the video; None: there are those of each of its frames. Files that state
             their rate have their own.
+        pose_every: the estimator sees every so many frames, and the last one; people move in
+            straight lines between (`pose.interpolation`).
         max_people: people stored a frame. Paper silent; our choice.
         flow: `tvl1` (PERF-Net Sec. 3.2, OpenCV's parameters), `tvl1_fast` (`TVL1Params.fast`),
             `dis` (another method: much faster, coarser), one that a plugin registers, `none`;
@@ -68,6 +70,7 @@ class PrepareConfig:
     pose_weights: str | None = None
     keypoints: str | None = None
     fps_of_keypoints: float | None = None
+    pose_every: int = 1
     max_people: int = 5
     flow: str = "tvl1"
     flow_bound: float = 20.0
@@ -106,6 +109,12 @@ class PrepareConfig:
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be above 0. Received: {getattr(self, name)!r}.")
         self._check_flow_folder()
+        check_whole(pose_every=self.pose_every)
+        if self.pose_every > 1 and self.pose not in POSE_ESTIMATORS:
+            raise InputError(
+                "`pose_every` is for a pose that is estimated. Received: "
+                f"{self.pose_every} with pose={self.pose!r}. Leave it out."
+            )
         given = KEYPOINT_FORMATS.get(self.pose)
         if self.keypoints is not None and given is None:
             raise InputError(

@@ -14,6 +14,7 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.flow.encoding import encode_flow
 from perfnet_tf.flow.methods import FLOW_METHODS
 from perfnet_tf.pose.estimators import make_estimator
+from perfnet_tf.pose.interpolation import interpolate_people
 from perfnet_tf.pose.keypoint_formats import KEYPOINT_FORMATS
 from perfnet_tf.pose.people import People, PoseEstimator
 from perfnet_tf.preparation.clip_frames import read_clip_frames
@@ -189,15 +190,17 @@ class ClipExtractor:
             return self._given(clip, video)
         if self._estimator is None:
             return None, False
+        last = len(video.frames) - 1
+        places = np.unique([*range(0, last, self._config.pose_every), last])
         chunks = [
-            self._estimator(video.frames[start : start + _CHUNK])
-            for start in range(0, len(video.frames), _CHUNK)
+            self._estimator(video.frames[places[start : start + _CHUNK]])
+            for start in range(0, len(places), _CHUNK)
         ]
         people = People(
             np.concatenate([chunk.keypoints for chunk in chunks]),
             np.concatenate([chunk.boxes for chunk in chunks]),
         )
-        return people, False
+        return interpolate_people(people, places, len(video.frames)), False
 
     def _encode_extra(self, video: Video) -> dict[str, list[Any]]:
         """Registered sources, as `Source.encode` gives them."""

@@ -45,6 +45,7 @@ def prepare(
     pose_weights: StrPath | None = None,
     keypoints: StrPath | None = None,
     fps_of_keypoints: float | None = None,
+    pose_every: int = PrepareConfig.pose_every,
     max_people: int = PrepareConfig.max_people,
     flow: str = PrepareConfig.flow,
     flow_bound: float = PrepareConfig.flow_bound,
@@ -79,9 +80,9 @@ def prepare(
             (`datasets.class_names`); None keeps the dataset's own names or numbers.
         label_separator: between several labels of a clip in the lists of `list`, such as ";"; None:
             a clip has one. Charades has several without it.
-        fps, fps_of_frames, short_side, pose, pose_weights, keypoints, fps_of_keypoints, max_people,
-            flow, flow_bound, flow_bound_of_files, flow_zero, max_seconds, clips_per_shard,
-            square_pixels, sources: as in `PrepareConfig`.
+        fps, fps_of_frames, short_side, pose, pose_weights, keypoints, fps_of_keypoints, pose_every,
+            max_people, flow, flow_bound, flow_bound_of_files, flow_zero, max_seconds,
+            clips_per_shard, square_pixels, sources: as in `PrepareConfig`.
         flow_path: folder of the flow for `flow="folder"`; None takes `videos`.
         workers, clip_time_limit: as in `build_records`.
         runner: work on a cluster by this runner of Apache Beam, such as `dask`, `DataflowRunner`,
@@ -115,6 +116,7 @@ def prepare(
         pose_weights=None if pose_weights is None else os.fspath(pose_weights),
         keypoints=None if keypoints is None else os.fspath(keypoints),
         fps_of_keypoints=fps_of_keypoints,
+        pose_every=pose_every,
         max_people=max_people,
         flow=flow,
         flow_bound=flow_bound,

@@ -14,6 +14,7 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.flow.methods import FLOW_METHODS, register_flow
 from perfnet_tf.pose.estimators import POSE_ESTIMATORS
 from perfnet_tf.pose.estimators.download import fetch_weights
+from perfnet_tf.preparation.config import PrepareConfig
 from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.registry import PLUGINS_VARIABLE, load_plugin
 
@@ -100,6 +101,56 @@ def test_an_estimator_of_a_plugin_gets_its_weights(videos, tmp_path, plugin):
     assert result.num_made == 4 and len(result.info.parameters["pose_weights_sha256"]) == 64
     clip = read_clip(tmp_path / "records", "Up/clip1")
     assert (clip.keypoints[:, 0, :, 2] == 0.75).all()
+
+
+MOVING_ESTIMATOR = """
+    import numpy as np
+    import perfnet_tf
+    from perfnet_tf.pose.people import assemble_people
+
+    class Moving:
+        name = "toy"
+
+        def __init__(self, weights, max_people):
+            self.calls = 0
+
+        def __call__(self, frames):
+            # The picture is the same in all frames but for its block, which says when it is.
+            tops = [np.flatnonzero(frame[:, 15, 0] > 150).min() / 24 for frame in frames]
+            shape = np.linspace(0, 0.2, 17)[:, None] * [1, 1, 0]
+            people = [[shape + [0.3, top, 0.9 - 0.05 * len(frames)]] for top in tops]
+            return assemble_people(np.array(people), 1)
+
+    perfnet_tf.register_estimator("toy", Moving)
+"""
+
+
+def test_pose_of_every_third_frame_is_interpolated(videos, tmp_path, plugin):
+    load_plugin(plugin("toy_moving", MOVING_ESTIMATOR))
+    options = dict(pose="toy", flow="none", short_side=24, workers=0)
+    for every in (1, 3):
+        perfnet_tf.prepare(videos, tmp_path / f"every{every}", pose_every=every, **options)
+    clips = [read_clip(tmp_path / f"every{every}", "Up/clip0") for every in (1, 3)]
+    whole, some = (clip.keypoints[:, 0] for clip in clips)
+    # The score says how many frames the estimator saw: 0, 3 and the last of 6.
+    np.testing.assert_allclose(whole[..., 2], 0.6, rtol=1e-6)
+    np.testing.assert_allclose(some[..., 2], 0.75, rtol=1e-6)
+    np.testing.assert_array_equal(some[[0, 3, 5], :, :2], whole[[0, 3, 5], :, :2])
+    np.testing.assert_allclose(some[1, :, :2], (2 * whole[0] + whole[3])[:, :2] / 3, atol=1e-6)
+    assert read_dataset_info(tmp_path / "every3").parameters["pose_every"] == 3
+    assert np.ptp(whole[..., 1], axis=0).min() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pose_every": 0}, "`pose_every` must be 1 or greater"),
+        ({"pose_every": 2, "pose": "none"}, "is for a pose that is estimated"),
+    ],
+)
+def test_a_wrong_pose_every_is_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        PrepareConfig("name", **options)
 
 
 def test_a_dataset_of_a_plugin_is_prepared_by_its_reader(videos, tmp_path, plugin):
