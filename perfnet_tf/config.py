@@ -261,12 +261,19 @@ class TrainConfig:
             then cross-entropy); 0 never does.
         keep: the `last` weights, or the `best` by validation. This and early stopping need
             `validate_every_epochs`, and data with a split `val`.
+        accumulate: micro-batches that a step's batch is computed in, one after the other, their
+            gradients summed: the memory for activations is that of `batch_size / accumulate` clips.
+            The step is that of the whole batch, but that batch norm has the statistics of each
+            micro-batch, and dropout draws for each.
         label_smoothing: share of each label that is spread over all classes in training, in [0, 1):
             the label's class has the target `1 - label_smoothing * (1 - 1 / classes)`. Of clips
             with several labels each target moves by it towards 1/2. Evaluation is not smoothed.
         clip_norm: gradients whose norm over all variables is larger are scaled to it, after their
             sum over micro-batches and replicas; None never does. The gradient of a decay in the
             loss is a part of them.
+        mixup: alpha of Beta(alpha, alpha), from which the share is drawn that a clip and its label
+            have in its mixture with another clip of its replica's batch (Zhang et al. 2018,
+            arXiv:1710.09412); 0 mixes nothing. See `perfnet_tf.distill.mixup`.
     """
 
     epochs: int = 100
@@ -289,8 +296,10 @@ class TrainConfig:
     sampling: str = "every_clip"
     early_stopping_epochs: int = 0
     keep: str = "last"
+    accumulate: int = 1
     label_smoothing: float = 0.0
     clip_norm: float | None = None
+    mixup: float = 0.0
 
     def __post_init__(self) -> None:
         check_positive(
@@ -301,6 +310,7 @@ class TrainConfig:
             checkpoint_every_steps=self.checkpoint_every_steps,
             steps_per_execution=self.steps_per_execution,
             clip_norm=self.clip_norm,
+            accumulate=self.accumulate,
         )
         check_not_negative(
             momentum=self.momentum,
@@ -308,12 +318,19 @@ class TrainConfig:
             validate_every_epochs=self.validate_every_epochs,
             early_stopping_epochs=self.early_stopping_epochs,
             warmup_epochs=self.warmup_epochs or 0,
+            mixup=self.mixup,
         )
         check_choice("precision", self.precision, TRAINING_PRECISIONS)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("class_weights", self.class_weights, CLASS_WEIGHTS)
         check_choice("sampling", self.sampling, SAMPLINGS)
         check_choice("keep", self.keep, KEPT_WEIGHTS)
+        if self.batch_size % self.accumulate:
+            raise InputError(
+                "Micro-batches are of one size. Received: "
+                f"`accumulate`={self.accumulate}, `batch_size`={self.batch_size}. Take a batch "
+                f"that is a multiple of {self.accumulate}."
+            )
         if not 0 <= self.label_smoothing < 1:
             raise InputError(
                 f"`label_smoothing` must be in [0, 1). Received: {self.label_smoothing!r}."
@@ -332,6 +349,11 @@ class TrainConfig:
     def selects(self) -> bool:
         """Whether validation decides which weights are the result."""
         return self.early_stopping_epochs > 0 or self.keep == "best"
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Clips that are computed at once, over all replicas."""
+        return self.batch_size // self.accumulate
 
     @property
     def peak_learning_rate(self) -> float:

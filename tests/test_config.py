@@ -72,6 +72,8 @@ def test_every_option_survives_json():
             1,
             optimizer="adamw",
             label_smoothing=0.1,
+            accumulate=2,
+            mixup=0.2,
             clip_norm=2.5,
         ),
     )

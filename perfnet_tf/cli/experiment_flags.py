@@ -50,8 +50,10 @@ _TRAIN = {
     "sampling": "sampling",
     "early_stopping_epochs": "early_stopping_epochs",
     "keep": "keep",
+    "accumulate": "accumulate",
     "label_smoothing": "label_smoothing",
     "clip_norm": "clip_norm",
+    "mixup": "mixup",
     "mirror": "mirror",
     "precision": "precision",
     "seed": "seed",
@@ -168,8 +170,10 @@ def define_setting_flags(command: FlagSet, *, network: bool) -> None:
     text("class_weights", f"{' or '.join(CLASS_WEIGHTS)}: uneven classes weigh the same.")
     number("warmup_epochs", "Length of the linear warm-up; without it, an eleventh of the epochs.")
     number("momentum", "Momentum of the SGD, or of Adam's first moment.")
+    whole("accumulate", "Micro-batches that a batch is computed in: less memory, the same step.")
     number("label_smoothing", "Share of each label that is spread over all classes.")
     number("clip_norm", "Scale gradients down to this global norm.")
+    number("mixup", "Mix clips in pairs, by shares from Beta(MIXUP, MIXUP); 0 does not.")
     switch("mirror", "Mirror half of the clips; turn off if classes distinguish left from right.")
     text("precision", f"{' or '.join(TRAINING_PRECISIONS)}.")
     text("sampling", f"{' or '.join(SAMPLINGS)}: each class equally often.")

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.config import DistillConfig, PoseRenderConfig
+from perfnet_tf.distill.accumulation import Share, accumulate
+from perfnet_tf.distill.accuracy import in_top
 from perfnet_tf.distill.losses import (
     CROSS_ENTROPY,
     distillation_losses,
     term_names,
     weighted_sum,
 )
+from perfnet_tf.distill.mixup import Labels, by_label, draw_mixing, known, step_seed
+from perfnet_tf.distill.step_clips import StepClips
 from perfnet_tf.errors import InputError, check_choice
-from perfnet_tf.input_pipeline.dataset import streams_of
-from perfnet_tf.input_pipeline.unlabelled import is_labelled
 from perfnet_tf.models.modes import rematerialization, synchronized_batch_norm
 from perfnet_tf.models.ordering import computed_after
 from perfnet_tf.recognizers.load import Network, load_named
@@ -40,9 +43,10 @@ class Distiller(tf_keras.Model):
     Labels of one class per clip give cross-entropy of the softmax, labels of several that of the
     sigmoids: `label_kinds`.
 
-    Metrics, means over clips: `loss` (what is minimised), `cross_entropy` (by class weights where
-    there are any), `mse_TEACHER` or `mse_unified` (not weighted; another term than the squared
-    error gives its own name), `weight_decay`, `top1`, `top5`.
+    Metrics, means over clips: `loss` (what is minimised), `cross_entropy` (as minimised: by class
+    weights, of smoothed labels and mixed clips), `mse_TEACHER` or `mse_unified` (not weighted;
+    another term than the squared error gives its own name), `weight_decay`, `top1`, `top5` (of a
+    mixed clip: the share of the labels that are among the highest logits).
 
     Under a distribution strategy: make it, student and teachers inside `strategy.scope()`.
     """
@@ -61,7 +65,10 @@ class Distiller(tf_keras.Model):
         synchronize_batch_norm: bool = False,
         class_weights: Sequence[float] | None = None,
         logits_in_batch: bool = False,
+        accumulate: int = 1,
         label_smoothing: float = 0.0,
+        mixup: float = 0.0,
+        seed: int = 0,
         decay_in_loss: bool = True,
     ) -> None:
         """Makes a distiller.
@@ -84,13 +91,14 @@ class Distiller(tf_keras.Model):
                 one call, as in Keras. Evaluation is never weighted.
             logits_in_batch: teachers are not computed: batches hold their logits, float32
                 `[batch, classes]`, under `TEACHER_LOGITS` and their names.
-            label_smoothing: see `TrainConfig`.
+            accumulate, label_smoothing, mixup, seed: see `TrainConfig`; of the training only.
             decay_in_loss: False for an optimizer that decays kernels itself: the student's own
                 decay is then left out, and the metric `weight_decay` is 0.
 
         Raises:
             InputError: a teacher of other classes, a weight for no teacher, weights given twice,
-                an unknown loss or stream, or not one weight for each class.
+                an unknown loss or stream, not one weight for each class, or logits in the batch for
+                clips that are mixed.
         """
         super().__init__(name="distiller")
         self.student = student
@@ -101,8 +109,17 @@ class Distiller(tf_keras.Model):
         self.rematerialize = rematerialize
         self.synchronize_batch_norm = synchronize_batch_norm
         self.logits_in_batch = logits_in_batch
+        self.accumulate = accumulate
         self.label_smoothing = label_smoothing
+        self.mixup = mixup
+        self.seed = seed
         self.decay_in_loss = decay_in_loss
+        if mixup and logits_in_batch:
+            raise InputError(
+                "Teachers see what is mixed. Received: "
+                f"`mixup`={mixup:g}, and teachers that are computed once. Compute them at every "
+                "step (`teacher_windows`=0), or do not mix."
+            )
         self._num_classes = len(classes) if classes else getattr(student, "num_classes", None)
         self._class_weights = self._checked_weights(class_weights)
         ready = {name: load_named(name, teacher) for name, teacher in (teachers or {}).items()}
@@ -178,12 +195,32 @@ class Distiller(tf_keras.Model):
     def train_step(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One step on one replica's clips; returns the metrics' values so far."""
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        labels = batch[LABEL]
-        clips = tf.shape(labels)[0]
-        labelled = tf.reduce_sum(tf.cast(is_labelled(labels), tf.int32))
-        teacher_logits = self._teacher_logits(batch)
+        clips = self._step_clips(batch)
+        whole = _whole(clips, replicas, self.accumulate)
+        if self.accumulate == 1:
+            step = self._share(clips, whole)
+        else:
+            self._check_built()
+            step = accumulate(
+                lambda part: self._share(clips.part(part, self.accumulate), whole),
+                self.accumulate,
+                self.student.trainable_variables,
+                self._loss_metrics,
+                unrolled=self.synchronize_batch_norm and replicas > 1,
+            )
+        variables = self.student.trainable_variables
+        self._note_if_not_finite([step.terms["loss"], *step.gradients])
+        self.optimizer.apply_gradients(zip(step.gradients, variables, strict=True))
+        # A Mean averages over replicas what has to be summed.
+        terms = {name: share * replicas for name, share in step.terms.items()}
+        self._update_metrics(terms, step.logits, clips.labels)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def _share(self, clips: StepClips, whole: _Whole) -> Share:
+        """Eq. 1 and its gradient of some of a step's clips, as their share of the whole step's."""
+        teacher_logits = self._teacher_logits(clips)
         # Teachers' activations are gone before the student's, which are kept for the gradient.
-        frames = computed_after(self._student_stream(batch), teacher_logits.values())
+        frames = computed_after(clips.frames(self.stream, self.render), teacher_logits.values())
 
         with tf.GradientTape() as tape:
             with (
@@ -193,36 +230,30 @@ class Distiller(tf_keras.Model):
                 student_logits = self.student(frames, training=True)
             # Gradients are summed over replicas, so each replica's loss is its share of the whole.
             terms = distillation_losses(
-                labels,
+                clips.labels,
                 student_logits,
                 teacher_logits,
                 self.distill_config,
-                clips * replicas,
+                whole.clips,
                 self._class_weights,
-                global_labelled=tf.maximum(labelled, 1) * replicas,
+                global_labelled=whole.labelled,
                 label_smoothing=self.label_smoothing,
             )
-            decay = self._weight_decay() / replicas
+            decay = self._weight_decay() / whole.shares
             loss = weighted_sum(terms, self.distill_config) + decay  # Eq. 1
 
-        variables = self.student.trainable_variables
-        gradients = tape.gradient(loss, variables)
-        self._note_if_not_finite([loss, *gradients])
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        shares = {"loss": loss, **terms, "weight_decay": decay}
-        # A Mean averages over replicas what has to be summed.
-        whole = {name: share * replicas for name, share in shares.items()}
-        self._update_metrics(whole, student_logits, labels)
-        return {metric.name: metric.result() for metric in self.metrics}
+        gradients = tape.gradient(loss, self.student.trainable_variables)
+        return Share(gradients, {"loss": loss, **terms, "weight_decay": decay}, student_logits)
 
     def test_step(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Losses and accuracy of one batch, which may be of any size, in inference mode."""
         labels = batch[LABEL]
-        student_logits = self.student(self._student_stream(batch), training=False)
+        clips = StepClips(batch)
+        student_logits = self.student(clips.frames(self.stream, self.render), training=False)
         terms = distillation_losses(
             labels,
             student_logits,
-            self._teacher_logits(batch),
+            self._teacher_logits(clips),
             self.distill_config,
             tf.maximum(tf.shape(labels)[0], 1),
         )
@@ -254,28 +285,38 @@ class Distiller(tf_keras.Model):
             )
         return checked
 
+    def _check_built(self) -> None:
+        if not self.student.built:
+            raise InputError(
+                "Gradients are summed for weights that exist. Received: a `student` without, for "
+                f"`accumulate`={self.accumulate}. Build it, or call it once, before it is trained."
+            )
+
     def _note_if_not_finite(self, values: Sequence[tf.Tensor | None]) -> None:
         finite = [tf.reduce_all(tf.math.is_finite(value)) for value in values if value is not None]
         step = tf.cast(self.optimizer.iterations, tf.int64)
         bad = (self._first_bad_step < 0) & ~tf.reduce_all(finite)
         self._first_bad_step.assign(tf.where(bad, step, self._first_bad_step))
 
-    def _student_stream(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        return streams_of(batch, [self.stream], self.render)[self.stream]
+    def _step_clips(self, batch: Mapping[str, tf.Tensor]) -> StepClips:
+        if not self.mixup:
+            return StepClips(batch)
+        seed = step_seed(self.seed, self.optimizer.iterations)
+        return StepClips(batch, draw_mixing(batch, batch[LABEL], self.mixup, seed))
 
-    def _teacher_logits(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Each teacher sees the student's own crop, window and mirroring, unless it is done."""
+    def _teacher_logits(self, clips: StepClips) -> dict[str, tf.Tensor]:
+        """Each teacher sees the student's own crop, window, mirroring and mixture, or has done."""
         if self.logits_in_batch:
-            return {name: batch[TEACHER_LOGITS + name] for name in self.teachers}
+            return {name: clips.batch[TEACHER_LOGITS + name] for name in self.teachers}
         drawn: dict[PoseRenderConfig, tf.Tensor] = {}
         logits: dict[str, tf.Tensor] = {}
         for name, teacher in self.teachers.items():
             if teacher.stream == POSE:
                 if teacher.render not in drawn:
-                    drawn[teacher.render] = streams_of(batch, [POSE], teacher.render)[POSE]
+                    drawn[teacher.render] = clips.frames(POSE, teacher.render)
                 frames = drawn[teacher.render]
             else:
-                frames = streams_of(batch, [teacher.stream], teacher.render)[teacher.stream]
+                frames = clips.frames(teacher.stream, teacher.render)
             # One after the other: their activations share the memory.
             logits[name] = teacher.predict(computed_after(frames, logits.values()))
         return logits
@@ -285,16 +326,34 @@ class Distiller(tf_keras.Model):
         return tf.add_n([tf.cast(x, tf.float32) for x in losses]) if losses else tf.constant(0.0)
 
     def _update_metrics(
-        self, losses: Mapping[str, tf.Tensor], logits: tf.Tensor, labels: tf.Tensor
+        self, losses: Mapping[str, tf.Tensor], logits: tf.Tensor, labels: Labels
     ) -> None:
-        clips = tf.cast(tf.shape(labels)[0], tf.float32)
-        known = tf.cast(is_labelled(labels), tf.float32)
+        clips = tf.cast(tf.shape(logits)[0], tf.float32)
+        labelled = tf.cast(known(labels), tf.float32)
         for name, value in losses.items():
-            weight = tf.reduce_sum(known) if name == CROSS_ENTROPY else clips
+            weight = tf.reduce_sum(labelled) if name == CROSS_ENTROPY else clips
             self._loss_metrics[name].update_state(value, sample_weight=weight)
         for name, metric in self._accuracy_metrics.items():
-            right = in_top(logits, labels, int(name.removeprefix("top")))
-            metric.update_state(right, sample_weight=known)
+            right = by_label(
+                labels, functools.partial(in_top, logits, k=int(name.removeprefix("top")))
+            )
+            metric.update_state(right, sample_weight=labelled)
+
+
+class _Whole(NamedTuple):
+    """What a share is a share of: clips and clips with labels in a step, and number of shares."""
+
+    clips: tf.Tensor
+    labelled: tf.Tensor
+    shares: int
+
+
+def _whole(clips: StepClips, replicas: int, parts: int) -> _Whole:
+    labelled = known(clips.labels)
+    count = tf.reduce_sum(tf.cast(labelled, tf.int32))
+    return _Whole(
+        tf.shape(labelled)[0] * replicas, tf.maximum(count, 1) * replicas, replicas * parts
+    )
 
 
 def _config(
@@ -308,31 +367,3 @@ def _config(
             "Leave them out."
         )
     return loss
-
-
-def in_top(logits: tf.Tensor, labels: tf.Tensor, k: int) -> tf.Tensor:
-    """Whether each right class is among the `k` highest logits; of equals the lower index wins.
-
-    Of several right classes one is enough.
-
-    Arithmetic only, where `tf.math.in_top_k` does not compile for every device.
-
-    Args:
-        logits: float `[batch, classes]`.
-        labels: integer `[batch]`, a negative one counts as 0; or float `[batch, classes]` of
-            several labels.
-        k: how many.
-
-    Returns:
-        float32 `[batch]`, 1 or 0. A NaN among the logits makes 0.
-    """
-    labels = tf.convert_to_tensor(labels)
-    if labels.shape.rank == 2:
-        # Where the likeliest of them is, the others are not ahead of it.
-        labels = tf.argmax(tf.where(labels > 0, logits, logits.dtype.min), axis=1)
-    labels = tf.maximum(tf.cast(labels, tf.int32), 0)[:, None]
-    own = tf.gather(logits, labels, axis=1, batch_dims=1)  # [batch, 1]
-    lower_index = tf.range(tf.shape(logits)[1])[None] < labels
-    ahead = (logits > own) | ((logits == own) & lower_index)  # [batch, classes]
-    valid = tf.reduce_all(tf.math.is_finite(logits), axis=1)
-    return tf.cast((tf.math.count_nonzero(ahead, axis=1) < k) & valid, tf.float32)

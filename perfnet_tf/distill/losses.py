@@ -12,11 +12,13 @@ sigmoids' cross-entropies: our choice, as MSE is such a mean as well.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import tensorflow as tf
 
 from perfnet_tf.config import DistillConfig
+from perfnet_tf.distill.mixup import Labels, MixedLabels, by_label
 from perfnet_tf.errors import InputError
 from perfnet_tf.input_pipeline.unlabelled import UNLABELLED, is_labelled
 
@@ -30,7 +32,7 @@ _SMALL = 1e-6
 
 
 def distillation_losses(
-    labels: tf.Tensor,
+    labels: Labels,
     student_logits: tf.Tensor,
     teacher_logits: Mapping[str, tf.Tensor],
     config: DistillConfig,
@@ -44,7 +46,7 @@ def distillation_losses(
 
     Args:
         labels: integer `[batch]`, or float `[batch, classes]` of several labels (`label_kinds`); a
-            clip labelled `UNLABELLED` counts in the teachers' terms only.
+            clip labelled `UNLABELLED` counts in the teachers' terms only; or those of mixed clips.
         student_logits: float `[batch, classes]`.
         teacher_logits: teacher -> float `[batch, classes]`; their gradients are stopped here.
         config: which loss.
@@ -62,7 +64,8 @@ def distillation_losses(
     Raises:
         InputError: settings for one label per clip, and several labels.
     """
-    labels = tf.convert_to_tensor(labels)
+    if not isinstance(labels, MixedLabels):
+        labels = tf.convert_to_tensor(labels)
     student = tf.cast(student_logits, tf.float32)
     teachers = {
         name: tf.stop_gradient(tf.cast(logits, tf.float32))
@@ -72,13 +75,15 @@ def distillation_losses(
         teachers = {UNIFIED: tf.add_n(list(teachers.values()))}
     clips = tf.cast(global_batch_size, tf.float32)
     labelled = clips if global_labelled is None else tf.cast(global_labelled, tf.float32)
-    entropy = _cross_entropy(labels, student, config, class_weights, label_smoothing)
+    entropy = by_label(
+        labels, lambda each: _cross_entropy(each, student, config, class_weights, label_smoothing)
+    )
     terms = {CROSS_ENTROPY: tf.reduce_sum(entropy) / labelled}
     term = _TERMS[config.term]
     for name, logits in teachers.items():
         error = term(logits, student, config.temperature)  # [batch]
         if config.clip_weights == "confidence":
-            error *= confidence(labels, logits)
+            error *= by_label(labels, functools.partial(confidence, logits=logits))
         terms[_PREFIXES[config.term] + name] = tf.reduce_sum(error) / clips
     return terms
 

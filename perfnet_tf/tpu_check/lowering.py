@@ -64,7 +64,10 @@ def build_distiller(
             config.distill.loss if config.distill else "separate",
             render=config.pose_render,
             rematerialize=config.train.rematerialize,
+            accumulate=config.train.accumulate,
             label_smoothing=config.train.label_smoothing,
+            mixup=config.train.mixup,
+            seed=config.train.seed,
             decay_in_loss=not decays_kernels(config.train),
         )
     # The schedule's length changes nothing but a constant.

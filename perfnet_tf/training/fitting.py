@@ -105,7 +105,7 @@ def fit(
         batch_size=train.batch_size,
         show=show_progress and workers.is_chief,
     )
-    progress.say(f"{folder}: {describe_batch(strategy, train.batch_size)}")
+    progress.say(f"{folder}: {describe_batch(strategy, train.batch_size, train.accumulate)}")
     wait = InputWait(enabled=not deterministic)
     if step:
         progress.say(f"{folder}: resuming after step {step} of {train.epochs * epoch_steps}")
@@ -218,7 +218,7 @@ def _validation(
         split,
         clip=config.resolved_eval_clip,
         streams=[config.stream],
-        batch_size=config.train.batch_size,
+        batch_size=config.train.micro_batch_size,
         training=False,
     )
     measured = student

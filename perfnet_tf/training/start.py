@@ -90,7 +90,10 @@ def make_distiller(
         synchronize_batch_norm=config.train.synchronize_batch_norm,
         class_weights=_class_weights(config, info),
         logits_in_batch=bool(config.distill and config.distill.teacher_windows),
+        accumulate=config.train.accumulate,
         label_smoothing=config.train.label_smoothing,
+        mixup=config.train.mixup,
+        seed=config.train.seed,
         decay_in_loss=start.optimizer is not None or not decays_kernels(config.train),
     )
     check_streams(distiller.seen_streams, info)

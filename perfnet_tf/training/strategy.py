@@ -46,15 +46,16 @@ def make_strategy(name: str = "auto", *, tpu: str = "local") -> tf.distribute.St
     return distribute_utils.get_distribution_strategy(name, num_gpus=gpus)
 
 
-def describe_batch(strategy: tf.distribute.Strategy, batch_size: int) -> str:
+def describe_batch(strategy: tf.distribute.Strategy, batch_size: int, accumulate: int = 1) -> str:
     """Which devices share a batch, in words.
 
     Args:
         strategy: the devices.
         batch_size: clips, over all replicas.
+        accumulate: micro-batches of a replica's clips.
 
     Raises:
-        InputError: the replicas cannot share the batch evenly.
+        InputError: the replicas, or their micro-batches, cannot share the batch evenly.
     """
     replicas = strategy.num_replicas_in_sync
     if batch_size % replicas:
@@ -62,8 +63,16 @@ def describe_batch(strategy: tf.distribute.Strategy, batch_size: int) -> str:
             f"The replicas share a batch evenly. Received: batch_size={batch_size} for "
             f"{replicas} replicas. Take a multiple of {replicas}."
         )
+    share = batch_size // replicas
+    if share % accumulate:
+        raise InputError(
+            "The micro-batches of all replicas share a batch evenly. Received: "
+            f"batch_size={batch_size} for {replicas} replicas with `accumulate`={accumulate}. "
+            f"Take a multiple of {replicas * accumulate}."
+        )
     devices = "1 device" if replicas == 1 else f"{replicas} devices ({_kind(strategy)})"
-    return f"{devices}, {batch_size // replicas} clips each: a global batch of {batch_size} clips"
+    parts = f" in {accumulate} micro-batches of {share // accumulate}" if accumulate > 1 else ""
+    return f"{devices}, {share} clips each{parts}: a global batch of {batch_size} clips"
 
 
 def _kind(strategy: tf.distribute.Strategy) -> str:

@@ -150,7 +150,7 @@ def train(
         )
     _check_devices(config, strategy)
     if unlabelled is not None:
-        describe_batch(strategy, config.unlabelled_batch)
+        describe_batch(strategy, config.unlabelled_batch, config.train.accumulate)
     if config.train.selects and VALIDATION_SPLIT not in info.splits:
         raise InputError(
             "Weights are chosen by clips that are neither trained on nor tested: the split "
@@ -169,7 +169,7 @@ def train(
         record |= {"carried_over": carried.record(), **carried.ancestry()}
 
     if progress and workers.is_chief and initial is None:
-        _warn_lagging_averages(distiller.student, record["steps"])
+        _warn_lagging_averages(distiller.student, record["steps"] * config.train.accumulate)
     if workers.is_chief and not run_directory.is_run(folder):
         run_directory.create_run(folder, config, info.classes, **record)
         if progress and carried is not None:
@@ -246,7 +246,7 @@ def _with_teacher_logits(
             data,
             folder,
             name=name,
-            batch_size=config.train.batch_size,
+            batch_size=config.train.micro_batch_size,
             progress=progress and workers.is_chief,
         )
         return TrainingClips(data, logits)
@@ -290,7 +290,14 @@ def _check_unlabelled(
 
 
 def _check_devices(config: ExperimentConfig, strategy: tf.distribute.Strategy) -> None:
-    describe_batch(strategy, config.train.batch_size)
+    batch_size = config.train.batch_size
+    describe_batch(strategy, batch_size, config.train.accumulate)
+    if config.train.mixup and batch_size == strategy.num_replicas_in_sync:
+        raise InputError(
+            "A clip is mixed with others of its replica's batch. Received: "
+            f"`mixup`={config.train.mixup:g} with one clip for each replica. Take a larger "
+            "`batch_size`, or do not mix."
+        )
     if config.train.validate_every_epochs and isinstance(strategy, tf.distribute.TPUStrategy):
         raise InputError(
             "A TPU cannot take the smaller last batch of a validation. Received: "

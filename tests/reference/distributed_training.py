@@ -2,13 +2,15 @@
 
     python distributed_training.py FOLDER NAME DEVICES [--sync=0] [--remat=1] [--kill_at=STEP]
                                        [--term_at=STEP] [--epochs=N] [--pause=SECONDS]
-                                       [--tuned=1] [--unlabelled=1]
+                                       [--tuned=1] [--unlabelled=1] [--accumulate=N]
+                                       [--clip_norm=X] [--mixup=X] [--optimizer=NAME]
 
 DEVICES is 1, 2 or 4 logical CPU devices, or `multiworker` (TF_CONFIG). FOLDER holds `data` and is
 shared by all; NAME is the run's. `--kill_at` and `--term_at` send this
 process SIGKILL and SIGTERM when that many steps are done. With `--pause` every step waits, and
 prints its number first. `--tuned=1` trains by the options of fine-tuning. `--unlabelled=1` adds
-the clips of FOLDER/unlabelled, four to each batch, without their labels.
+the clips of FOLDER/unlabelled, four to each batch, without their labels. The others are of
+`TrainConfig`.
 """
 
 from __future__ import annotations
@@ -18,9 +20,13 @@ import pathlib
 import signal
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+#: Options of the command line that are of `TrainConfig`, and their types.
+OPTIONS = {"accumulate": int, "clip_norm": float, "mixup": float, "optimizer": str}
 
 
 def make_strategy(devices: str):
@@ -61,9 +67,10 @@ def config(
     epochs: int = 10,
     tuned: bool = False,
     unlabelled_batch: int | None = None,
+    **options: Any,
 ):
     """Epochs of 2 batches of 8 from 15 clips."""
-    tuning = {}
+    tuning: dict[str, Any] = {}
     if tuned:
         tuning = {
             "optimizer": "adam",
@@ -96,7 +103,7 @@ def config(
             checkpoint_every_steps=3,
             synchronize_batch_norm=synchronize,
             rematerialize=rematerialize,
-            **tuning,
+            **{**tuning, **options},
         ),
     )
 
@@ -123,6 +130,7 @@ def main(folder: pathlib.Path, name: str, devices: str, *options: str) -> None:
             epochs=int(values.get("epochs", 10)),
             tuned=values.get("tuned") == "1",
             unlabelled_batch=4 if unlabelled else None,
+            **{name: kind(values[name]) for name, kind in OPTIONS.items() if name in values},
         ),
         folder / "data",
         folder / name,

@@ -10,7 +10,6 @@ from perfnet_tf.backbones import BACKBONES
 from perfnet_tf.config import OPTIMIZERS, ClipConfig, ExperimentConfig, ModelConfig, TrainConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.models.factory import build_from_config
-from perfnet_tf.recognizers.run_directory import create_run
 from perfnet_tf.training.optimizers import build_optimizer, make_optimizer
 from perfnet_tf.training.trainer import train
 
@@ -122,21 +121,3 @@ def build_first(config):
 def test_a_custom_optimizer_clips_by_itself():
     with pytest.raises(InputError, match="clip_norm=2 and a custom `optimizer`. Give that its own"):
         make_optimizer(tf_keras.optimizers.SGD(0.1), settings(clip_norm=2.0), 64)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"optimizer": "adamw"}, "train.optimizer was 'sgd', is 'adamw'"),
-        ({"label_smoothing": 0.1}, "train.label_smoothing was 0.0, is 0.1"),
-        ({"clip_norm": 1.0}, "train.clip_norm was None, is 1.0"),
-    ],
-)
-def test_a_run_is_not_resumed_by_another_optimisation(data, tmp_path, options, message):
-    # Only the folder's files are compared: nothing is trained.
-    config = ExperimentConfig(clip=ClipConfig(6, 24, 32, short_side=28), model=tiny_network.TINY)
-    settings_ = dataclasses.replace(config.train, epochs=1, learning_rate=0.01)
-    create_run(tmp_path / "run", config.replace(train=settings_), ("class0", "class1", "class2"))
-    changed = config.replace(train=dataclasses.replace(settings_, **options))
-    with pytest.raises(InputError, match=message):
-        train(changed, data, tmp_path / "run", progress=False)

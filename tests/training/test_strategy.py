@@ -41,8 +41,8 @@ def finish(processes, status=0):
     return outputs
 
 
-def start_workers(folder, name, *options, count=2):
-    """Workers on the loopback; `options` go to the last."""
+def start_workers(folder, name, *options, count=2, shared=()):
+    """Workers on the loopback; `options` go to the last, `shared` ones to all."""
     sockets = [socket.socket() for _ in range(count)]
     for one in sockets:
         one.bind(("localhost", 0))
@@ -54,6 +54,7 @@ def start_workers(folder, name, *options, count=2):
             folder,
             name,
             "multiworker",
+            *shared,
             *(options if index == count - 1 else ()),
             tf_config={"cluster": cluster, "task": {"type": "worker", "index": index}},
         )
@@ -165,6 +166,41 @@ def test_two_devices_learn_from_clips_without_labels_as_one_does(tmp_path):
     assert_equal_runs(tmp_path, "one", "two")
 
 
+@pytest.mark.slow
+def test_two_devices_accumulate_as_one_device_steps_at_once(tmp_path):
+    """AdamW, clipped gradients, frozen batch norm."""
+    from prepared_clips import make_clip, write_dataset
+
+    clips = [make_clip(i, i % 3, frames=9, height=48, width=64) for i in range(15)]
+    splits = {"train": clips, "val": clips[5:12]}
+    write_dataset(tmp_path / "data", splits, num_classes=3)
+    options = ["--tuned=1", "--optimizer=adamw", "--clip_norm=0.5", "--epochs=4"]
+    finish([start(tmp_path, "one", "1", *options)])
+    output = finish([start(tmp_path, "two", "2", *options, "--accumulate=2")])[0]
+    assert "4 clips each in 2 micro-batches of 2: a global batch of 8 clips" in output
+    assert_equal_runs(tmp_path, "one", "two")
+
+
+@pytest.mark.slow
+def test_several_devices_accumulate_with_synchronized_batch_norm_as_one_does(folder):
+    """Each micro-batch has the clips that it has on one device, and their moments."""
+    options = ["--accumulate=2", "--optimizer=adamw", "--clip_norm=0.5", "--epochs=5"]
+    finish([start(folder, "parts", "1", *options)])
+    finish([start(folder, "parts_of_2", "2", *options)])
+    assert_equal_runs(folder, "parts", "parts_of_2")
+    finish(start_workers(folder, "parts_of_workers", shared=options))
+    assert_equal_runs(folder, "parts", "parts_of_workers")
+
+
+@pytest.mark.slow
+def test_devices_mix_in_micro_batches_and_a_killed_run_is_the_same(folder):
+    options = ["--mixup=0.8", "--accumulate=2", "--sync=0", "--epochs=5"]
+    finish([start(folder, "mixed", "2", *options)])
+    finish([start(folder, "resumed", "2", *options, "--kill_at=5")], status=-signal.SIGKILL)
+    assert "resuming after step 3 of 10" in finish([start(folder, "resumed", "2", *options)])[0]
+    assert_equal_runs(folder, "mixed", "resumed")
+
+
 def test_an_unknown_strategy_or_devices_that_are_not_there_are_refused(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(InputError, match="Did you mean 'mirrored'"):
@@ -206,3 +242,8 @@ def test_the_shares_of_a_batch_are_printed_and_must_be_even():
     )
     with pytest.raises(InputError, match="batch_size=7 for 2 replicas. Take a multiple of 2"):
         describe_batch(two, 7)
+    assert describe_batch(two, 12, 3) == (
+        "2 devices (mirrored), 6 clips each in 3 micro-batches of 2: a global batch of 12 clips"
+    )
+    with pytest.raises(InputError, match="2 replicas with `accumulate`=4. Take a multiple of 8"):
+        describe_batch(two, 12, 4)
