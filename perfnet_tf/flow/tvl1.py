@@ -24,8 +24,8 @@ __all__ = ["TVL1Params", "compute_tvl1"]
 _PAIRS_ON_CPU = 1
 _PAIRS_ON_ACCELERATOR = 16
 
-#: float32 grey `[frames, height, width]`, indices of pairs, parameters, pairs at once -> float32
-#: `[pairs, height, width, 2]`.
+#: float32 grey `[frames, height, width]`, places of pairs `[pairs, 2]`, parameters, pairs at once
+#: -> float32 `[pairs, height, width, 2]`.
 _Engine = Callable[[np.ndarray, np.ndarray, TVL1Params, int | None], np.ndarray]
 
 
@@ -69,11 +69,50 @@ def compute_tvl1(
     if pairs_at_once is not None and pairs_at_once < 1:
         raise InputError(f"pairs_at_once must be at least 1. Received: {pairs_at_once!r}.")
     solve = _engine(engine)
-    flow = np.zeros((*gray.shape, 2), np.float32)
-    moving = np.array([i for i in range(len(gray) - 1) if (gray[i] != gray[i + 1]).any()], int)
-    if len(moving):
-        flow[moving] = solve(gray, moving, params, pairs_at_once)
-    flow[-1] = flow[-2] if len(gray) > 1 else 0
+    if len(gray) == 1:
+        return np.zeros((*gray.shape, 2), np.float32)
+    firsts = np.arange(len(gray) - 1)
+    flow = _solve(gray, np.stack([firsts, firsts + 1], axis=1), params, solve, pairs_at_once)
+    return np.concatenate([flow, flow[-1:]])
+
+
+def compute_tvl1_at(
+    frames: npt.NDArray[Any],
+    firsts: npt.ArrayLike,
+    params: TVL1Params = TVL1Params(),  # noqa: B008 (frozen)
+    *,
+    engine: str = "auto",
+) -> npt.NDArray[np.float32]:
+    """TV-L1 flow from some frames to the next ones, with other frames left alone.
+
+    Args:
+        frames, params, engine: as of `compute_tvl1`.
+        firsts: int `[pairs]`, places of frames that have a next one.
+
+    Returns:
+        float32 `[pairs, height, width, 2]`.
+
+    Raises:
+        InputError: as of `compute_tvl1`.
+    """
+    firsts = np.asarray(firsts, int)
+    pairs = np.stack([firsts, firsts + 1], axis=1)
+    needed, places = np.unique(pairs, return_inverse=True)
+    gray = gray_frames(frames[needed])
+    return _solve(gray, places.reshape(pairs.shape), params, _engine(engine), None)
+
+
+def _solve(
+    gray: np.ndarray,
+    pairs: np.ndarray,
+    params: TVL1Params,
+    engine: _Engine,
+    pairs_at_once: int | None,
+) -> npt.NDArray[np.float32]:
+    flow = np.zeros((len(pairs), *gray.shape[1:], 2), np.float32)
+    moving = np.array([(gray[one] != gray[other]).any() for one, other in pairs], bool)
+    if moving.any():
+        flow[moving] = engine(gray, pairs[moving], params, pairs_at_once)
     return flow
 
 
@@ -109,8 +148,8 @@ def _solve_by_numba(
 ) -> np.ndarray:
     from perfnet_tf.flow.tvl1_cpu import solve_pair
 
-    def solve(index: int) -> np.ndarray:
-        return solve_pair(gray[index], gray[index + 1], params)
+    def solve(pair: np.ndarray) -> np.ndarray:
+        return solve_pair(gray[pair[0]], gray[pair[1]], params)
 
     with ThreadPoolExecutor(max_workers=min(cv2.getNumThreads(), len(pairs))) as pool:
         return np.stack(list(pool.map(solve, pairs)))
@@ -125,8 +164,8 @@ def _solve_by_xla(
     for start in range(0, len(pairs), at_once):
         some = pairs[start : start + at_once]
         # A short last batch repeats its last pair: one program per frame size.
-        padded = np.concatenate([some, np.repeat(some[-1:], at_once - len(some))])
-        solved = program(tf.constant(gray[padded]), tf.constant(gray[padded + 1]))
+        padded = np.concatenate([some, np.repeat(some[-1:], at_once - len(some), axis=0)])
+        solved = program(*(tf.constant(gray[places]) for places in padded.T))
         flow.append(solved.numpy()[: len(some)])
     return np.concatenate(flow)
 

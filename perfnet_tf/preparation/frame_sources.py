@@ -84,10 +84,10 @@ def extract_source(source: Source, frames: np.ndarray, fps: float) -> np.ndarray
 
 def _flow(frames: np.ndarray, indices: np.ndarray) -> np.ndarray:
     """From each frame to the next; the last frame has that of the one before it."""
-    from perfnet_tf.flow.tvl1 import compute_tvl1  # brings XLA along
+    from perfnet_tf.flow.tvl1 import compute_tvl1_at  # brings TensorFlow along
 
     if len(frames) < 2:
         raise InputError("Flow needs a video of at least 2 frames. Received: one of 1 frame.")
-    firsts = np.minimum(indices, len(frames) - 2)
-    flow = {first: compute_tvl1(frames[first : first + 2])[0] for first in np.unique(firsts)}
-    return np.asarray(np.clip(np.stack([flow[first] for first in firsts]), -FLOW_BOUND, FLOW_BOUND))
+    firsts, places = np.unique(np.minimum(indices, len(frames) - 2), return_inverse=True)
+    flow = compute_tvl1_at(frames, firsts)[places]
+    return np.asarray(np.clip(flow, -FLOW_BOUND, FLOW_BOUND))

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.flow import tvl1_loops as loops
-from perfnet_tf.flow.tvl1 import TVL1Params, compute_tvl1
+from perfnet_tf.flow.tvl1 import TVL1Params, compute_tvl1, compute_tvl1_at
 from perfnet_tf.flow.tvl1_solver import solve_tvl1
 from perfnet_tf.tpu_check.chips import CHIPS
 from perfnet_tf.video.decode import read_video
@@ -151,6 +151,13 @@ def test_finite_input_gives_finite_flow(engine):
     frames[2] *= 1e6
     frames[3] = 1e30
     assert np.isfinite(compute_tvl1(frames, engine=engine)).all()
+
+
+def test_flow_of_chosen_frames_is_that_of_the_whole_clip(engine):
+    frames = moving_right(num_frames=5)
+    expected = compute_tvl1(frames, engine=engine)
+    found = compute_tvl1_at(frames, [3, 0, 1], engine=engine)
+    np.testing.assert_array_equal(found, expected[[3, 0, 1]])
 
 
 def test_threads_give_the_flow_of_one_thread():
