@@ -278,12 +278,19 @@ def _find_taps(u1, u2, y, height, stride, taps, x0, x1, x2, x3, y0, y1, y2, y3):
     """Where a row's pixels went: the first of the 16 taps of each, and their weights."""
     last_x, last_y = np.float32(taps.shape[0] - 1), np.float32(height - 1)
     for x in range(uint64(taps.shape[0])):
-        at_x = min(max(np.float32(np.int32(x)) + u1[x], _ZERO), last_x)
-        at_y = min(max(np.float32(y) + u2[x], _ZERO), last_y)
+        at_x = _within(np.float32(np.int32(x)) + u1[x], last_x)
+        at_y = _within(np.float32(y) + u2[x], last_y)
         left, top = np.floor(at_x), np.floor(at_y)
         taps[x] = np.int32(top) * stride + np.int32(left)
         x0[x], x1[x], x2[x], x3[x] = _cubic_weights(at_x - left)
         y0[x], y1[x], y2[x], y3[x] = _cubic_weights(at_y - top)
+
+
+@_inline
+def _within(position, last):
+    """In [0, last]; 0 for NaN, which must not become an address: absurd brightness makes it."""
+    position = position if position > _ZERO else _ZERO
+    return position if position < last else last
 
 
 @_row_loop

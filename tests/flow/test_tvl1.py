@@ -153,6 +153,12 @@ def test_finite_input_gives_finite_flow(engine):
     assert np.isfinite(compute_tvl1(frames, engine=engine)).all()
 
 
+def test_frames_of_absurd_brightness_are_survived(engine):
+    # Their differences are beyond float32.
+    frames = np.random.default_rng(0).choice([-1.3e36, 1.3e36], [3, *SIZE])
+    assert compute_tvl1(frames, engine=engine).shape == (3, *SIZE, 2)
+
+
 def test_flow_of_chosen_frames_is_that_of_the_whole_clip(engine):
     frames = moving_right(num_frames=5)
     expected = compute_tvl1(frames, engine=engine)
