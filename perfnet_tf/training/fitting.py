@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -34,6 +35,8 @@ from perfnet_tf.training.schedules import steps_per_epoch
 from perfnet_tf.training.selection import Selection
 from perfnet_tf.training.strategy import describe_batch
 from perfnet_tf.training.workers import Workers
+
+T = TypeVar("T")
 
 TRAIN_SPLIT, VALIDATION_SPLIT = "train", "val"
 #: Added to a run's seed for the order and the views of clips without labels.
@@ -230,13 +233,27 @@ def _validation(
     validator = Distiller(measured, render=config.pose_render)
     validator.compile()
 
+    def evaluate() -> Mapping[str, float]:
+        values: Mapping[str, float] = validator.evaluate(dataset, verbose=0, return_dict=True)
+        return values
+
     def measure() -> dict[str, float]:
         if measured is not student:
             measured.set_weights(student.get_weights())
         if not workers.is_chief:
             return {}
         with explaining_damaged_records(data, split):
-            values: Mapping[str, float] = validator.evaluate(dataset, verbose=0, return_dict=True)
+            values = evaluate() if workers.count == 1 else _without_strategy(evaluate)
         return {f"val_{name}": values[name] for name in ("cross_entropy", "top1", "top5")}
 
     return measure
+
+
+def _without_strategy(function: Callable[[], T]) -> T:
+    """What `function` returns where no strategy's scope is entered.
+
+    `fit` calls back inside of its strategy's scope. There one worker would wait for the others at
+    every metric. Scopes are entered by thread.
+    """
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(function).result()

@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import pathlib
@@ -73,6 +74,13 @@ def results(folder, name):
     return weights, np.array([[float(line[c]) for c in columns] for line in lines[1:]])
 
 
+def validation(folder, name):
+    """Cross-entropy and accuracies of the validation clips, epoch by epoch."""
+    with open(folder / name / "history.csv") as file:
+        rows = list(csv.DictReader(file))
+    return [[float(row[f"val_{key}"]) for key in ("cross_entropy", "top1", "top5")] for row in rows]
+
+
 def assert_equal_runs(folder, one, other):
     (weights, losses), (theirs, their_losses) = results(folder, one), results(folder, other)
     assert weights.keys() == theirs.keys() and len(weights) > 5
@@ -140,7 +148,7 @@ def test_recomputing_changes_nothing_on_several_devices(folder):
 
 
 @pytest.mark.slow
-def test_two_devices_fine_tune_as_one_does(tmp_path):
+def test_two_devices_and_two_workers_fine_tune_as_one_does(tmp_path):
     """Adam, the classifier at its own rate, frozen batch norm, uneven classes, the best weights."""
     from prepared_clips import make_clip, write_dataset
 
@@ -148,11 +156,17 @@ def test_two_devices_fine_tune_as_one_does(tmp_path):
     clips = [make_clip(i, c, frames=9, height=48, width=64) for i, c in enumerate(labels)]
     splits = {"train": clips, "val": clips[5:12], "test": clips[:2]}
     write_dataset(tmp_path / "data", splits, num_classes=3)
-    finish([start(tmp_path, "one", "1", "--tuned=1", "--epochs=4")])
-    finish([start(tmp_path, "two", "2", "--tuned=1", "--epochs=4")])
-    assert_equal_runs(tmp_path, "one", "two")
-    records = [json.loads((tmp_path / name / "run.json").read_text()) for name in ("one", "two")]
-    assert records[0]["kept_epoch"] == records[1]["kept_epoch"]
+    options = ["--tuned=1", "--epochs=4"]
+    finish([start(tmp_path, "one", "1", *options)])
+    finish([start(tmp_path, "two", "2", *options)])
+    finish(start_workers(tmp_path, "workers", shared=options))
+    expected = json.loads((tmp_path / "one" / "run.json").read_text())["kept_epoch"]
+    for name in ("two", "workers"):
+        assert_equal_runs(tmp_path, "one", name)
+        assert json.loads((tmp_path / name / "run.json").read_text())["kept_epoch"] == expected
+        np.testing.assert_allclose(
+            validation(tmp_path, name), validation(tmp_path, "one"), atol=1e-5
+        )
 
 
 @pytest.mark.slow
