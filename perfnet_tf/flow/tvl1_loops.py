@@ -91,21 +91,27 @@ def resize(image, resized, y_step, x_step, scale):
     h, w = image.shape
     height, width = resized.shape
     line = np.empty(w, np.float32)
+    lefts, rights = np.empty(width, np.int64), np.empty(width, np.int64)
+    shares = np.empty(width, np.float32)
+    for x in range(width):
+        lefts[x], rights[x], shares[x] = _neighbours(x, x_step, w)
     for y in range(height):
-        position = (y + 0.5) * y_step - 0.5
-        low = np.floor(position)
-        share = np.float32(position - low)
-        upper = image[min(max(int(low), 0), h - 1)]
-        lower = image[min(max(int(low) + 1, 0), h - 1)]
+        low, high, share = _neighbours(y, y_step, h)
+        upper, lower = image[low], image[high]
         for x in range(w):
             line[x] = upper[x] * (_ONE - share) + lower[x] * share
         for x in range(width):
-            position = (x + 0.5) * x_step - 0.5
-            low = np.floor(position)
-            share = np.float32(position - low)
-            left = line[min(max(int(low), 0), w - 1)]
-            right = line[min(max(int(low) + 1, 0), w - 1)]
-            resized[y, x] = (left * (_ONE - share) + right * share) * scale
+            value = line[lefts[x]] * (_ONE - shares[x]) + line[rights[x]] * shares[x]
+            resized[y, x] = value * scale
+
+
+@_inline
+def _neighbours(place, step, size):
+    """The samples on both sides of where a sample lands, and the second one's share."""
+    position = (place + 0.5) * step - 0.5
+    low = np.floor(position)
+    share = np.float32(position - low)
+    return min(max(int(low), 0), size - 1), min(max(int(low) + 1, 0), size - 1), share
 
 
 @_compiled
