@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import importlib.util
 import io
 import logging
 import os
@@ -27,6 +26,7 @@ from typing import IO, Any, NamedTuple, cast
 from perfnet_tf.errors import InputError, first_line
 from perfnet_tf.files import atomic_file
 from perfnet_tf.files import write_atomically as write_file_atomically
+from perfnet_tf.installed import missing_modules
 
 StrPath = str | os.PathLike[str]
 
@@ -281,16 +281,12 @@ def _bucket(path: StrPath) -> _Bucket:
 
 def _check_packages(path: StrPath, scheme: str) -> None:
     module, extra = _NEEDED.get(scheme, ("apache_beam", "perfnet-tf[cluster]"))
-    for name in ("apache_beam", module):
-        try:
-            found = importlib.util.find_spec(name) is not None
-        except ModuleNotFoundError:  # of the package around it
-            found = False
-        if not found:
-            raise InputError(
-                f"{scheme}:// needs {name}, which is not installed. Received: {path}. "
-                f'Run: pip install "{extra}".'
-            )
+    missing = missing_modules("apache_beam", module)
+    if missing:
+        raise InputError(
+            f"{scheme}:// needs {missing[0]}, which is not installed. Received: {path}. "
+            f'Run: pip install "{extra}".'
+        )
     from apache_beam.io.filesystems import FileSystems
 
     try:

@@ -6,11 +6,11 @@ Only `resolve_options` with a runner imports Beam, which takes seconds.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from perfnet_tf.errors import InputError, check_choice, first_line
+from perfnet_tf.installed import missing_modules
 
 _FLAG = "--runner"
 
@@ -99,7 +99,7 @@ def bucket_options(beam_options: Sequence[str]) -> list[str]:
 
 def check_beam(needed_for: str, extra: str = "cluster") -> None:
     """Raises `InputError` unless Apache Beam is installed."""
-    if importlib.util.find_spec("apache_beam") is None:
+    if missing_modules("apache_beam"):
         raise InputError(
             f"{needed_for} need Apache Beam, which is not installed. Run: "
             f'pip install "perfnet-tf[{extra}]".'
@@ -138,19 +138,12 @@ def _short(name: str) -> str:
 
 
 def _check_modules(name: str, runner: _Runner) -> None:
-    missing = [module for module in runner.modules if not _is_installed(module)]
+    missing = missing_modules(*runner.modules)
     if missing:
         raise InputError(
             f"`runner={name}` needs the packages {' and '.join(runner.modules)}. Received: no "
             f'{" and no ".join(missing)}. Run: pip install "{runner.install}".'
         )
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # of the package around it
-        return False
 
 
 def _beam_path(name: str) -> str:

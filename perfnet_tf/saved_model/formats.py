@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import warnings
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from perfnet_tf.errors import InputError
+from perfnet_tf.installed import missing_modules
 from perfnet_tf.recognizers.frozen import OUTPUTS
 from perfnet_tf.saved_model.planar import replay_planar
 from perfnet_tf.streams import LOGITS
@@ -98,8 +98,7 @@ def run_onnx(model: bytes, frames: np.ndarray) -> np.ndarray:
 
 def require_onnx() -> None:
     """Raises InputError where what `convert_to_onnx` and `run_onnx` need is not installed."""
-    packages = ("onnx", "onnxruntime", "tf2onnx")
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    missing = missing_modules("onnx", "onnxruntime", "tf2onnx")
     if missing:
         raise InputError(
             f"ONNX needs {', '.join(missing)}, not installed here. Run pip install "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import os
@@ -18,6 +17,7 @@ from typing import Any
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.distill.distiller import Distiller
 from perfnet_tf.errors import InputError
+from perfnet_tf.installed import missing_modules
 from perfnet_tf.tpu_check.chips import Chip, chip_named
 from perfnet_tf.tpu_check.lowering import LoweredStep, batch_specs, lower_step
 
@@ -302,7 +302,7 @@ def needed_gib(error: str) -> float | None:
 
 def require_compiler() -> None:
     """Raises `InputError` unless jax and libtpu are installed."""
-    missing = [name for name in ("jax", "libtpu") if importlib.util.find_spec(name) is None]
+    missing = missing_modules("jax", "libtpu")
     if missing:
         raise InputError(
             f"Compiling for a TPU needs jax and libtpu. Missing: {', '.join(missing)}. "

@@ -111,7 +111,7 @@ def test_a_scheme_that_beam_has_not_is_named(folder):
 
 
 def test_a_bucket_whose_packages_are_missing_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(storage.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r'pip install "perfnet-tf\[gcp\]"'):
         storage.exists("gs://bucket/file")
     with pytest.raises(InputError, match=r'Buckets need Apache Beam.*"perfnet-tf\[cluster\]"'):
