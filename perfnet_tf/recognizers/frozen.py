@@ -19,8 +19,10 @@ from perfnet_tf.streams import FEATURES, LOGITS, STREAMS
 
 #: What a frozen network returns, in this order.
 OUTPUTS = (FEATURES, LOGITS)
-#: The network's function in an export, and its input.
-_FUNCTION, _INPUT = "frozen", "inputs"
+#: The input of a frozen graph.
+INPUT = "inputs"
+#: The network's function in an export.
+_FUNCTION = "frozen"
 #: Bytes from which a constant counts as weights.
 _LARGE = 1024
 
@@ -57,15 +59,15 @@ class FrozenNetwork:
         return dict(zip(OUTPUTS, self._traced(inputs.dtype)(inputs), strict=True))
 
     def _trace(self, dtype: tf.DType) -> Any:
-        (shape,) = (node.attr["shape"].shape for node in self._graph.node if node.name == _INPUT)
+        (shape,) = (node.attr["shape"].shape for node in self._graph.node if node.name == INPUT)
 
-        @tf.function(autograph=False, input_signature=[tf.TensorSpec(shape, dtype, name=_INPUT)])
+        @tf.function(autograph=False, input_signature=[tf.TensorSpec(shape, dtype, name=INPUT)])
         def network(inputs: tf.Tensor) -> list[tf.Tensor]:
             weights = {f"{name}:0": tf.identity(value) for name, value in self._weights.items()}
             outputs: list[tf.Tensor] = tf.graph_util.import_graph_def(
                 self._graph,
-                {f"{_INPUT}:0": as_float(inputs), **weights},
-                [f"{_output(name)}:0" for name in OUTPUTS],
+                {f"{INPUT}:0": as_float(inputs), **weights},
+                [f"{output_name(name)}:0" for name in OUTPUTS],
                 name="",
             )
             return outputs
@@ -77,6 +79,21 @@ def frozen_graph(model: VideoModel, precision: str) -> tf.compat.v1.GraphDef:
     """The graph of a built model, folded, its weights constants; arguments of `InferenceModule`."""
     folded = fold_batch_norm(model, precision=precision)
     return freeze(folded, input_specs(model.stream)[0]).graph.as_graph_def()
+
+
+def frozen_function(graph: tf.compat.v1.GraphDef) -> Any:
+    """What `freeze` gave, again, of the graph that `frozen_graph` made of it."""
+    (shape,) = (node.attr["shape"].shape for node in graph.node if node.name == INPUT)
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec(shape, tf.float32, name=INPUT)])
+    def frozen(inputs: tf.Tensor) -> list[tf.Tensor]:
+        wanted = [f"{output_name(name)}:0" for name in OUTPUTS]
+        outputs: list[tf.Tensor] = tf.graph_util.import_graph_def(
+            graph, {f"{INPUT}:0": inputs}, wanted, name=""
+        )
+        return outputs
+
+    return frozen.get_concrete_function()
 
 
 def exported_graph(folder: str | os.PathLike[str]) -> tf.compat.v1.GraphDef:
@@ -101,11 +118,11 @@ def exported_graph(folder: str | os.PathLike[str]) -> tf.compat.v1.GraphDef:
     if len(functions) != 1:
         raise ValueError(f"{folder} holds {len(functions)} frozen networks. Expected 1.")
     graph, flat_names = function_def_to_graph_def(functions[0])
-    if any(node.name == _output(LOGITS) for node in graph.node):
+    if any(node.name == output_name(LOGITS) for node in graph.node):
         return graph
     # Exports of earlier versions do not name them.
     for name, returned in zip(OUTPUTS, functions[0].signature.output_arg, strict=True):
-        node = graph.node.add(name=_output(name), op="Identity")
+        node = graph.node.add(name=output_name(name), op="Identity")
         node.input.append(flat_names[functions[0].ret[returned.name]])
         node.attr["T"].type = returned.type
     return graph
@@ -196,7 +213,7 @@ def freeze(model: VideoModel, spec: tf.TensorSpec) -> Any:
     def frozen(inputs: tf.Tensor) -> list[tf.Tensor]:
         outputs = replay(traced, inputs, {"ReadVariableOp": read})
         return [
-            tf.identity(output, name=_output(name))
+            tf.identity(output, name=output_name(name))
             for name, output in zip(OUTPUTS, outputs, strict=True)
         ]
 
@@ -207,7 +224,7 @@ def input_specs(stream: str) -> list[tf.TensorSpec]:
     """What a model of `stream` takes: float32 first, and uint8 where the stream is pictures."""
     shape = [None, None, None, None, STREAMS[stream].channels]
     dtypes = STREAMS[stream].dtypes
-    return [tf.TensorSpec(shape, tf.as_dtype(dtype), name=_INPUT) for dtype in dtypes]
+    return [tf.TensorSpec(shape, tf.as_dtype(dtype), name=INPUT) for dtype in dtypes]
 
 
 def as_float(inputs: tf.Tensor) -> tf.Tensor:
@@ -224,5 +241,6 @@ def refuse_training(training: bool) -> None:
         )
 
 
-def _output(name: str) -> str:
+def output_name(name: str) -> str:
+    """The operation that gives one of `OUTPUTS` in a frozen graph."""
     return f"frozen_{name}"

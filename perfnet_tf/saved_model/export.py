@@ -16,12 +16,11 @@ import tf_keras
 
 from perfnet_tf.classes import check_class_names
 from perfnet_tf.config import INFERENCE_PRECISIONS, ExperimentConfig, PoseRenderConfig
-from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.errors import FailureError, InputError, check_choice
 from perfnet_tf.files import check_new_or_empty
 from perfnet_tf.label_kinds import SINGLE_LABEL
-from perfnet_tf.models.folding import fold_batch_norm
 from perfnet_tf.models.video_model import VideoModel
-from perfnet_tf.recognizers.frozen import InferenceModule, as_float, freeze, input_specs
+from perfnet_tf.recognizers.frozen import InferenceModule, as_float, input_specs
 from perfnet_tf.recognizers.info import (
     DEFAULT_LICENSE,
     GOLDEN_FILE,
@@ -32,19 +31,10 @@ from perfnet_tf.recognizers.info import (
 from perfnet_tf.recognizers.probabilities import probabilities_of
 from perfnet_tf.recognizers.recognizer import Recognizer, no_layers
 from perfnet_tf.recognizers.run_directory import Run
-from perfnet_tf.saved_model.formats import (
-    TFLITE_WEIGHTS,
-    convert_to_onnx,
-    convert_to_tflite,
-    require_onnx,
-    run_onnx,
-    run_tflite,
-)
-from perfnet_tf.saved_model.module import (
-    MODES,
-    Network,
-    RecognizerModule,
-)
+from perfnet_tf.saved_model.conversions import Conversions, write_formats
+from perfnet_tf.saved_model.formats import FORMATS
+from perfnet_tf.saved_model.golden import golden_clip, relative_difference
+from perfnet_tf.saved_model.module import MODES, Network, RecognizerModule
 from perfnet_tf.saved_model.pose_input import POSE_SIGNATURE, add_pose_input
 from perfnet_tf.streams import FEATURES, LOGITS, POSE, STREAMS
 from perfnet_tf.version import __version__
@@ -83,12 +73,16 @@ def export_saved_model(
             for one clip of the configuration's evaluation size.
         onnx: write `model.onnx` too, for clips of any number and size; needs the extra `onnx`.
 
+    Each file of another runtime is converted in a process of its own, which frees what it took.
+
     Returns:
         `output`. How far each format's logits are from the model's is in its `model.json`.
 
     Raises:
         InputError: `output` is in use, the classes are missing or not as many as the logits, or
             what ONNX needs is not installed.
+        FailureError: a file of another runtime could not be written; the message says which.
+            `output` holds the SavedModel and the other files.
     """
     output = check_new_or_empty(output)
     pretrained: Mapping[str, Any] = {}
@@ -123,8 +117,9 @@ def export_saved_model(
             "Only networks frozen for inference are exported in another precision than float32. "
             f"Received: precision={precision!r}. Give `inference_only` as well."
         )
-    if onnx:
-        require_onnx()
+    formats = [name for name, wanted in (("tflite", tflite), ("onnx", onnx)) if wanted]
+    for entry in (entry for name in formats for entry in FORMATS[name]):
+        entry.require()
     info = ModelInfo(
         experiment=config,
         dataset=dict(dataset or {}),
@@ -148,16 +143,23 @@ def export_saved_model(
         frozen = precision if inference_only else None
         label_kind = info.dataset.get("label_kind", SINGLE_LABEL)
         parity = _save(model, path, folder, frozen, config.pose_render, label_kind)
-        if tflite or onnx:
+        conversions = Conversions({}, {})
+        if formats:
             clip = config.resolved_eval_clip
             channels = STREAMS[model.stream].channels
             shape = (1, clip.num_frames, clip.height, clip.width, channels)
-            parity |= write_formats(model, path, shape, tflite=tflite, onnx=onnx)
-        info = dataclasses.replace(info, parity=parity)
+            conversions = write_formats(model, path, formats, shape)
+        info = dataclasses.replace(info, parity={**parity, **conversions.parity})
         (path / "assets" / INFO_FILE).write_text(info.to_json())
         if output.exists():
             output.rmdir()
         shutil.move(path, output)
+    if conversions.failures:
+        reasons = "; ".join(f"{file}: {why}" for file, why in conversions.failures.items())
+        raise FailureError(
+            f"{output} is complete but for what could not be converted. {reasons}. Free memory or "
+            "fix this, and export into another folder; or leave that format out."
+        )
     return output
 
 
@@ -230,55 +232,3 @@ def _trainable_module(model: VideoModel) -> tuple[RecognizerModule, Network]:
             extract.get_concrete_function(spec, training=training)
     module.feature_extractor, module.features, module.endpoints = extractor, extract, endpoints
     return module, network
-
-
-def write_formats(
-    model: VideoModel, folder: pathlib.Path, shape: Sequence[int], *, tflite: bool, onnx: bool
-) -> dict[str, float]:
-    """Writes a built model's TFLite and ONNX files into `folder`.
-
-    Args:
-        model: not changed.
-        folder: exists.
-        shape: `[batch, frames, height, width, channels]` of TFLite's input, and of the clip that
-            parity is measured on.
-        tflite, onnx: what to write.
-
-    Returns:
-        File name -> parity; see `ModelInfo`.
-    """
-    network = freeze(fold_batch_norm(model), input_specs(model.stream)[0])
-    frames = golden_clip(model.stream, shape)
-    if frames.dtype == np.uint8:
-        frames = frames / np.float32(255)
-    expected = model(frames, training=False).numpy()
-    parity = {}
-    for weights in TFLITE_WEIGHTS if tflite else ():
-        converted = convert_to_tflite(network, shape, weights)
-        name = f"model_{weights}.tflite"
-        (folder / name).write_bytes(converted)
-        parity[name] = relative_difference(run_tflite(converted, frames), expected)
-    if onnx:
-        converted = convert_to_onnx(network)
-        (folder / "model.onnx").write_bytes(converted)
-        parity["model.onnx"] = relative_difference(run_onnx(converted, frames), expected)
-    return parity
-
-
-def relative_difference(values: np.ndarray, reference: np.ndarray) -> float:
-    """The largest difference, as a share of the reference's largest absolute value (or of 1e-6)."""
-    return float(np.abs(values - reference).max() / max(np.abs(reference).max(), 1e-6))
-
-
-def golden_clip(stream: str, shape: Sequence[int] | None = None) -> np.ndarray:
-    """A moving pattern: uint8, or float32 in +-limit (20 for flow) of streams that are no pictures.
-
-    Without a shape it is `[2, 9, 64, 80, channels]`.
-    """
-    shape = shape or (2, 9, 64, 80, STREAMS[stream].channels)
-    clip, frame, y, x, channel = np.meshgrid(*map(np.arange, shape), indexing="ij")
-    phase = (x * (2 + clip) + y * (3 - channel)) / 16 - frame * (1 + clip) / 3 + channel
-    pattern = np.sin(phase)  # in [-1, 1]
-    if not STREAMS[stream].is_picture:
-        return ((STREAMS[stream].limit or 1.0) * pattern).astype(np.float32)
-    return np.round(127.5 + 127.5 * pattern).astype(np.uint8)

@@ -1,19 +1,31 @@
+import dataclasses
 import importlib.util
 import json
+import signal
+import subprocess
 
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
+from tiny_network import build_tiny
 
 from perfnet_tf.config import ClipConfig, ModelConfig
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import FailureError, InputError
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.recognizers.frozen import freeze, input_specs
-from perfnet_tf.saved_model import export_saved_model, formats
+from perfnet_tf.saved_model import conversions, export_saved_model
+from perfnet_tf.saved_model.onnx_file import run_onnx
 from perfnet_tf.saved_model.planar import replay_planar
 
 CLASSES = ("Clapping", "Jumping", "Running")
 SHAPE = (1, 9, 64, 80, 3)
+
+
+@pytest.fixture(scope="module")
+def tiny(config):
+    tf_keras.utils.set_random_seed(0)
+    return build_tiny(config.model, len(CLASSES))
 
 
 def difference(values, reference):
@@ -22,7 +34,7 @@ def difference(values, reference):
 
 @pytest.mark.parametrize(
     "backbone",
-    ["s3d_g", *(pytest.param(name, marks=pytest.mark.slow) for name in ("r3d50_g", "i3d_g"))],
+    [pytest.param(name, marks=pytest.mark.slow) for name in ("s3d_g", "r3d50_g", "i3d_g")],
 )
 def test_tflite_files_give_the_logits_of_the_keras_model(
     tmp_path, config, trained_looking, backbone
@@ -88,16 +100,14 @@ def test_planar_operations_equal_those_of_three_dimensions(kernel, strides, padd
             assert difference(value, expected) < 1e-5
 
 
-def test_onnx_gives_the_logits_of_the_keras_model_at_any_size(small_model, config, tmp_path):
+@pytest.mark.slow
+def test_onnx_gives_the_logits_of_the_keras_model_at_any_size(tiny, config, tmp_path):
     pytest.importorskip("tf2onnx")
     pytest.importorskip("onnxruntime")
-    path = export_saved_model(
-        small_model, tmp_path / "model", classes=CLASSES, config=config, onnx=True
-    )
-    model = (path / "model.onnx").read_bytes()
+    path = export_saved_model(tiny, tmp_path / "model", classes=CLASSES, config=config, onnx=True)
     for shape in ((1, 8, 64, 64, 3), (3, 13, 50, 67, 3)):
         clip = np.random.default_rng(0).random(shape, np.float32)
-        assert difference(formats.run_onnx(model, clip), small_model(clip)) < 1e-4
+        assert difference(run_onnx(path / "model.onnx", clip), tiny(clip)) < 1e-4
     parity = json.loads((path / "assets" / "model.json").read_text())["parity"]
     assert 0 <= parity["model.onnx"] < 1e-4
 
@@ -119,3 +129,39 @@ def test_onnx_without_its_packages_is_refused_before_any_work(
 def test_frozen_graph_has_no_variables(small_model):
     network = freeze(small_model, input_specs("rgb")[0])
     assert not network.captured_inputs
+
+
+@pytest.mark.slow
+def test_a_file_that_fails_is_named_and_the_others_are_kept(tiny, config, tmp_path, monkeypatch):
+    kept = conversions.FORMATS["tflite"]
+    unknown = dataclasses.replace(kept[0], file="model.unknown")  # the process lacks it
+    monkeypatch.setitem(conversions.FORMATS, "tflite", (*kept, unknown))
+    with pytest.raises(FailureError, match=r"model\.unknown: its process ended") as raised:
+        export_saved_model(
+            tiny, tmp_path / "model", classes=CLASSES, config=config, onnx=False, tflite=True
+        )
+    assert "tflite" not in str(raised.value)
+    assert not (tmp_path / "model" / "model.unknown").exists()
+    parity = json.loads((tmp_path / "model" / "assets" / "model.json").read_text())["parity"]
+    assert set(parity) == {"saved_model", *(entry.file for entry in kept)}
+    for entry in kept:
+        assert (tmp_path / "model" / entry.file).stat().st_size > 1000
+    assert tf.saved_model.load(str(tmp_path / "model")).signatures
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"), [(-signal.SIGKILL, "out of memory"), (3, "status 3: no such operation")]
+)
+def test_a_converter_that_ends_its_process_is_reported(
+    tiny, config, tmp_path, monkeypatch, status, reason
+):
+    monkeypatch.setattr(
+        conversions.subprocess,
+        "run",
+        lambda command, **_: subprocess.CompletedProcess(command, status, "", "no such operation"),
+    )
+    found = conversions.write_formats(tiny, tmp_path, ["tflite"], (1, 8, 32, 32, 3))
+    assert not found.parity
+    assert set(found.failures) == {entry.file for entry in conversions.FORMATS["tflite"]}
+    assert all(reason in failure for failure in found.failures.values())
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("model")]

@@ -1,0 +1,50 @@
+"""What a file of another runtime is made from."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """A frozen network on its way into a file.
+
+    Attributes:
+        graph: of the network, frozen in float32; see `frozen_graph`.
+        path: file to write.
+        shape: `[batch, frames, height, width, channels]` of the clips that a file of one fixed
+            size takes.
+        options: what the caller asks of the format, such as paths; plain values, for JSON.
+    """
+
+    graph: tf.compat.v1.GraphDef
+    path: pathlib.Path
+    shape: tuple[int, ...]
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def _nothing() -> None:
+    """Of formats that need no other packages."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A file that another runtime reads.
+
+    Attributes:
+        file: its name in the folder of an export.
+        write: writes it; in a process that ends after the format's last file.
+        run: float32 logits `[batch, classes]` of the file for float32 frames.
+        require: raises `InputError` where a package that both need is not installed.
+    """
+
+    file: str
+    write: Callable[[Conversion], None]
+    run: Callable[[pathlib.Path, np.ndarray], np.ndarray]
+    require: Callable[[], None] = _nothing
