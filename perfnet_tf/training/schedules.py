@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tf_keras
-from official.modeling.optimization import lr_schedule
 
 from perfnet_tf.config import TrainConfig
+from perfnet_tf.training.model_garden import CosineDecayWithOffset, LinearWarmup
 
 
 def steps_per_epoch(num_clips: int, batch_size: int) -> int:
@@ -31,11 +31,11 @@ def build_schedule(
         warmup_epochs *= total / (config.epochs * epoch)
     warmup = min(round(warmup_epochs * epoch), total - 1)
     # The offset is what lets the warm-up reach the peak: the cosine then starts at its end.
-    cosine = lr_schedule.CosineDecayWithOffset(
+    cosine = CosineDecayWithOffset(
         offset=warmup,
         initial_learning_rate=config.peak_learning_rate,
         decay_steps=total - warmup,
     )
     if not warmup:
         return cosine
-    return lr_schedule.LinearWarmup(cosine, warmup_steps=warmup, warmup_learning_rate=0.0)
+    return LinearWarmup(cosine, warmup_steps=warmup, warmup_learning_rate=0.0)

@@ -7,9 +7,9 @@ import os
 from typing import Any
 
 import tensorflow as tf
-from official.common import distribute_utils
 
 from perfnet_tf.errors import InputError, check_choice, first_line
+from perfnet_tf.training.model_garden import get_distribution_strategy
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multiworker", "tpu")
 
@@ -43,7 +43,7 @@ def make_strategy(name: str = "auto", *, tpu: str = "local") -> tf.distribute.St
         raise InputError(
             "A mirrored `strategy` needs GPUs, and TensorFlow sees none. Choose one_device."
         )
-    return distribute_utils.get_distribution_strategy(name, num_gpus=gpus)
+    return get_distribution_strategy(name, num_gpus=gpus)
 
 
 def describe_batch(strategy: tf.distribute.Strategy, batch_size: int, accumulate: int = 1) -> str:
@@ -84,7 +84,7 @@ def _kind(strategy: tf.distribute.Strategy) -> str:
 
 def _tpu(address: str) -> tf.distribute.Strategy:
     try:
-        return distribute_utils.get_distribution_strategy("tpu", tpu_address=address)
+        return get_distribution_strategy("tpu", tpu_address=address)
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
         raise InputError(f"No TPU at {address!r}: {first_line(error)}") from error
 
@@ -97,7 +97,7 @@ def _multiworker(workers: int) -> tf.distribute.Strategy:
             '"task": {"type": "worker", "index": 0}}. It is not set.'
         )
     try:
-        return distribute_utils.get_distribution_strategy("multi_worker_mirrored")
+        return get_distribution_strategy("multi_worker_mirrored")
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
         raise InputError(f"The workers of TF_CONFIG did not meet: {first_line(error)}") from error
 
