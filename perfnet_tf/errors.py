@@ -22,6 +22,10 @@ class FailureError(RuntimeError):
     """
 
 
+class MissingLibraryError(FailureError):
+    """A library that the work needs cannot be loaded on this machine."""
+
+
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
     """Raises `InputError` unless `value` is one of `choices`; never guesses, but does suggest.
 

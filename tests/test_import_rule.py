@@ -12,8 +12,8 @@ PACKAGE = pathlib.Path(perfnet_tf.__file__).parent
 
 #: The rooms: what everything uses, then the stages in the order of a clip's way, then the commands.
 ROWS = [
-    ("version", "errors", "installed"),
-    ("files", "pickles", "classes", "label_kinds", "registry"),
+    ("version", "errors", "installed", "threads"),
+    ("opencv", "files", "pickles", "classes", "label_kinds", "registry"),
     ("storage",),
     ("downloads",),
     ("streams", "backbones"),
@@ -31,7 +31,6 @@ ROWS = [
     ("recognizers",),
     ("distill",),
     ("training",),
-    ("transfer",),
     ("reporting",),
     ("evaluation", "inspection"),
     ("saved_model",),

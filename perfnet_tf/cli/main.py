@@ -24,7 +24,6 @@ COMMANDS = {
     "distill": "train an RGB-only student from flow and pose teachers",
     "finetune": "train a run, or an export that can be trained, further on other data",
     "fit-classifier": "fit a classifier of other classes to a network's features, in minutes",
-    "transfer": "begin an S3D-G with what an I3D knows",
     "import": "turn published weights into a run",
     "evaluate": "measure accuracy: of one network, or of several fused by summed logits",
     "export": "write a run as a SavedModel",
@@ -85,29 +84,9 @@ def main(argv: list[str]) -> int:
     except (InputError, FailureError) as error:
         print(f"perfnet {name}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
-    except ImportError as error:
-        if error.name != "cv2":
-            raise
-        print(f"perfnet {name}: {_without_library(error)}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print(f"perfnet {name}: interrupted", file=sys.stderr)
         return 130
-
-
-def _without_library(error: ImportError) -> str:
-    """What to do where OpenCV is installed, and a library that it needs is not: slim containers."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        wanted = f"opencv-python-headless=={version('opencv-python')}"
-    except PackageNotFoundError:
-        wanted = "opencv-python-headless"
-    return (
-        f"OpenCV cannot be loaded ({error}). Without a screen take the OpenCV that needs no "
-        f"display libraries: pip install --force-reinstall --no-deps {wanted}. Or install the "
-        "library; on Debian and Ubuntu libGL.so.1 is in the package libgl1."
-    )
 
 
 def run() -> None:

@@ -8,13 +8,13 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.explanation.explainer import ClipExplanation, StreamExplanation
 from perfnet_tf.inspection.sheet import Sheet
 from perfnet_tf.label_kinds import NAME_SEPARATOR
+from perfnet_tf.opencv import cv2
 from perfnet_tf.video.sampling import spread_indices
 from perfnet_tf.video.text import draw_text, fit_text, measure_text
 from perfnet_tf.video.writing import VideoFile, check_picture_or_video_output

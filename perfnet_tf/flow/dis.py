@@ -5,11 +5,11 @@ Source: Kroeger et al. 2016 (arXiv:1603.03590), through OpenCV, on the CPU.
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from perfnet_tf.flow.frames import gray_frames
+from perfnet_tf.opencv import cv2
 
 # Its coarsest level must hold a patch (8 px) on each side; smaller frames are padded.
 _MIN_SIDE = 32

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import pathlib
 
-import cv2
 import numpy as np
 
 from perfnet_tf.errors import InputError
@@ -62,6 +61,8 @@ def levels_to_flow(
 
 def write_picture(path: pathlib.Path, levels: np.ndarray) -> None:
     """Writes uint8 `[height, width]` as JPEG of OpenCV's usual quality."""
+    from perfnet_tf.opencv import cv2
+
     _, encoded = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     path.write_bytes(encoded.tobytes())
 
@@ -108,6 +109,8 @@ def resize_flow(flow: np.ndarray, height: int, width: int) -> np.ndarray:
     old_height, old_width = flow.shape[1:3]
     if (old_height, old_width) == (height, width):
         return flow
+    from perfnet_tf.opencv import cv2
+
     interpolation = cv2.INTER_AREA if width < old_width else cv2.INTER_LINEAR
     scale = np.array([width / old_width, height / old_height], np.float32)
     resized = [cv2.resize(one, (width, height), interpolation=interpolation) for one in flow]

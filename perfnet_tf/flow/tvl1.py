@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
@@ -17,6 +16,7 @@ from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.flow.frames import gray_frames
 from perfnet_tf.flow.tvl1_params import TVL1Params
 from perfnet_tf.flow.tvl1_solver import solve_tvl1
+from perfnet_tf.threads import num_threads
 
 __all__ = ["TVL1Params", "compute_tvl1"]
 
@@ -39,7 +39,7 @@ def compute_tvl1(
     """TV-L1 flow from each frame to the next.
 
     Two engines run the same algorithm. Numba's is for CPUs: two to three times as fast there, a
-    pair on each core that OpenCV may use (`cv2.setNumThreads`). XLA's is for GPUs and TPUs. Their
+    pair on each thread that `perfnet_tf.threads` allows. XLA's is for GPUs and TPUs. Their
     flow differs by rounding, which the method amplifies where motion is ambiguous: by 0.001 px on
     average over 16 pairs of UCF-101. Numba compiles its loops once per machine, XLA a program
     for each frame size.
@@ -151,7 +151,7 @@ def _solve_by_numba(
     def solve(pair: np.ndarray) -> np.ndarray:
         return solve_pair(gray[pair[0]], gray[pair[1]], params)
 
-    with ThreadPoolExecutor(max_workers=min(cv2.getNumThreads(), len(pairs))) as pool:
+    with ThreadPoolExecutor(max_workers=min(num_threads(), len(pairs))) as pool:
         return np.stack(list(pool.map(solve, pairs)))
 
 

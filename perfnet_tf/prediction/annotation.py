@@ -6,7 +6,6 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from perfnet_tf.errors import InputError
@@ -43,7 +42,7 @@ def draw_answers(frame: np.ndarray, answers: Sequence[tuple[str, float]]) -> np.
     for number, (text, (_, share)) in enumerate(zip(texts, answers, strict=True)):
         bottom = top + (number + 1) * line
         end = round(box_width * float(np.clip(share, 0, 1)))
-        cv2.rectangle(picture, (0, bottom - 1), (end, bottom + max(1, line // 12)), _BAR, -1)
+        picture[bottom - 1 : bottom + max(1, line // 12) + 1, : end + 1] = _BAR
         draw_text(picture, text, (line // 2, bottom - line // 4), letters)
     return picture
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
+from perfnet_tf.opencv import cv2
 from perfnet_tf.prediction.annotation import draw_answers
 from perfnet_tf.prediction.answers import ClipClassifier, PoseSource
 from perfnet_tf.prediction.windows import WindowPrediction, hop_frames
@@ -207,8 +207,10 @@ class _Screen:
             cv2.namedWindow(_WINDOW)
         except cv2.error as error:
             raise InputError(
-                "This OpenCV cannot open windows (opencv-python-headless is installed over it, or "
-                "there is no display). Leave `show` out; an `output` FILE.mp4 keeps the picture."
+                "This OpenCV cannot open windows: opencv-python-headless has none, or there is no "
+                'display. Run pip install "perfnet-tf[screen]", and where both packages are '
+                "installed pip install --force-reinstall --no-deps opencv-python. Or leave `show` "
+                "out; an `output` FILE.mp4 keeps the picture."
             ) from error
         return self
 

@@ -24,8 +24,8 @@ from perfnet_tf.preparation.runners import resolve_options
 from perfnet_tf.preparation.shards import Made, write_shard
 from perfnet_tf.preparation.shared_workers import SHARED_WORKERS, RecordMaker
 from perfnet_tf.preparation.staging import Staging
-from perfnet_tf.preparation.worker_pool import available_cores
 from perfnet_tf.records.schema import SourceClip
+from perfnet_tf.threads import available_cores
 
 
 class MakeRecord(beam.DoFn):

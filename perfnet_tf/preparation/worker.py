@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from perfnet_tf import storage
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import InputError, MissingLibraryError
 from perfnet_tf.preparation.config import PrepareConfig
 from perfnet_tf.preparation.fetching import ClipFetcher, fetch_settings
 from perfnet_tf.preparation.open_staging import open_staging
@@ -22,6 +22,8 @@ from perfnet_tf.preparation.outcomes import ClipOutcome, PreparationError
 from perfnet_tf.preparation.staging import Staging, unwritable
 from perfnet_tf.records.schema import SourceClip
 from perfnet_tf.registry import load_plugins
+from perfnet_tf.threads import set_num_threads
+from perfnet_tf.video.optional_opencv import find_opencv
 
 
 class WorkerError(PreparationError):
@@ -42,13 +44,16 @@ class LocalWorker:
         """Makes one record and puts its part in place; a clip that fails is an outcome, too.
 
         Raises:
-            WorkerError: the output cannot be written to, such as a full disk.
+            WorkerError: the output cannot be written to, such as a full disk, or a library that
+                clips need cannot be loaded.
         """
         try:
             with self._fetch(clip) as local:
                 extraction = self._extract(local)
         except InputError as error:
             return ClipOutcome(clip.key, cause=str(error))
+        except MissingLibraryError as error:  # Other clips would fail of it as well.
+            raise WorkerError(str(error)) from error
         except Exception as error:  # One odd video must not end a run of days; it is reported.
             cause = f"{type(error).__name__}: {error}"
             return ClipOutcome(clip.key, cause=" ".join(cause.split()))
@@ -118,10 +123,11 @@ def _end_with(parent: int) -> None:
 
 def _share_machine(num_threads: int) -> None:
     """Keeps N workers from running N threads each, and from taking all of a GPU's memory each."""
-    import cv2
     import tensorflow as tf
 
-    cv2.setNumThreads(num_threads)  # also of the video decoder
+    set_num_threads(num_threads)
+    if (cv2 := find_opencv()) is not None:
+        cv2.setNumThreads(num_threads)
     tf.config.threading.set_intra_op_parallelism_threads(num_threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     for gpu in tf.config.list_physical_devices("GPU"):

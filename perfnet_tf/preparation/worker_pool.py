@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -12,6 +11,7 @@ from perfnet_tf.preparation.staging import Staging
 from perfnet_tf.preparation.worker import LocalWorker
 from perfnet_tf.preparation.worker_process import WorkerProcess
 from perfnet_tf.records.schema import SourceClip
+from perfnet_tf.threads import available_cores
 
 
 def make_records(
@@ -105,10 +105,3 @@ class _WorkerPool:
             workers = list(self._open)
         for worker in workers:
             worker.close()
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -16,12 +16,12 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from perfnet_tf.errors import InputError
 from perfnet_tf.files import write_atomically
+from perfnet_tf.opencv import cv2
 from perfnet_tf.reporting.html_page import PAGE, STYLE
 
 #: Series colours of the charts and bars: Okabe and Ito's, which the colour-blind tell apart.

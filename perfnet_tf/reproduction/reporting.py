@@ -8,11 +8,11 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from perfnet_tf.evaluation import metrics
+from perfnet_tf.opencv import cv2
 from perfnet_tf.reporting.confusion_plot import save_confusion
 from perfnet_tf.reporting.html import Picture, Report, draw_chart, write_report
 from perfnet_tf.reporting.markdown import write_markdown

@@ -24,11 +24,11 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from perfnet_tf.errors import InputError, check_choice
+from perfnet_tf.opencv import cv2
 from perfnet_tf.pose.keypoint_file import keypoints_path
 from perfnet_tf.pose.skeleton import KEYPOINT_NAMES
 from perfnet_tf.synthetic.figure import Outfit, draw_figure, random_color

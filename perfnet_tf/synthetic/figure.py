@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from perfnet_tf.opencv import cv2
 from perfnet_tf.synthetic.motion import SIDES, Array, Body
 
 #: The canvas is this many times larger than the picture.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
+from perfnet_tf.opencv import cv2
 from perfnet_tf.synthetic.figure import (
     SUPERSAMPLING,
     Color,

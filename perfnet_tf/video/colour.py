@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import functools
 
-import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorTrc, Interpolation, VideoReformatter
+
+from perfnet_tf.video.optional_opencv import find_opencv
 
 #: cd/m2. BT.2408's reference white; the peak that HDR is mastered for (HLG's nominal one, and that
 #: of nearly all HDR10); PQ's largest.
@@ -80,13 +81,21 @@ def tone_map(rgb: np.ndarray, transfer: int) -> np.ndarray:
     light = to_linear[rgb]  # as a share of HDR_PEAK
     if transfer == ColorTrc.ARIB_STD_B67:
         # From the scene to the screen: HLG's system gamma of 1.2, at 1000 cd/m2 (BT.2100).
-        luminance = cv2.transform(light, _LUMINANCE)
-        light = light * np.maximum(luminance, 1e-6)[..., None] ** np.float32(0.2)
-    light = np.clip(cv2.transform(light, _TO_BT709), 0, None)
+        luminance = _mix(light, _LUMINANCE)
+        light = light * np.maximum(luminance, 1e-6) ** np.float32(0.2)
+    light = np.clip(_mix(light, _TO_BT709), 0, None)
     brightest = np.minimum(light.max(axis=-1), 1.0)
     gain = curve[(brightest * (len(curve) - 1) + 0.5).astype(np.int32)]
     shown = np.minimum(light * gain[..., None], 1.0)
     return np.asarray(to_screen[(shown * (len(to_screen) - 1) + 0.5).astype(np.int32)])
+
+
+def _mix(light: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Linear combinations of a picture's components: float32 `[height, width, rows of matrix]`."""
+    cv2 = find_opencv()
+    # NumPy's sums differ in the last bit: a level of 8 bits in one of some ten thousand values.
+    mixed = light @ matrix.T if cv2 is None else cv2.transform(light, matrix)
+    return np.asarray(mixed).reshape(*light.shape[:-1], len(matrix))
 
 
 @functools.cache

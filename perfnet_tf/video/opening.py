@@ -9,9 +9,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import av
-import cv2
 
 from perfnet_tf.errors import InputError, is_utf8
+from perfnet_tf.threads import num_threads
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -48,8 +48,8 @@ def open_video(
 
     Text and playlists, devices, pipes and folders are refused before FFmpeg sees them. The cover
     picture of a sound file is no video, and a single picture next to a film is not taken for it.
-    Decoding uses as many threads as OpenCV is set to (`cv2.setNumThreads`): the cores in a program,
-    its share of them in a worker of `prepare`.
+    Decoding uses as many threads as `perfnet_tf.threads` says: the cores in a program, its share of
+    them in a worker of `prepare`.
 
     Args:
         path: the file.
@@ -83,7 +83,7 @@ def open_video(
         container.flags &= ~_MAKE_UP_TIMES.value
         stream = _choose_stream(container, path)
         stream.codec_context.options = limits
-        stream.codec_context.thread_count = max(1, cv2.getNumThreads())
+        stream.codec_context.thread_count = num_threads()
         # Threads that decode several frames at once lose good frames at the end of a damaged file.
         stream.thread_type = "SLICE"
     except BaseException:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pathlib
 
-import cv2
 import numpy as np
 
 from perfnet_tf.video.opening import VideoError
@@ -22,7 +21,10 @@ def read_picture(path: pathlib.Path, *, gray: bool = False) -> np.ndarray:
 
     Raises:
         VideoError: it cannot be read, or does not decode.
+        MissingLibraryError: OpenCV cannot be loaded.
     """
+    from perfnet_tf.opencv import cv2
+
     try:
         content = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
@@ -32,4 +34,4 @@ def read_picture(path: pathlib.Path, *, gray: bool = False) -> np.ndarray:
     picture = cv2.imdecode(content, mode) if len(content) else None
     if picture is None:
         raise VideoError(f"A picture must decode. Received: {path}, which does not.")
-    return picture if gray else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    return np.asarray(picture if gray else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from fractions import Fraction
 
-import cv2
 import numpy as np
 
 from perfnet_tf.errors import InputError
+from perfnet_tf.video.numpy_resize import resize_picture
 from perfnet_tf.video.opening import VideoError
+from perfnet_tf.video.optional_opencv import find_opencv
 
 Size = tuple[int, int]  # width, height
 
@@ -86,8 +87,25 @@ def resize(frame: np.ndarray, size: Size, out: np.ndarray | None = None) -> np.n
     """
     if size == frame.shape[1::-1]:
         return frame
-    interpolation = cv2.INTER_AREA if size[0] < frame.shape[1] else cv2.INTER_LINEAR
-    return cv2.resize(frame, size, dst=out, interpolation=interpolation)
+    return resample(frame, size, shrinks=size[0] < frame.shape[1], out=out)
+
+
+def resample(
+    frame: np.ndarray, size: Size, *, shrinks: bool, out: np.ndarray | None = None
+) -> np.ndarray:
+    """uint8 or uint16 `[height, width, channels]` at `size`; area interpolation if it shrinks.
+
+    `out`, of the result's shape and dtype, takes and is the result.
+    """
+    cv2 = find_opencv()
+    if cv2 is not None:
+        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(frame, size, dst=out, interpolation=interpolation))
+    result = resize_picture(frame, *size, area=shrinks)
+    if out is None:
+        return result
+    out[...] = result
+    return out
 
 
 def fit(frame: np.ndarray, shown: Size, size: Size) -> np.ndarray:

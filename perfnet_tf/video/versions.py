@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Mapping, Sequence
 
 import av
-import cv2
+
+from perfnet_tf.installed import installed_versions, opencv_versions
 
 #: Changes when this package reads a pixel of any video otherwise than before: 1 was OpenCV's
 #: reader, whose progressive videos with square pixels are those of 2 to the bit.
@@ -19,13 +19,11 @@ def library_versions() -> dict[str, str]:
         "reader": READER,
         "av": av.__version__,
         "libavcodec": ".".join(map(str, av.library_versions["libavcodec"])),
-        "opencv": cv2.__version__,
     }
-    try:  # without importing it
-        versions["tensorflow"] = importlib.metadata.version("tensorflow")
-    except importlib.metadata.PackageNotFoundError:
-        pass
-    return versions
+    # The others are not imported for it.
+    if opencv := dict.fromkeys(opencv_versions().values()):
+        versions["opencv"] = " or ".join(opencv)
+    return versions | installed_versions("tensorflow")
 
 
 def join_versions(all_versions: Sequence[Mapping[str, str]]) -> dict[str, str]:

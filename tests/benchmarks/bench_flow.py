@@ -29,6 +29,7 @@ import tensorflow as tf
 
 from perfnet_tf.flow.dis import compute_dis
 from perfnet_tf.flow.tvl1 import TVL1Params, compute_tvl1
+from perfnet_tf.threads import set_num_threads
 
 MARGIN = 20  # cut from the source frames, so that what moves in was filmed, not invented
 PEERS = """
@@ -216,6 +217,7 @@ def main() -> None:
     arguments = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
     cv2.setNumThreads(arguments.threads)
+    set_num_threads(arguments.threads)
     ours = {
         "accurate": lambda pair: compute_tvl1(pair, TVL1Params()),
         "fast": lambda pair: compute_tvl1(pair, TVL1Params.fast()),

@@ -26,6 +26,7 @@ from perfnet_tf.config import PoseRenderConfig
 from perfnet_tf.input_pipeline.dataset import streams_of
 from perfnet_tf.pose.estimators import make_estimator
 from perfnet_tf.pose.skeleton import HEAD_KEYPOINTS, LIMBS, NECK_KEYPOINTS, limb_colors
+from perfnet_tf.threads import set_num_threads
 
 FRAMES, SIZE = 64, 224
 
@@ -164,6 +165,7 @@ def main() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
     tf.config.threading.set_inter_op_parallelism_threads(arguments.threads)
     cv2.setNumThreads(arguments.threads)
+    set_num_threads(arguments.threads)
     clock = time.process_time if arguments.threads == 1 else time.perf_counter
     bench_drawing(arguments.video, arguments.turns, clock)
     if arguments.weights:

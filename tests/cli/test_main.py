@@ -55,14 +55,13 @@ def test_each_expected_error_is_one_line_and_a_status(monkeypatch, capsys, error
 def test_an_opencv_that_cannot_be_loaded_is_one_line_with_its_remedy(tmp_path):
     """As in a container without libGL: Python finds the module, and the system refuses it."""
     (tmp_path / "cv2.abi3.so").write_bytes(b"no library")
-    (tmp_path / "a.mp4").write_bytes(b"")
     result = run_python(
         f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\n"
         "from perfnet_tf.cli.main import main\n"
-        f"sys.exit(main(['predict', '{tmp_path}/a.mp4', '--model=none']))\n"
+        f"sys.exit(main(['explain', '{tmp_path}/a.mp4', '--model=none', '--output=a.png']))\n"
     )
     assert result.returncode == 1
     line = result.stderr.splitlines()[-1]
-    assert line.startswith("perfnet predict: OpenCV cannot be loaded")
-    assert "opencv-python-headless==" in line and "libgl1" in line
+    assert line.startswith("perfnet explain: OpenCV cannot be loaded")
+    assert "pip install --no-deps opencv-python-headless==" in line and "libgl1" in line
     assert "Traceback" not in result.stderr

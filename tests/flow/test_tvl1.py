@@ -14,6 +14,7 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.flow import tvl1_loops as loops
 from perfnet_tf.flow.tvl1 import TVL1Params, compute_tvl1, compute_tvl1_at
 from perfnet_tf.flow.tvl1_solver import solve_tvl1
+from perfnet_tf.threads import set_num_threads
 from perfnet_tf.tpu_check.chips import CHIPS
 from perfnet_tf.video.decode import read_video
 
@@ -168,14 +169,13 @@ def test_flow_of_chosen_frames_is_that_of_the_whole_clip(engine):
 
 def test_threads_give_the_flow_of_one_thread():
     frames = np.concatenate([moving_right(3, seed=1), moving_right(3, pixels=2, seed=2)])
-    threads = cv2.getNumThreads()
     try:
-        cv2.setNumThreads(1)
+        set_num_threads(1)
         alone = compute_tvl1(frames, engine="numba")
-        cv2.setNumThreads(4)
+        set_num_threads(4)
         together = compute_tvl1(frames, engine="numba")
     finally:
-        cv2.setNumThreads(threads)
+        set_num_threads(None)
     np.testing.assert_array_equal(together, alone)
 
 

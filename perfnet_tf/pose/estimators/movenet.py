@@ -10,7 +10,6 @@ import os
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 import tensorflow as tf
 
@@ -24,6 +23,7 @@ from perfnet_tf.pose.estimators.graph_model import (
 from perfnet_tf.pose.estimators.published import weights_help
 from perfnet_tf.pose.people import People, assemble_people
 from perfnet_tf.streams import NUM_KEYPOINTS
+from perfnet_tf.video.shapes import resample
 
 _JSON_NAMES = ("movenet-multipose.json", "model.json")
 #: Numbers per person: y, x, score of 17 keypoints; y_min, x_min, y_max, x_max and score of the box.
@@ -156,7 +156,6 @@ class MoveNetEstimator:
         scale = self.long_side / max(frames.shape[1:3])
         height, width = (max(1, round(side * scale)) for side in frames.shape[1:3])
         padded_height, padded_width = (-(-side // _STRIDE) * _STRIDE for side in (height, width))
-        interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         find = self._function(padded_height, padded_width)
         # From shares of the padded picture, y first, to shares of the frame, x first.
         share = np.array([padded_width / width, padded_height / height, 1.0], np.float32)
@@ -165,7 +164,7 @@ class MoveNetEstimator:
             chunk = frames[start : start + self.batch_size]
             batch = np.zeros((len(chunk), padded_height, padded_width, 3), np.int32)
             for index, frame in enumerate(chunk):
-                resized = cv2.resize(frame, (width, height), interpolation=interpolation)
+                resized = resample(frame, (width, height), shrinks=scale < 1)
                 batch[index, :height, :width] = resized
             for people in find(tf.constant(batch)).numpy():  # [6, 56]
                 people = people[people[:, -1] >= self.min_pose_score]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from typing import Protocol
 
-import cv2
 import numpy as np
 import tensorflow as tf
 
@@ -19,6 +18,7 @@ from perfnet_tf.pose.estimators.posenet_decoder import DecoderParams, PoseFields
 from perfnet_tf.pose.estimators.posenet_network import PoseNet
 from perfnet_tf.pose.estimators.published import weights_help
 from perfnet_tf.pose.people import People, assemble_people
+from perfnet_tf.video.shapes import resample
 
 _JSON_NAMES = ("posenet.json", "model-stride16.json", "model.json")
 
@@ -159,5 +159,4 @@ class PoseNetEstimator:
 def resize_frame(frame: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resizes one uint8 frame: area when shrinking, so that nothing aliases, else bilinear."""
     shrinks = height * width < frame.shape[0] * frame.shape[1]
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(frame, (width, height), interpolation=interpolation)
+    return resample(frame, (width, height), shrinks=shrinks)
