@@ -61,6 +61,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; a test holds it against
     from perfnet_tf.training.finetuning import finetuning_config as finetuning_config
     from perfnet_tf.training.schedules import steps_per_epoch as steps_per_epoch
     from perfnet_tf.training.trainer import train as train
+    from perfnet_tf.transfer.transfer import transfer as transfer
     from perfnet_tf.video.decode import read_video as read_video
 
 # oneDNN is a library for x86. TensorFlow reads the variable once, when it is imported.
@@ -112,6 +113,7 @@ _PUBLIC = {
     "render_pose": "perfnet_tf.pose.rendering",
     "steps_per_epoch": "perfnet_tf.training.schedules",
     "train": "perfnet_tf.training.trainer",
+    "transfer": "perfnet_tf.transfer.transfer",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

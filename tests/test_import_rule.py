@@ -31,6 +31,7 @@ ROWS = [
     ("recognizers",),
     ("distill",),
     ("training",),
+    ("transfer",),
     ("reporting",),
     ("evaluation", "inspection"),
     ("saved_model",),

@@ -24,6 +24,7 @@ COMMANDS = {
     "distill": "train an RGB-only student from flow and pose teachers",
     "finetune": "train a run, or an export that can be trained, further on other data",
     "fit-classifier": "fit a classifier of other classes to a network's features, in minutes",
+    "transfer": "begin an S3D-G with what an I3D knows",
     "import": "turn published weights into a run",
     "evaluate": "measure accuracy: of one network, or of several fused by summed logits",
     "export": "write a run as a SavedModel",

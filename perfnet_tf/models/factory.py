@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -56,6 +57,27 @@ def build_from_config(config: ModelConfig, num_classes: int, stream: str = RGB) 
         weight_decay=config.weight_decay,
         **config.options,
     )
+
+
+def config_of_options(backbone: str, options: Mapping[str, Any]) -> ModelConfig:
+    """The `ModelConfig` that `build_from_config` makes the same network of.
+
+    Args:
+        backbone: its name.
+        options: of `build_model`; what the backbone has anyway is left out.
+
+    Raises:
+        InputError: an unknown backbone.
+    """
+    defaults = list_options(backbone)
+    fields = {field.name for field in dataclasses.fields(ModelConfig)} - {"backbone", "options"}
+    changed = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in options.items()
+        if name not in fields and value != defaults[name]
+    }
+    given = {name: value for name, value in options.items() if name in fields}
+    return ModelConfig(backbone, **given, options=changed)
 
 
 def list_options(backbone: str) -> dict[str, Any]:

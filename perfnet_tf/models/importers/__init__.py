@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig
+from perfnet_tf.config import ClipConfig, ExperimentConfig
 from perfnet_tf.errors import InputError, check_choice
-from perfnet_tf.models.factory import build_model, list_options
+from perfnet_tf.models.factory import build_model, config_of_options, list_options
 from perfnet_tf.models.importers.inception import read_inception_v1
 from perfnet_tf.models.importers.keras_resnet import read_keras_resnet50
 from perfnet_tf.models.importers.kinetics_i3d import read_kinetics_i3d
@@ -32,8 +32,6 @@ SOURCES: dict[str, Callable[..., Reading]] = {
     "imagenet_inception_v1": read_inception_v1,
     "imagenet_resnet50": read_keras_resnet50,
 }
-#: Options that a `ModelConfig` has itself.
-_CONFIG_OPTIONS = ("width_multiplier", "dropout_rate", "weight_decay")
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,15 +115,7 @@ def import_model(
     config = ExperimentConfig(
         stream=used_stream,
         clip=clip or ClipConfig.parse(reading.clip),
-        model=ModelConfig(
-            backbone,
-            **{name: used[name] for name in _CONFIG_OPTIONS if name in used},
-            options={
-                name: list(value) if isinstance(value, tuple) else value
-                for name, value in changed.items()
-                if name not in _CONFIG_OPTIONS and not (name == "gating" and value == "none")
-            },
-        ),
+        model=config_of_options(backbone, used),
     )
     return ImportedModel(model, config, names, known is not None, report)
 
