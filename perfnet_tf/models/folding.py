@@ -59,6 +59,12 @@ def fold_batch_norm(model: VideoModel, *, precision: str = "float32") -> VideoMo
     return folded
 
 
+def fold_teacher(model: VideoModel, training_precision: str) -> VideoModel:
+    """`fold_batch_norm` for a step that computes in one of `config.TRAINING_PRECISIONS`."""
+    precision = "bfloat16" if training_precision == "mixed_bfloat16" else training_precision
+    return fold_batch_norm(model, precision=precision)
+
+
 class FusedConv3D(FactorizedConv3D):
     """A convolution left whole, for TensorFlow to fuse with what follows.
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 from perfnet_tf.config import ClipConfig, ExperimentConfig
 from perfnet_tf.errors import InputError, first_line
 from perfnet_tf.label_kinds import SINGLE_LABEL
+from perfnet_tf.models.folding import fold_teacher
 from perfnet_tf.models.video_model import VideoModel
 from perfnet_tf.recognizers.exported import (
     is_export,
@@ -250,3 +251,29 @@ def load_named(name: str, source: Network, *, precision: str | None = None) -> R
             f"The teacher {name!r}: {error.fact} Name it by its stream ({', '.join(STREAMS)}); "
             "a SavedModel also needs its label map (`teacher_labels`)."
         ) from error
+
+
+def load_teacher(name: str, source: Network, *, precision: str = "float32") -> Recognizer:
+    """A teacher whose weights stay as they are while a student trains.
+
+    A run is folded (`models.folding`): the same logits in less time and memory. Its layers are let
+    go. Whatever may change meanwhile, such as a Keras model, is taken as it is.
+
+    Args:
+        name, source: as of `load_named`.
+        precision: of the training: `float32` or `mixed_bfloat16`.
+
+    Raises:
+        InputError: as `load_named`.
+    """
+    teacher = load_named(name, source, precision=precision)
+    if teacher.model is None or not isinstance(source, Run | str | os.PathLike):
+        return teacher
+    network = fold_teacher(teacher.model, precision)
+    return replace(
+        teacher,
+        predict=lambda inputs: network(inputs, training=False),
+        model=None,
+        module=None,
+        _open_run=None,
+    )

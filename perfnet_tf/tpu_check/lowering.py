@@ -11,6 +11,7 @@ from tensorflow.python.framework import kernels
 from perfnet_tf.config import ClipConfig, ExperimentConfig
 from perfnet_tf.distill.distiller import Distiller
 from perfnet_tf.models.factory import build_from_config
+from perfnet_tf.models.folding import fold_teacher
 from perfnet_tf.models.freezing import find_frozen_layers, freeze_layers
 from perfnet_tf.models.modes import traced_for_any_device
 from perfnet_tf.models.precision import precision_policy
@@ -57,7 +58,12 @@ def build_distiller(
     with precision_policy(config.train.precision):
         student = build_from_config(config.model, num_classes, config.stream)
         freeze_layers(student, find_frozen_layers(student, config.train.freeze))
-        networks = {s: build_from_config(config.model, num_classes, s) for s in teachers}
+        networks = {
+            stream: fold_teacher(
+                build_from_config(config.model, num_classes, stream), config.train.precision
+            )
+            for stream in teachers
+        }
         distiller = Distiller(
             student,
             networks,

@@ -14,7 +14,7 @@ from perfnet_tf.distill.distiller import Distiller
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.models.freezing import find_frozen_layers, freeze_layers
 from perfnet_tf.recognizers import run_directory
-from perfnet_tf.recognizers.load import Network, load, load_named
+from perfnet_tf.recognizers.load import Network, load, load_teacher
 from perfnet_tf.records.reader import check_streams
 from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.training.class_weights import balanced_weights
@@ -82,7 +82,7 @@ def make_distiller(
     precision = config.train.precision
     distiller = Distiller(
         student,
-        {name: load_named(name, s, precision=precision) for name, s in start.teachers.items()},
+        {name: load_teacher(name, s, precision=precision) for name, s in start.teachers.items()},
         config.distill or "separate",
         classes=info.classes,
         render=config.pose_render,

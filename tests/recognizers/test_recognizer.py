@@ -1,11 +1,15 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from perfnet_tf.classes import read_class_names
+from perfnet_tf.config import ExperimentConfig, ModelConfig
 from perfnet_tf.errors import InputError
-from perfnet_tf.recognizers.load import load, load_named
+from perfnet_tf.models.factory import build_from_config
+from perfnet_tf.recognizers.load import load, load_named, load_teacher
 from perfnet_tf.recognizers.recognizer import Teacher
+from perfnet_tf.recognizers.run_directory import save_run
 
 
 def identity(inputs):
@@ -165,3 +169,40 @@ def test_other_label_maps_are_refused(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=message):
         read_class_names(tmp_path / name)
+
+
+@pytest.fixture(scope="module")
+def run_of_flow(tmp_path_factory):
+    """A run whose batch norms have something to fold."""
+    config = ExperimentConfig(stream="flow", model=ModelConfig("s3d_g", width_multiplier=0.1))
+    model = build_from_config(config.model, 3, "flow")
+    generator = np.random.default_rng(0)
+    for layer in model.submodules:
+        if isinstance(layer, tf_keras.layers.BatchNormalization):
+            layer.moving_mean.assign(generator.normal(size=layer.moving_mean.shape) * 0.1)
+            layer.moving_variance.assign(generator.uniform(0.01, 0.1, layer.moving_mean.shape))
+            layer.beta.assign(generator.normal(size=layer.beta.shape) * 0.1)
+    return save_run(tmp_path_factory.mktemp("flow") / "run", config, ["a", "b", "c"], model)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("mixed_bfloat16", 0.05)])
+def test_a_run_teaches_folded_and_answers_as_before(run_of_flow, precision, tolerance):
+    teacher = load_teacher("flow", run_of_flow.path, precision=precision)
+    flow = np.random.default_rng(1).normal(size=(2, 16, 32, 32, 2)).astype(np.float32) * 5
+    with tf.GradientTape(watch_accessed_variables=True) as tape:
+        logits = teacher.predict(tf.constant(flow))
+    assert logits.dtype == tf.float32
+    norms = [v.name for v in tape.watched_variables() if "moving" in v.name or "beta" in v.name]
+    assert not norms  # folded
+    expected = run_of_flow.model(flow, training=False).numpy()
+    np.testing.assert_allclose(logits, expected, atol=tolerance * np.abs(expected).max())
+    assert teacher.classes == run_of_flow.classes
+
+
+def test_a_network_that_may_change_teaches_as_it_is():
+    model = build_from_config(ModelConfig("s3d_g", width_multiplier=0.1), 3)
+    teacher = load_teacher("rgb", model)
+    frames = np.random.default_rng(1).random((1, 16, 32, 32, 3), np.float32)
+    before = teacher.predict(tf.constant(frames)).numpy()
+    model.classifier.bias.assign([1.0, 2.0, 3.0])
+    np.testing.assert_allclose(teacher.predict(tf.constant(frames)), before + [1, 2, 3], atol=1e-5)
