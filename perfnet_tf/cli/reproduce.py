@@ -102,6 +102,7 @@ def reproduce_config(arguments: flags.FlagValues, table: str) -> ReproduceConfig
         rows=tuple(arguments.rows),
         seeds=_numbers("seeds", arguments.seeds),
         initial=tuple(arguments.initial),
+        start=arguments.start,
         student_start=_student_start(arguments),
         split=arguments.split,
         validation_fold=arguments.validation_fold if arguments.validation else None,
@@ -156,6 +157,7 @@ def _run_few_clips(arguments: flags.FlagValues) -> int:
         seeds=_numbers("seeds", arguments.seeds),
         rows=tuple(arguments.rows),
         initial=tuple(arguments.initial),
+        start=arguments.start,
         student_start=_student_start(arguments),
         views=_views(arguments),
     )
@@ -181,6 +183,8 @@ def _execution(arguments: flags.FlagValues, strategy: tf.distribute.Strategy) ->
     return Execution(strategy, arguments.jit_compile, arguments.deterministic, arguments.progress)
 
 
+#: Flags that choose a network.
+_OF_NETWORKS = ("backbone", "width_multiplier", "gating")
 #: Flags that table 7 has no use for; it alone has `--from`.
 _NOT_OF_TABLE7 = (
     *KINDS,
@@ -190,11 +194,10 @@ _NOT_OF_TABLE7 = (
     "split",
     "views",
     "initial",
+    "start",
     "student_start",
     "teacher_weight",
-    "backbone",
-    "width_multiplier",
-    "gating",
+    *_OF_NETWORKS,
 )
 
 _NOT_OF_FEW_CLIPS = ("from", "validation", "validation_fold", "split")
@@ -220,7 +223,17 @@ def _settings(arguments: flags.FlagValues) -> Settings:
             config = config.replace(distill=DistillConfig(teacher_weights=_weights(arguments)))
         return apply_flags(kind_flags[kind], config)
 
-    return choose_settings(arguments.preset, change, backbone=arguments.backbone)
+    settings = choose_settings(arguments.preset, change, backbone=arguments.backbone)
+    if arguments.start is None:
+        return settings
+    given = [name for name in _OF_NETWORKS if arguments[name].present]
+    if given:
+        raise InputError(
+            f"--start gives the network. Received: --{given[0]} as well. Leave one of them out."
+        )
+    from perfnet_tf.reproduction.plan import begin_with
+
+    return begin_with(settings, arguments.start)
 
 
 def _parse_kind_flags(kind: str, text: str | None) -> flags.FlagValues:
@@ -256,7 +269,7 @@ def _weights(arguments: flags.FlagValues) -> dict[str, float]:
 
 def _student_start(arguments: flags.FlagValues) -> str | None:
     if arguments.student_start is None:
-        return STUDENT_STARTS[arguments.preset]
+        return None if arguments.start else STUDENT_STARTS[arguments.preset]
     return None if arguments.student_start == "none" else arguments.student_start
 
 
@@ -317,10 +330,16 @@ COMMAND.list(
     "Runs, comma separated, whose weights the networks of their backbone and stream start from.",
 )
 COMMAND.string(
+    "start",
+    None,
+    "Pretrained network, run or export whose architecture and weights all networks start from, "
+    "whatever their stream.",
+)
+COMMAND.string(
     "student_start",
     None,
     "pose: students start from the pose network's weights; none: like other networks. Default: "
-    "none for paper, pose for the other presets.",
+    "none for paper and with --start, pose for the other presets.",
 )
 COMMAND.list(
     "from",

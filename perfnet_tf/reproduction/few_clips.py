@@ -41,6 +41,7 @@ class FewClipsConfig:
         seeds: each draws clips of its own, and trains every network on them.
         rows: names of rows of `FEW_CLIPS`; empty is all.
         initial: as of `ReproduceConfig`.
+        start: as of `ReproduceConfig`.
         student_start: as of `ReproduceConfig`.
         views: windows, and crops of each, that are seen of every test video.
     """
@@ -51,6 +52,7 @@ class FewClipsConfig:
     seeds: tuple[int, ...] = (0,)
     rows: tuple[str, ...] = ()
     initial: tuple[str, ...] = ()
+    start: str | None = None
     student_start: str | None = None
     views: tuple[int, int] = (1, 1)
 
@@ -198,6 +200,7 @@ def _train(
         {backbone: longer},
         (seed,),
         initial=config.initial,
+        start=config.start,
         student_start=config.student_start,
     )
     workspace = Workspace(folder)

@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 from perfnet_tf.config import ExperimentConfig
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.recognizers import run_directory
+from perfnet_tf.recognizers.load import load
+from perfnet_tf.recognizers.pretrained import is_pretrained
 from perfnet_tf.recognizers.run_directory import Run
 from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.reproduction.settings import Settings, network_config
 from perfnet_tf.reproduction.tables import EARLIER_NETWORKS, Network, PaperRow, networks_of
 from perfnet_tf.streams import POSE
+from perfnet_tf.training.finetuning import network_of
 from perfnet_tf.training.run_identity import describe_run, differences
 from perfnet_tf.training.sources import describe
 
@@ -124,12 +127,34 @@ def rows_by_backbone(
     return result
 
 
+def begin_with(settings: Settings, start: str) -> Settings:
+    """The settings for the network of `start`, whose weights all networks of a table begin with.
+
+    Args:
+        settings: those of its backbone are taken, or the first; dropout and weight decay stay.
+        start: what `load` takes with `trainable`: a pretrained network, a run, or an export.
+
+    Raises:
+        InputError: no such network.
+    """
+    initial = load(start, trainable=True).run().config
+    backbone = initial.model.backbone
+    kinds = settings.get(backbone) or next(iter(settings.values()))
+    return {
+        backbone: {
+            kind: config.replace(model=network_of(initial, config))
+            for kind, config in kinds.items()
+        }
+    }
+
+
 def plan_runs(
     rows: Mapping[str, Sequence[PaperRow]],
     settings: Settings,
     seeds: Sequence[int],
     *,
     initial: Sequence[str] = (),
+    start: str | None = None,
     student_start: str | None = None,
 ) -> tuple[PlannedRun, ...]:
     """The runs that rows need, in the order to train them: seed by seed, teachers first.
@@ -139,6 +164,7 @@ def plan_runs(
         settings: backbone -> kind -> configuration.
         seeds: each trains every network once.
         initial: folders of runs; a network starts from the one of its backbone and stream.
+        start: what all others start from, whatever their stream (`begin_with`); None: nothing.
         student_start: name of the network whose weights students start from; None: of none.
 
     Raises:
@@ -153,6 +179,8 @@ def plan_runs(
         # Of flow, the first convolution has other channels.
         check_choice("`student_start`", student_start, (POSE,))
     first_weights = _initial_runs(initial)
+    if start is not None and not is_pretrained(start):
+        start = str(pathlib.Path(start).resolve())
     planned: dict[str, PlannedRun] = {}
     for seed in seeds:
         for backbone, its_rows in rows.items():
@@ -163,7 +191,9 @@ def plan_runs(
                     wanted[network.name].add(partner_seed(seeds, seed))
             for network in networks_of(tuple(its_rows), student_start):
                 for one in sorted(wanted[network.name], key=lambda s: s != seed):
-                    run = _plan(network, backbone, one, settings, first_weights, student_start)
+                    run = _plan(
+                        network, backbone, one, settings, first_weights, start, student_start
+                    )
                     planned.setdefault(run.name, run)
     return tuple(planned.values())
 
@@ -174,6 +204,7 @@ def _plan(
     seed: int,
     settings: Settings,
     first_weights: Mapping[tuple[str, str], str],
+    common_start: str | None,
     student_start: str | None,
 ) -> PlannedRun:
     teachers = {name: run_name(name, backbone, seed) for name in network.teachers}
@@ -185,7 +216,7 @@ def _plan(
         seed=seed,
         config=network_config(network, settings[backbone], seed),
         teachers=teachers,
-        initial=first_weights.get((backbone, network.stream)),
+        initial=first_weights.get((backbone, network.stream), common_start),
         start=run_name(start, backbone, seed) if start else None,
     )
 

@@ -31,6 +31,8 @@ class ReproduceConfig:
         rows: names of rows; empty takes all.
         seeds: each trains every network once.
         initial: runs whose weights the networks of their backbone and stream start from.
+        start: what all other networks start from, whatever their stream; `settings` are then those
+            of `plan.begin_with`.
         student_start: `pose` starts students from the pose network's weights; its pictures are RGB
             frames with people drawn on them. None starts them as all others.
         split: measured on; None takes `val` for Kinetics, which has no public test labels, and
@@ -47,6 +49,7 @@ class ReproduceConfig:
     rows: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0,)
     initial: tuple[str, ...] = ()
+    start: str | None = None
     student_start: str | None = None
     split: str | None = None
     validation_fold: int | None = None
@@ -124,6 +127,7 @@ def reproduce_table(
         config.settings,
         config.seeds,
         initial=config.initial,
+        start=config.start,
         student_start=config.student_start,
     )
     info = read_dataset_info(data)

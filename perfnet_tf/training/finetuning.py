@@ -38,7 +38,7 @@ def continued_config(
         config = load_preset(config)
     if initial.stream == POSE:
         config = config.replace(pose_render=initial.pose_render)
-    return config.replace(stream=stream, model=_regularized(initial, config), distill=None)
+    return config.replace(stream=stream, model=network_of(initial, config), distill=None)
 
 
 def finetuning_config(
@@ -64,14 +64,14 @@ def finetuning_config(
         config = load_preset(config)
     return config.replace(
         stream=initial.stream,
-        model=_regularized(initial, config),
+        model=network_of(initial, config),
         pose_render=initial.pose_render,
         distill=None,
     )
 
 
-def _regularized(initial: ExperimentConfig, config: ExperimentConfig) -> ModelConfig:
-    """The network of `initial`, with the dropout and weight decay of `config`."""
+def network_of(initial: ExperimentConfig, config: ExperimentConfig) -> ModelConfig:
+    """The network of `initial`, with the regularization of `config`: dropout and weight decay."""
     return dataclasses.replace(
         initial.model,
         dropout_rate=config.model.dropout_rate,

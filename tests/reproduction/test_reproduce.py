@@ -11,10 +11,11 @@ import pytest
 from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig, TrainConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation.fusion import ClipScores
+from perfnet_tf.recognizers.run_directory import load_run, read_run, save_run
 from perfnet_tf.records.folder import read_dataset_info, read_index, write_dataset_info
 from perfnet_tf.reporting.markdown import escape
 from perfnet_tf.reproduction import runner
-from perfnet_tf.reproduction.plan import plan_runs
+from perfnet_tf.reproduction.plan import begin_with, plan_runs
 from perfnet_tf.reproduction.reporting import format_results
 from perfnet_tf.reproduction.reproduce import ReproduceConfig, reproduce_table
 from perfnet_tf.reproduction.settings import choose_settings
@@ -301,3 +302,34 @@ def test_names_of_classes_are_shown_as_they_are(data, tmp_path):
     page, markdown = report.read_text(), report.with_suffix(".md").read_text()
     assert "<b>$x" not in page and "&lt;b&gt;$x_1$ | `kick`" in page
     assert r"\<b\>\$x\_1\$ \| \`kick\`" in markdown
+
+
+def test_all_networks_start_from_one_whatever_their_stream(data, tmp_path):
+    from tiny_network import build_tiny, fixed_weights
+
+    network = build_tiny(ModelConfig("tiny", options={"batch_norm": False}), 7)
+    fixed_weights(network)
+    known = ExperimentConfig(
+        model=ModelConfig("tiny", weight_decay=0.5, options={"batch_norm": False})
+    )
+    start = save_run(tmp_path / "known", known, list("abcdefg"), network).path
+    chosen = begin_with(settings(epochs=1, learning_rate=1e-9), str(start))
+    assert list(chosen) == ["tiny"]
+    rows = ("rgb", "student_flow", "flow", "pose")
+    asked = ReproduceConfig(TABLES["table4"], chosen, "mini", rows=rows, start=str(start))
+    reproduce_table(asked, data, tmp_path / "out", execution=QUIET)
+    for name in ("rgb", "flow", "pose", "student_flow"):
+        config, _, record = read_run(tmp_path / f"out/runs/tiny-{name}-seed0")
+        assert record["initial"] == str(start)
+        assert config.model.options == {"batch_norm": False}
+        assert config.model.weight_decay == 0.001  # of the settings
+    kernels = {
+        name: load_run(tmp_path / f"out/runs/tiny-{name}-seed0").model.unit.conv.kernel.numpy()
+        for name in ("rgb", "flow", "pose", "student_flow")
+    }
+    first = network.unit.conv.kernel.numpy()
+    for name in ("rgb", "pose", "student_flow"):
+        np.testing.assert_allclose(kernels[name], first, atol=1e-5)
+    averaged = np.repeat(first.mean(axis=3, keepdims=True), 2, axis=3)
+    ratio = kernels["flow"] / averaged
+    np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-3)
