@@ -60,7 +60,7 @@ def _own(spec: dict[str, Any]) -> tuple[Any, Callable[[np.ndarray], np.ndarray]]
         model = build_model(spec["backbone"], spec["num_classes"])
         _look_trained(model.variables)
     if spec["network"] == "folded":
-        return InferenceModule(model, precision=spec["precision"]), lambda clip: clip
+        return InferenceModule.from_model(model, precision=spec["precision"]), lambda clip: clip
     return model, lambda clip: clip
 
 

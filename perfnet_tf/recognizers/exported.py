@@ -14,8 +14,9 @@ from perfnet_tf.errors import InputError, first_line
 from perfnet_tf.label_kinds import SINGLE_LABEL
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.models.precision import precision_policy
-from perfnet_tf.recognizers.frozen import FrozenNetwork, exported_graph, frozen_graph
+from perfnet_tf.recognizers.frozen import FrozenNetwork
 from perfnet_tf.recognizers.frozen_cache import frozen_network
+from perfnet_tf.recognizers.frozen_graph import FrozenGraph, exported_graph, frozen_graph
 from perfnet_tf.recognizers.info import INFO_FILE, LABELS_FILE, ModelInfo
 from perfnet_tf.recognizers.recognizer import DEFAULT_FPS, Recognizer
 from perfnet_tf.recognizers.run_directory import Run
@@ -105,7 +106,7 @@ def load_for_inference(path: str | os.PathLike[str], *, precision: str | None = 
             return load_saved_model(folder)
     precision = precision or "float32"
 
-    def make() -> tf.compat.v1.GraphDef:
+    def make() -> FrozenGraph:
         return frozen_graph(restore_model(folder)[0], precision)
 
     local = pathlib.Path(folder)

@@ -18,19 +18,20 @@ from perfnet_tf.downloads.cache import cache_folder, cached, emptied, install
 from perfnet_tf.errors import InputError
 from perfnet_tf.files import file_digest
 from perfnet_tf.recognizers.frozen import FrozenNetwork
+from perfnet_tf.recognizers.frozen_graph import FrozenGraph
 from perfnet_tf.streams import FLOW, POSE, RGB
 from perfnet_tf.version import __version__
 
 #: Networks in the cache, each as large as its weights; those unused for longest are removed.
 MOST_KEPT = 8
-GRAPH_FILE = "graph.pb"
+_DAMAGED = (InputError, OSError, ValueError, DecodeError, tf.errors.OpError)
 
 
 def frozen_network(
     config: ExperimentConfig,
     files: Sequence[Path],
     precision: str,
-    make: Callable[[], tf.compat.v1.GraphDef],
+    make: Callable[[], FrozenGraph],
 ) -> FrozenNetwork:
     """A `FrozenNetwork`, out of the cache if the same one was made before.
 
@@ -40,24 +41,26 @@ def frozen_network(
         config: of the network.
         files: all that decides it: configuration and weights.
         precision: what it computes in.
-        make: makes its graph.
+        make: makes it.
     """
     backbone = BACKBONES[config.model.backbone].network
     if not str(backbone).startswith("perfnet_tf.") or config.stream not in (RGB, FLOW, POSE):
         return FrozenNetwork(make())
     folder = cache_folder("frozen") / _key(files, precision)
-    with contextlib.suppress(InputError, OSError, DecodeError):  # damaged: made again
+    with contextlib.suppress(*_DAMAGED):  # made again
         if cached(folder, remedy="the command again") is not None:
-            graph = tf.compat.v1.GraphDef.FromString((folder / GRAPH_FILE).read_bytes())
+            network = FrozenNetwork(FrozenGraph.load(folder))
             os.utime(folder)
-            return FrozenNetwork(graph)
-    graph = make()
-    with contextlib.suppress(OSError):  # such as a full disk, or no right to write: no cache then
+            return network
+    frozen = make()
+    with contextlib.suppress(
+        OSError, tf.errors.OpError
+    ):  # such as a full disk, or no right to write: no cache then
         partial = emptied(folder.with_name(f"{folder.name}.{os.getpid()}.partial"))
-        (partial / GRAPH_FILE).write_bytes(graph.SerializeToString())
+        frozen.save(partial)
         install(partial, folder)
         _remove_old(folder.parent)
-    return FrozenNetwork(graph)
+    return FrozenNetwork(frozen)
 
 
 def _key(files: Sequence[Path], precision: str) -> str:

@@ -24,8 +24,9 @@ from perfnet_tf.recognizers.exported import (
     restore_run,
 )
 from perfnet_tf.recognizers.foreign import load_foreign
-from perfnet_tf.recognizers.frozen import FrozenNetwork, frozen_graph
+from perfnet_tf.recognizers.frozen import FrozenNetwork
 from perfnet_tf.recognizers.frozen_cache import frozen_network
+from perfnet_tf.recognizers.frozen_graph import frozen_graph
 from perfnet_tf.recognizers.pretrained import is_pretrained, resolve_pretrained
 from perfnet_tf.recognizers.recognizer import DEFAULT_FPS, Recognizer, UnspecifiedError, no_layers
 from perfnet_tf.recognizers.run_directory import (

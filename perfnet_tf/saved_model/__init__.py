@@ -17,7 +17,8 @@ it as it is:
 | signature `from_keypoints`      | of a pose model: both -> what `serving_default` gives          |
 
 An export for inference only has no `variables`, `regularization_losses`, `endpoints` and
-`feature_extractor`: its weights are constants, with batch norm folded into them.
+`feature_extractor`: its `weights`, with batch norm folded into them, are not trained. A process
+holds them once, whatever it calls.
 
 `probabilities` are the softmax of the logits, or their sigmoid where the clips had several labels
 (`label_kind` in the `dataset` of `model.json`).

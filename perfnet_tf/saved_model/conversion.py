@@ -10,23 +10,30 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from perfnet_tf.recognizers.frozen_graph import FrozenGraph
+
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
     """A frozen network on its way into a file.
 
     Attributes:
-        graph: of the network, frozen in float32; see `frozen_graph`.
+        network: frozen in float32.
         path: file to write.
         shape: `[batch, frames, height, width, channels]` of the clips that a file of one fixed
             size takes.
         options: what the caller asks of the format, such as paths; plain values, for JSON.
     """
 
-    graph: tf.compat.v1.GraphDef
+    network: FrozenGraph
     path: pathlib.Path
     shape: tuple[int, ...]
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def graph(self) -> tf.compat.v1.GraphDef:
+        """The network with its weights as constants; a copy of them."""
+        return self.network.with_constants()
 
 
 def _nothing() -> None:

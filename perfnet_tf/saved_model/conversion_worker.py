@@ -3,7 +3,8 @@
     python -m perfnet_tf.saved_model.conversion_worker FOLDER NAME
 
 A separate process: converters keep several copies of a network, and some end the process. FOLDER is
-what `write_formats` prepared: `graph.pb`, `clip.npz` and `request.json`; NAME is one of `FORMATS`.
+what `write_formats` prepared: a saved
+`FrozenGraph`, `clip.npz` and `request.json`; NAME is one of `FORMATS`.
 After each file `result.json` holds file -> `parity` or `error`.
 """
 
@@ -16,9 +17,9 @@ import traceback
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from perfnet_tf.errors import first_line
+from perfnet_tf.recognizers.frozen_graph import FrozenGraph
 from perfnet_tf.saved_model.conversion import Conversion, Format
 from perfnet_tf.saved_model.formats import FORMATS
 from perfnet_tf.saved_model.golden import relative_difference
@@ -39,9 +40,9 @@ def main(workspace: pathlib.Path, name: str) -> None:
 
 def _write(entry: Format, workspace: pathlib.Path, request: dict[str, Any]) -> float:
     path = pathlib.Path(request["folder"]) / entry.file
-    graph = tf.compat.v1.GraphDef.FromString((workspace / "graph.pb").read_bytes())
-    entry.write(Conversion(graph, path, tuple(request["shape"]), request["options"]))
-    del graph
+    network = FrozenGraph.load(workspace)
+    entry.write(Conversion(network, path, tuple(request["shape"]), request["options"]))
+    del network
     with np.load(workspace / "clip.npz") as clip:
         return relative_difference(entry.run(path, clip["frames"]), clip["logits"])
 

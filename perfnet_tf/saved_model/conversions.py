@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from perfnet_tf.models.video_model import VideoModel
-from perfnet_tf.recognizers.frozen import frozen_graph
+from perfnet_tf.recognizers.frozen_graph import frozen_graph
 from perfnet_tf.saved_model.formats import FORMATS
 from perfnet_tf.saved_model.golden import golden_clip
 
@@ -70,8 +70,7 @@ def write_formats(
 
 
 def _prepare(model: VideoModel, workspace: pathlib.Path, shape: Sequence[int]) -> None:
-    graph = frozen_graph(model, "float32")
-    (workspace / "graph.pb").write_bytes(graph.SerializeToString())
+    frozen_graph(model, "float32").save(workspace)
     frames = golden_clip(model.stream, shape)
     if frames.dtype == np.uint8:
         frames = frames / np.float32(255)

@@ -20,7 +20,8 @@ from perfnet_tf.errors import FailureError, InputError, check_choice
 from perfnet_tf.files import check_new_or_empty
 from perfnet_tf.label_kinds import SINGLE_LABEL
 from perfnet_tf.models.video_model import VideoModel
-from perfnet_tf.recognizers.frozen import InferenceModule, as_float, input_specs
+from perfnet_tf.recognizers.frozen import InferenceModule, as_float
+from perfnet_tf.recognizers.frozen_graph import input_specs
 from perfnet_tf.recognizers.info import (
     DEFAULT_LICENSE,
     GOLDEN_FILE,
@@ -178,7 +179,7 @@ def _save(
     if frozen is None:
         module, serve = _trainable_module(model)
     else:
-        module = InferenceModule(model, precision=frozen)
+        module = InferenceModule.from_model(model, precision=frozen)
         serve = module.named
     module.labels_file = tf.saved_model.Asset(str(assets / LABELS_FILE))
     module.info_file = tf.saved_model.Asset(str(assets / INFO_FILE))

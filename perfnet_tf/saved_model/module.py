@@ -8,7 +8,8 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.models.modes import traced_for_any_device
-from perfnet_tf.recognizers.frozen import as_float, input_specs
+from perfnet_tf.recognizers.frozen import as_float
+from perfnet_tf.recognizers.frozen_graph import input_specs
 
 MODES = (True, False)
 

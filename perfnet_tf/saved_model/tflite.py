@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from perfnet_tf.recognizers.frozen import OUTPUTS, frozen_function
+from perfnet_tf.recognizers.frozen import frozen_function
+from perfnet_tf.recognizers.frozen_graph import OUTPUTS
 from perfnet_tf.saved_model.conversion import Conversion
 from perfnet_tf.saved_model.planar import replay_planar
 from perfnet_tf.streams import LOGITS

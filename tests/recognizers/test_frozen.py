@@ -6,8 +6,10 @@ from tiny_network import build_tiny
 
 from perfnet_tf.config import ModelConfig
 from perfnet_tf.errors import InputError
-from perfnet_tf.recognizers import frozen
-from perfnet_tf.recognizers.frozen import FrozenNetwork, InferenceModule, exported_graph
+from perfnet_tf.recognizers.frozen import FrozenNetwork, InferenceModule, frozen_function
+from perfnet_tf.recognizers.frozen_graph import OUTPUTS, FrozenGraph, exported_graph, frozen_graph
+from perfnet_tf.recognizers.replay import replay
+from perfnet_tf.streams import FEATURES, LOGITS
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (2, 5, 32, 40, 3), np.uint8)
 
@@ -25,20 +27,72 @@ def network(model):
     return FrozenNetwork.from_model(model)
 
 
-@pytest.mark.parametrize("named", [True, False])
-def test_a_frozen_network_answers_as_the_exported_module_does(
-    model, network, named, tmp_path, monkeypatch
-):
-    if not named:  # as in exports of earlier versions
-        monkeypatch.setattr(frozen, "_output", "earlier_{}".format)
-    module = InferenceModule(model)
-    monkeypatch.undo()
-    tf.saved_model.save(module, str(tmp_path / "module"))
-    read = FrozenNetwork(exported_graph(tmp_path / "module"))
+def equal_answers(one, other):
     for inputs in (PICTURES, PICTURES[:1, :3, :24] / np.float32(255)):
-        for one in (network, read):
-            np.testing.assert_array_equal(one(inputs), module(inputs))
-            np.testing.assert_array_equal(one.features(inputs), module.features(inputs))
+        np.testing.assert_array_equal(one(inputs), other(inputs))
+        np.testing.assert_array_equal(one.features(inputs), other.features(inputs))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_frozen_network_answers_as_the_exported_module_does(model, precision, tmp_path):
+    module = InferenceModule.from_model(model, precision=precision)
+    tf.saved_model.save(module, str(tmp_path / "module"))
+    equal_answers(FrozenNetwork(exported_graph(tmp_path / "module")), module)
+    equal_answers(FrozenNetwork.from_model(model, precision=precision), module)
+
+
+class EarlierModule(tf.Module):
+    """What earlier versions exported: weights were constants, and outputs had no names."""
+
+    def __init__(self, graph):
+        super().__init__()
+        network = frozen_function(graph)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, None, None, None, 3], name="inputs")])
+        def frozen(inputs):
+            return replay(network, inputs, {})
+
+        self.frozen = frozen.get_concrete_function()
+        self.__call__.get_concrete_function(tf.TensorSpec([None] * 4 + [3], tf.float32))
+        self.features.get_concrete_function(tf.TensorSpec([None] * 4 + [3], tf.float32))
+
+    @tf.function
+    def __call__(self, inputs):
+        return self.frozen(inputs)[OUTPUTS.index(LOGITS)]
+
+    @tf.function
+    def features(self, inputs):
+        return self.frozen(inputs)[OUTPUTS.index(FEATURES)]
+
+
+def test_exports_of_earlier_versions_are_read(model, network, tmp_path):
+    module = EarlierModule(frozen_graph(model, "float32").with_constants())
+    tf.saved_model.save(module, str(tmp_path / "module"))
+    clip = tf.constant(PICTURES / np.float32(255))
+    read = FrozenNetwork(exported_graph(tmp_path / "module"))
+    np.testing.assert_array_equal(read(clip), network(clip))
+    np.testing.assert_array_equal(read.features(clip), network.features(clip))
+
+
+def test_a_frozen_graph_is_saved_and_read(model, tmp_path):
+    frozen = frozen_graph(model, "bfloat16")
+    frozen.save(tmp_path)
+    read = FrozenGraph.load(tmp_path)
+    assert list(read.weights) == list(frozen.weights)
+    equal_answers(FrozenNetwork(read), FrozenNetwork(frozen))
+
+
+def test_an_export_holds_its_weights_once(model, tmp_path):
+    module = InferenceModule.from_model(model)
+    tf.saved_model.save(module, str(tmp_path / "module"))
+    loaded = tf.saved_model.load(str(tmp_path / "module"))
+    held = {
+        id(value)
+        for name in ("__call__", "features")
+        for function in getattr(loaded, name).concrete_functions
+        for value in function.captured_inputs
+    }
+    assert len(held) == len(loaded.weights) > 0
 
 
 def test_it_answers_within_functions(network):
@@ -47,11 +101,11 @@ def test_it_answers_within_functions(network):
 
 
 def test_weights_are_no_part_of_the_graph(model, network):
-    kernels = [variable for variable in model.variables if variable.shape.num_elements() > 256]
+    kernels = [kernel for kernel in model.variables if kernel.shape.num_elements() > 256]
     assert len(network._weights) == len(kernels) > 0
     for kernel, value in zip(kernels, network._weights.values(), strict=True):
         assert kernel.shape == value.shape
-    assert max(node.ByteSize() for node in network._graph.node) < 1024
+    assert max(node.ByteSize() for node in network._frozen.graph.node) < 1024
 
 
 def test_a_type_of_input_is_traced_once(network):

@@ -10,8 +10,8 @@ from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig
 from perfnet_tf.downloads.cache import cache_folder
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.recognizers import frozen_cache
-from perfnet_tf.recognizers.frozen import OUTPUTS
 from perfnet_tf.recognizers.frozen_cache import frozen_network
+from perfnet_tf.recognizers.frozen_graph import OUTPUTS, FrozenGraph
 from perfnet_tf.recognizers.load import load
 from perfnet_tf.recognizers.run_directory import save_run
 from perfnet_tf.saved_model import export_saved_model
@@ -40,7 +40,7 @@ class Maker:
             doubled = 2 * tf.compat.v1.placeholder(tf.float32, [None], name="inputs")
             for name in OUTPUTS:
                 tf.identity(doubled, name=f"frozen_{name}")
-        return graph.as_graph_def()
+        return FrozenGraph(graph.as_graph_def(), {})
 
 
 @pytest.fixture

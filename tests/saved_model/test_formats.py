@@ -13,7 +13,8 @@ from tiny_network import build_tiny
 from perfnet_tf.config import ClipConfig, ModelConfig
 from perfnet_tf.errors import FailureError, InputError
 from perfnet_tf.models.factory import build_from_config
-from perfnet_tf.recognizers.frozen import freeze, input_specs
+from perfnet_tf.recognizers.frozen import frozen_function
+from perfnet_tf.recognizers.frozen_graph import freeze
 from perfnet_tf.saved_model import conversions, export_saved_model
 from perfnet_tf.saved_model.onnx_file import run_onnx
 from perfnet_tf.saved_model.planar import replay_planar
@@ -127,8 +128,10 @@ def test_onnx_without_its_packages_is_refused_before_any_work(
 
 
 def test_frozen_graph_has_no_variables(small_model):
-    network = freeze(small_model, input_specs("rgb")[0])
+    network = frozen_function(freeze(small_model).with_constants())
     assert not network.captured_inputs
+    clip = np.random.default_rng(0).random((1, 5, 20, 30, 3), np.float32)
+    assert difference(network(tf.constant(clip))[1], small_model(clip)) < 1e-5
 
 
 @pytest.mark.slow
