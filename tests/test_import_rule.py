@@ -13,7 +13,7 @@ PACKAGE = pathlib.Path(perfnet_tf.__file__).parent
 #: The rooms: what everything uses, then the stages in the order of a clip's way, then the commands.
 ROWS = [
     ("version", "errors", "installed", "threads"),
-    ("opencv", "files", "pickles", "classes", "label_kinds", "registry"),
+    ("opencv", "devices", "files", "pickles", "classes", "label_kinds", "registry"),
     ("storage",),
     ("downloads",),
     ("streams", "backbones"),

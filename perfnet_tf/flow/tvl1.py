@@ -6,12 +6,14 @@ import functools
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from perfnet_tf.devices import check_device, frames_at_once, is_accelerator
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.flow.frames import gray_frames
 from perfnet_tf.flow.tvl1_params import TVL1Params
@@ -20,13 +22,25 @@ from perfnet_tf.threads import num_threads
 
 __all__ = ["TVL1Params", "compute_tvl1"]
 
-# Pairs solved together by XLA. One fills a CPU's caches; an accelerator needs more work at once.
+# Pairs solved together by XLA: one fills a CPU's caches.
 _PAIRS_ON_CPU = 1
-_PAIRS_ON_ACCELERATOR = 16
+# What a pair takes of an accelerator. On a CPU XLA takes 43 float32 per pixel (the growth of the
+# process's peak from 2 to 16 pairs of 680x512); an accelerator's program may keep more at once.
+_BYTES_PER_PIXEL = 4 * 80
 
-#: float32 grey `[frames, height, width]`, places of pairs `[pairs, 2]`, parameters, pairs at once
-#: -> float32 `[pairs, height, width, 2]`.
-_Engine = Callable[[np.ndarray, np.ndarray, TVL1Params, int | None], np.ndarray]
+
+@dataclass(frozen=True)
+class _Settings:
+    """How pairs are solved; attributes as of `compute_tvl1`."""
+
+    params: TVL1Params
+    pairs_at_once: int | None
+    device: str
+
+
+#: float32 grey `[frames, height, width]`, places of pairs `[pairs, 2]`, settings -> float32
+#: `[pairs, height, width, 2]`.
+_Engine = Callable[[np.ndarray, np.ndarray, _Settings], np.ndarray]
 
 
 def compute_tvl1(
@@ -35,6 +49,7 @@ def compute_tvl1(
     *,
     engine: str = "auto",
     pairs_at_once: int | None = None,
+    device: str | None = None,
 ) -> npt.NDArray[np.float32]:
     """TV-L1 flow from each frame to the next.
 
@@ -45,7 +60,7 @@ def compute_tvl1(
     for each frame size.
 
     Identical neighbouring frames have exactly zero flow. Device memory does not grow with the
-    number of frames.
+    number of frames, and on an accelerator a batch is as large as `devices.BATCH_MEMORY` allows.
 
     Source: Zach, Pock and Bischof 2007; Sanchez, Meinhardt-Llopis and Facciolo, IPOL 2013.
 
@@ -53,26 +68,31 @@ def compute_tvl1(
         frames: `[frames, height, width, 3]` RGB or `[frames, height, width]` grey; uint8 0..255 or
             float 0..1.
         params: see `TVL1Params`.
-        engine: `numba`, `xla`, or `auto`: Numba unless there is a GPU or TPU, or no Numba.
-        pairs_at_once: pairs solved together by XLA; None chooses 1 on a CPU and 16 on an
-            accelerator. It does not change the result beyond rounding.
+        engine: `numba`, `xla`, or `auto`: Numba unless the device is a GPU or TPU, or there is no
+            Numba.
+        pairs_at_once: pairs solved together by XLA; None chooses 1 on a CPU, and on an accelerator
+            by the frames' size (`devices.frames_at_once`). It does not change the result beyond
+            rounding.
+        device: TensorFlow's name of the device for XLA, such as `GPU:1`; None takes the first
+            accelerator, or the CPU.
 
     Returns:
         float32 `[frames, height, width, 2]`, (dx, dy) in pixels per frame; the last frame repeats
         the flow before it, and a single frame has none (zeros).
 
     Raises:
-        InputError: wrong frames (see `perfnet_tf.flow.frames.gray_frames`), an unknown `engine`,
-            `numba` where it cannot be imported, or `pairs_at_once` below 1.
+        InputError: wrong frames (see `perfnet_tf.flow.frames.gray_frames`), an unknown `engine` or
+            `device`, `numba` where it cannot be imported, or `pairs_at_once` below 1.
     """
     gray = gray_frames(frames)
     if pairs_at_once is not None and pairs_at_once < 1:
         raise InputError(f"pairs_at_once must be at least 1. Received: {pairs_at_once!r}.")
-    solve = _engine(engine)
+    settings = _Settings(params, pairs_at_once, check_device(device))
+    solve = _engine(engine, settings.device)
     if len(gray) == 1:
         return np.zeros((*gray.shape, 2), np.float32)
     firsts = np.arange(len(gray) - 1)
-    flow = _solve(gray, np.stack([firsts, firsts + 1], axis=1), params, solve, pairs_at_once)
+    flow = _solve(gray, np.stack([firsts, firsts + 1], axis=1), settings, solve)
     return np.concatenate([flow, flow[-1:]])
 
 
@@ -82,11 +102,12 @@ def compute_tvl1_at(
     params: TVL1Params = TVL1Params(),  # noqa: B008 (frozen)
     *,
     engine: str = "auto",
+    device: str | None = None,
 ) -> npt.NDArray[np.float32]:
     """TV-L1 flow from some frames to the next ones, with other frames left alone.
 
     Args:
-        frames, params, engine: as of `compute_tvl1`.
+        frames, params, engine, device: as of `compute_tvl1`.
         firsts: int `[pairs]`, places of frames that have a next one.
 
     Returns:
@@ -99,27 +120,25 @@ def compute_tvl1_at(
     pairs = np.stack([firsts, firsts + 1], axis=1)
     needed, places = np.unique(pairs, return_inverse=True)
     gray = gray_frames(frames[needed])
-    return _solve(gray, places.reshape(pairs.shape), params, _engine(engine), None)
+    settings = _Settings(params, None, check_device(device))
+    solve = _engine(engine, settings.device)
+    return _solve(gray, places.reshape(pairs.shape), settings, solve)
 
 
 def _solve(
-    gray: np.ndarray,
-    pairs: np.ndarray,
-    params: TVL1Params,
-    engine: _Engine,
-    pairs_at_once: int | None,
+    gray: np.ndarray, pairs: np.ndarray, settings: _Settings, engine: _Engine
 ) -> npt.NDArray[np.float32]:
     flow = np.zeros((len(pairs), *gray.shape[1:], 2), np.float32)
     moving = np.array([(gray[one] != gray[other]).any() for one, other in pairs], bool)
     if moving.any():
-        flow[moving] = engine(gray, pairs[moving], params, pairs_at_once)
+        flow[moving] = engine(gray, pairs[moving], settings)
     return flow
 
 
-def _engine(name: str) -> _Engine:
+def _engine(name: str, device: str) -> _Engine:
     check_choice("The engine of TV-L1", name, ("auto", *_ENGINES))
     if name == "auto":
-        name = "xla" if _on_accelerator() or _numba_problem() else "numba"
+        name = "xla" if is_accelerator(device) or _numba_problem() else "numba"
     elif name == "numba" and (problem := _numba_problem()):
         raise InputError(
             f"The TV-L1 engine numba needs the package numba, which cannot be imported: {problem}. "
@@ -143,29 +162,27 @@ def _numba_problem() -> str:
     return ""
 
 
-def _solve_by_numba(
-    gray: np.ndarray, pairs: np.ndarray, params: TVL1Params, pairs_at_once: int | None
-) -> np.ndarray:
+def _solve_by_numba(gray: np.ndarray, pairs: np.ndarray, settings: _Settings) -> np.ndarray:
     from perfnet_tf.flow.tvl1_cpu import solve_pair
 
     def solve(pair: np.ndarray) -> np.ndarray:
-        return solve_pair(gray[pair[0]], gray[pair[1]], params)
+        return solve_pair(gray[pair[0]], gray[pair[1]], settings.params)
 
     with ThreadPoolExecutor(max_workers=min(num_threads(), len(pairs))) as pool:
         return np.stack(list(pool.map(solve, pairs)))
 
 
-def _solve_by_xla(
-    gray: np.ndarray, pairs: np.ndarray, params: TVL1Params, pairs_at_once: int | None
-) -> np.ndarray:
-    at_once = pairs_at_once or (_PAIRS_ON_ACCELERATOR if _on_accelerator() else _PAIRS_ON_CPU)
-    program = _compiled(at_once, *gray.shape[1:], params)
+def _solve_by_xla(gray: np.ndarray, pairs: np.ndarray, settings: _Settings) -> np.ndarray:
+    height, width = gray.shape[1:]
+    at_once = settings.pairs_at_once or _pairs_at_once(height, width, settings.device)
+    program = _compiled(at_once, height, width, settings.params)
     flow = []
     for start in range(0, len(pairs), at_once):
         some = pairs[start : start + at_once]
         # A short last batch repeats its last pair: one program per frame size.
         padded = np.concatenate([some, np.repeat(some[-1:], at_once - len(some), axis=0)])
-        solved = program(*(tf.constant(gray[places]) for places in padded.T))
+        with tf.device(settings.device):
+            solved = program(*(tf.constant(gray[places]) for places in padded.T))
         flow.append(solved.numpy()[: len(some)])
     return np.concatenate(flow)
 
@@ -173,8 +190,10 @@ def _solve_by_xla(
 _ENGINES: dict[str, _Engine] = {"numba": _solve_by_numba, "xla": _solve_by_xla}
 
 
-def _on_accelerator() -> bool:
-    return any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))
+def _pairs_at_once(height: int, width: int, device: str) -> int:
+    if not is_accelerator(device):
+        return _PAIRS_ON_CPU
+    return frames_at_once(_BYTES_PER_PIXEL * height * width)
 
 
 @functools.lru_cache(maxsize=32)

@@ -122,7 +122,11 @@ def _end_with(parent: int) -> None:
 
 
 def _share_machine(num_threads: int) -> None:
-    """Keeps N workers from running N threads each, and from taking all of a GPU's memory each."""
+    """Keeps N workers from running N threads each, and from taking all of a GPU's memory each.
+
+    A worker takes a GPU's memory as it needs it: for its network, and for batches of
+    `devices.BATCH_MEMORY`.
+    """
     import tensorflow as tf
 
     set_num_threads(num_threads)

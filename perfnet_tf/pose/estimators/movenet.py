@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
+from perfnet_tf.devices import check_device
 from perfnet_tf.errors import InputError
 from perfnet_tf.pose.estimators.graph_function import graph_function
 from perfnet_tf.pose.estimators.graph_model import (
@@ -108,6 +109,7 @@ class MoveNetEstimator:
         long_side: int = 256,
         min_pose_score: float = 0.15,
         batch_size: int = 16,
+        device: str | None = None,
     ) -> None:
         """Makes an estimator.
 
@@ -117,10 +119,12 @@ class MoveNetEstimator:
             long_side: of the network's input, in pixels; a multiple of 32 (256: Google's advice).
             min_pose_score: people below it are dropped. TensorFlow.js' default of 0.25 loses a
                 fifth of the frames of blurred clips; at 0.1 phantoms appear.
-            batch_size: frames in one call.
+            batch_size: frames in one call, which holds one of them in the network at a time.
+            device: TensorFlow's name of the network's device, such as `GPU:1`; None takes the first
+                accelerator, or the CPU.
 
         Raises:
-            InputError: `long_side` is no multiple of 32.
+            InputError: `long_side` is no multiple of 32, or TensorFlow has no such device.
         """
         if long_side < _STRIDE or long_side % _STRIDE:
             raise InputError(f"long_side must be a multiple of {_STRIDE}. Received: {long_side}.")
@@ -128,6 +132,7 @@ class MoveNetEstimator:
         self.long_side = long_side
         self.min_pose_score = min_pose_score
         self.batch_size = batch_size
+        self.device = check_device(device)
         self._network = network
         self._functions: dict[tuple[int, int], tf.types.experimental.Callable] = {}
 
@@ -166,7 +171,9 @@ class MoveNetEstimator:
             for index, frame in enumerate(chunk):
                 resized = resample(frame, (width, height), shrinks=scale < 1)
                 batch[index, :height, :width] = resized
-            for people in find(tf.constant(batch)).numpy():  # [6, 56]
+            with tf.device(self.device):
+                all_people = find(tf.constant(batch))
+            for people in all_people.numpy():  # [6, 56]
                 people = people[people[:, -1] >= self.min_pose_score]
                 people = people[np.argsort(-people[:, -1], kind="stable")]
                 keypoints = people[:, : NUM_KEYPOINTS * 3].reshape(-1, NUM_KEYPOINTS, 3)

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
+from perfnet_tf.devices import check_device, frames_at_once, is_accelerator
 from perfnet_tf.errors import InputError
 from perfnet_tf.pose.estimators.graph_model import explaining_damaged_graph, read_graph_model
 from perfnet_tf.pose.estimators.posenet_decoder import DecoderParams, PoseFields, decode_poses
@@ -57,6 +58,11 @@ def load_posenet(weights: str | os.PathLike[str] | None) -> PoseNetwork:
         return PoseNet(graph)
 
 
+_FRAMES_ON_CPU = 8
+# What a frame takes of an accelerator (our choice): MobileNetV1's second layer takes 32 channels
+# and gives 64, both at half the size, which is 24 float32 per pixel; it needs room to work.
+_BYTES_PER_PIXEL = 4 * 64
+
 #: Longer by shorter side of the network's input. A frame of 300x1 pixels took 23 s at its own
 #: shape, and no person is seen in such a strip.
 MAX_ASPECT = 36
@@ -77,7 +83,8 @@ class PoseNetEstimator:
         *,
         max_people: int = 5,
         short_side: int = 257,
-        batch_size: int = 8,
+        batch_size: int | None = None,
+        device: str | None = None,
         params: DecoderParams | None = None,
     ) -> None:
         """Makes an estimator.
@@ -86,13 +93,20 @@ class PoseNetEstimator:
             network: PoseNet with its weights.
             max_people: people kept in each frame.
             short_side: of the network's input, in pixels, about.
-            batch_size: frames that the network sees at once.
+            batch_size: frames that the network is given at once; None chooses 8 on a CPU, and on an
+                accelerator by the input's size (`devices.frames_at_once`).
+            device: TensorFlow's name of the network's device, such as `GPU:1`; None takes the first
+                accelerator, or the CPU.
             params: of the decoder; None takes the defaults.
+
+        Raises:
+            InputError: TensorFlow has no such device.
         """
         self.network = network
         self.max_people = max_people
         self.short_side = short_side
         self.batch_size = batch_size
+        self.device = check_device(device)
         self.params = params or DecoderParams()
         self._functions: dict[tuple[int, int], tf.types.experimental.Callable] = {}
 
@@ -123,14 +137,14 @@ class PoseNetEstimator:
         height, width = self.input_size(*frames.shape[1:3])
         predict = self._function(height, width)
         poses: list[np.ndarray] = []
-        for start in range(0, len(frames), self.batch_size):
+        at_once = self.batch_size or self._frames_at_once(height, width)
+        for start in range(0, len(frames), at_once):
             batch = np.stack(
-                [
-                    resize_frame(frame, height, width)
-                    for frame in frames[start : start + self.batch_size]
-                ]
+                [resize_frame(frame, height, width) for frame in frames[start : start + at_once]]
             )
-            outputs = {name: value.numpy() for name, value in predict(tf.constant(batch)).items()}
+            with tf.device(self.device):
+                found_fields = predict(tf.constant(batch))
+            outputs = {name: value.numpy() for name, value in found_fields.items()}
             for index in range(len(batch)):
                 fields = PoseFields(**{name: value[index] for name, value in outputs.items()})
                 found = decode_poses(fields, self.network.stride, self.max_people, self.params)
@@ -139,6 +153,11 @@ class PoseNetEstimator:
                 found[..., 1] = (found[..., 1] + 0.5) / height
                 poses.append(found)
         return assemble_people(poses, self.max_people)
+
+    def _frames_at_once(self, height: int, width: int) -> int:
+        if not is_accelerator(self.device):
+            return _FRAMES_ON_CPU
+        return frames_at_once(_BYTES_PER_PIXEL * height * width)
 
     def _function(self, height: int, width: int) -> tf.types.experimental.Callable:
         """uint8 `[batch, height, width, 3]` to the fields of `PoseFields`, `[batch, ...]` each."""
