@@ -31,7 +31,13 @@ from absl import app, flags
 
 from perfnet_tf import InputError
 from perfnet_tf.backbones import BACKBONES
-from perfnet_tf.recognizers.info import INFO_FILE, LABELS_FILE, PAPER, ModelInfo
+from perfnet_tf.recognizers.info import (
+    INFO_FILE,
+    LABELS_FILE,
+    PAPER,
+    ModelInfo,
+    describe_quantization,
+)
 from perfnet_tf.recognizers.recognizer import DEFAULT_FPS
 from perfnet_tf.registry import load_plugins
 from perfnet_tf.reporting.markdown import escape
@@ -300,7 +306,10 @@ def _formats(info: ModelInfo) -> str:
         return ""
     rows = [f"| `{name}` | {share:.1e} |" for name, share in files.items()]
     heading = "| file next to the SavedModel | its logits differ by, of the largest |"
-    return "\n".join(["", heading, "|---|---|", *rows, ""])
+    lines = describe_quantization(info.quantization)
+    return "\n".join(
+        ["", heading, "|---|---|", *rows, "", *map(escape, lines), *[""] * bool(lines)]
+    )
 
 
 def _ordinal(stride: int) -> str:

@@ -43,6 +43,8 @@ class ModelInfo:
         inference_precision: what a frozen network computes in; None for one that can be trained.
         parity: what was exported -> largest difference of its logits from the trained network's,
             as a share of the largest logit; measured at export.
+        quantization: of fully quantised files: `calibration` (`kind`, `name`, `split` and
+            `num_clips`), and what `measure_quantized` gave; empty without.
         versions: of perfnet_tf, tensorflow and tf_keras at export.
         format: of this file.
     """
@@ -54,6 +56,7 @@ class ModelInfo:
     pretrained: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     inference_precision: str | None = None
     parity: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    quantization: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     format: int = FORMAT
 
@@ -114,3 +117,22 @@ def read_metrics(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"Received: {path}, of {num_runs} runs fused. Evaluate this run alone."
         )
     return result
+
+
+def describe_quantization(quantization: Mapping[str, Any]) -> list[str]:
+    """Lines that say on what files were quantised and what it cost; none without such files."""
+    if not quantization:
+        return []
+    data = quantization["calibration"]
+    place = f", split {data['split']}" if "split" in data else ""
+    lines = [f"Quantised on {data['num_clips']} clips of {data['name']} ({data['kind']}{place})."]
+    clips = quantization["num_clips"]
+    measured = f" of split {quantization['split']}" if "split" in quantization else ""
+    accuracy = quantization["accuracy"]
+    for name, same in quantization["same_answers"].items():
+        line = f"{name}: {same} of {clips} clips{measured} have the float network's answer"
+        if accuracy:
+            top1, of_floats = (accuracy[key]["top1"] for key in (name, "float32"))
+            line += f"; top-1 {top1:.1%}, in float32 {of_floats:.1%}"
+        lines.append(line + ".")
+    return lines

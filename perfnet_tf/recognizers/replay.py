@@ -21,7 +21,6 @@ def replay(
         inputs: in a function that is being traced, as everything here is.
         substitutes: operation type -> what is called in its place.
     """
-    graph = tf.compat.v1.get_default_graph()
     tensors: dict[str, Any] = {network.inputs[0].name: inputs}
     for operation in network.graph.get_operations():
         if operation.type == "Placeholder":  # the input, and variables: `tensors` lacks those
@@ -30,15 +29,21 @@ def replay(
         if operation.type in substitutes:
             results = substitutes[operation.type](operation, taken)
         else:
-            attributes = dict(operation.node_def.attr)
-            attributes.pop("_class", None)  # what it shares a device with, by its old name
-            copy = graph.create_op(
-                operation.type,
-                taken,
-                dtypes=[output.dtype for output in operation.outputs],
-                name=operation.name,
-                attrs=attributes,
-            )
-            results = copy.outputs
+            results = copy_operation(operation, taken)
         tensors.update(zip([output.name for output in operation.outputs], results, strict=True))
     return [tensors[output.name] for output in network.outputs]
+
+
+def copy_operation(operation: tf.Operation, taken: list[Any]) -> list[tf.Tensor]:
+    """The outputs of the same operation for other inputs, in the graph that is being traced."""
+    attributes = dict(operation.node_def.attr)
+    attributes.pop("_class", None)  # what it shares a device with, by its old name
+    copy = tf.compat.v1.get_default_graph().create_op(
+        operation.type,
+        taken,
+        dtypes=[output.dtype for output in operation.outputs],
+        name=operation.name,
+        attrs=attributes,
+    )
+    result: list[tf.Tensor] = copy.outputs
+    return result

@@ -47,11 +47,11 @@ class Format:
     Attributes:
         file: its name in the folder of an export.
         write: writes it; in a process that ends after the format's last file.
-        run: float32 logits `[batch, classes]` of the file for float32 frames.
+        open: gives a function from float32 frames to the file's float32 logits `[batch, classes]`.
         require: raises `InputError` where a package that both need is not installed.
     """
 
     file: str
     write: Callable[[Conversion], None]
-    run: Callable[[pathlib.Path, np.ndarray], np.ndarray]
+    open: Callable[[pathlib.Path], Callable[[np.ndarray], np.ndarray]]
     require: Callable[[], None] = _nothing

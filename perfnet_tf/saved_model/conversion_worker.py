@@ -44,7 +44,7 @@ def _write(entry: Format, workspace: pathlib.Path, request: dict[str, Any]) -> f
     entry.write(Conversion(network, path, tuple(request["shape"]), request["options"]))
     del network
     with np.load(workspace / "clip.npz") as clip:
-        return relative_difference(entry.run(path, clip["frames"]), clip["logits"])
+        return relative_difference(entry.open(path)(clip["frames"]), clip["logits"])
 
 
 if __name__ == "__main__":

@@ -32,11 +32,14 @@ from perfnet_tf.recognizers.info import (
 from perfnet_tf.recognizers.probabilities import probabilities_of
 from perfnet_tf.recognizers.recognizer import Recognizer, no_layers
 from perfnet_tf.recognizers.run_directory import Run
+from perfnet_tf.saved_model.calibration import CalibrationData, write_calibration
 from perfnet_tf.saved_model.conversions import Conversions, write_formats
-from perfnet_tf.saved_model.formats import FORMATS
+from perfnet_tf.saved_model.formats import CALIBRATED, FORMATS, is_available
 from perfnet_tf.saved_model.golden import golden_clip, relative_difference
+from perfnet_tf.saved_model.int8_tflite import CALIBRATION
 from perfnet_tf.saved_model.module import MODES, Network, RecognizerModule
 from perfnet_tf.saved_model.pose_input import POSE_SIGNATURE, add_pose_input
+from perfnet_tf.saved_model.quantized_accuracy import measure_quantized
 from perfnet_tf.streams import FEATURES, LOGITS, POSE, STREAMS
 from perfnet_tf.version import __version__
 
@@ -54,6 +57,8 @@ def export_saved_model(
     precision: str = "float32",
     tflite: bool = False,
     onnx: bool = False,
+    int8: bool = False,
+    calibration: str | os.PathLike[str] | None = None,
 ) -> pathlib.Path:
     """Writes a run, or a model of `build_model`, as a SavedModel, and in other runtimes' formats.
 
@@ -73,6 +78,11 @@ def export_saved_model(
         tflite: write `model_float32.tflite`, `model_float16.tflite` and `model_int8.tflite` too,
             for one clip of the configuration's evaluation size.
         onnx: write `model.onnx` too, for clips of any number and size; needs the extra `onnx`.
+        int8: write the fully quantised `model_full_int8.tflite` too, for one clip of the evaluation
+            size, and where the extra `openvino` is installed `model_full_int8.xml` and its `.bin`.
+        calibration: of `int8`: prepared records, a folder of videos or a video, on which ranges are
+            measured, and then the difference of logits, and accuracy where the records have the
+            network's classes.
 
     Each file of another runtime is converted in a process of its own, which frees what it took.
 
@@ -81,7 +91,7 @@ def export_saved_model(
 
     Raises:
         InputError: `output` is in use, the classes are missing or not as many as the logits, or
-            what ONNX needs is not installed.
+            what ONNX needs is not installed, or the calibration is missing or does not fit.
         FailureError: a file of another runtime could not be written; the message says which.
             `output` holds the SavedModel and the other files.
     """
@@ -118,7 +128,16 @@ def export_saved_model(
             "Only networks frozen for inference are exported in another precision than float32. "
             f"Received: precision={precision!r}. Give `inference_only` as well."
         )
+    if int8 == (calibration is None):
+        raise InputError(
+            "Full quantisation takes clips to measure ranges on, and nothing else does. Received: "
+            f"`int8`={int8}, `calibration`={calibration}. Give both, or neither."
+        )
+    clips = (
+        None if calibration is None else CalibrationData.open(calibration, config, dataset or {})
+    )
     formats = [name for name, wanted in (("tflite", tflite), ("onnx", onnx)) if wanted]
+    formats += [name for name in CALIBRATED if int8 and is_available(name)]
     for entry in (entry for name in formats for entry in FORMATS[name]):
         entry.require()
     info = ModelInfo(
@@ -145,12 +164,28 @@ def export_saved_model(
         label_kind = info.dataset.get("label_kind", SINGLE_LABEL)
         parity = _save(model, path, folder, frozen, config.pose_render, label_kind)
         conversions = Conversions({}, {})
+        quantization: dict[str, Any] = {}
         if formats:
             clip = config.resolved_eval_clip
             channels = STREAMS[model.stream].channels
             shape = (1, clip.num_frames, clip.height, clip.width, channels)
-            conversions = write_formats(model, path, formats, shape)
-        info = dataclasses.replace(info, parity={**parity, **conversions.parity})
+            options: dict[str, Any] = {}
+            if clips is not None:
+                file = folder.absolute() / "calibration.npy"
+                quantization = {CALIBRATION: write_calibration(clips, file)}
+                options[CALIBRATION] = str(file)
+            conversions = write_formats(model, path, formats, shape, options)
+            parity |= conversions.parity
+            if clips is not None:
+                files = {
+                    entry.file: entry.open(path / entry.file)
+                    for name in CALIBRATED
+                    for entry in FORMATS[name]
+                    if entry.file in conversions.parity
+                }
+                quantization |= measure_quantized(files, model, clips, tuple(classes))
+                parity |= quantization["logits_differ"]
+        info = dataclasses.replace(info, parity=parity, quantization=quantization)
         (path / "assets" / INFO_FILE).write_text(info.to_json())
         if output.exists():
             output.rmdir()

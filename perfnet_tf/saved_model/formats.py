@@ -5,17 +5,40 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
+from perfnet_tf.errors import InputError
 from perfnet_tf.saved_model.conversion import Format
-from perfnet_tf.saved_model.onnx_file import require_onnx, run_onnx, write_onnx
-from perfnet_tf.saved_model.tflite import TFLITE_WEIGHTS, run_tflite, write_tflite
+from perfnet_tf.saved_model.int8_openvino import (
+    open_openvino,
+    require_openvino,
+    write_int8_openvino,
+)
+from perfnet_tf.saved_model.int8_tflite import write_int8_tflite
+from perfnet_tf.saved_model.onnx_file import open_onnx, require_onnx, write_onnx
+from perfnet_tf.saved_model.tflite import TFLITE_WEIGHTS, open_tflite, write_tflite
 
 #: Format -> its files. Each format is written in a process of its own, its files in this order.
 FORMATS: Mapping[str, tuple[Format, ...]] = {
     "tflite": tuple(
         Format(
-            f"model_{weights}.tflite", functools.partial(write_tflite, weights=weights), run_tflite
+            f"model_{weights}.tflite", functools.partial(write_tflite, weights=weights), open_tflite
         )
         for weights in TFLITE_WEIGHTS
     ),
-    "onnx": (Format("model.onnx", write_onnx, run_onnx, require_onnx),),
+    "onnx": (Format("model.onnx", write_onnx, open_onnx, require_onnx),),
+    "int8": (Format("model_full_int8.tflite", write_int8_tflite, open_tflite),),
+    "int8_openvino": (
+        Format("model_full_int8.xml", write_int8_openvino, open_openvino, require_openvino),
+    ),
 }
+#: Formats whose ranges are measured on calibration clips.
+CALIBRATED = ("int8", "int8_openvino")
+
+
+def is_available(name: str) -> bool:
+    """Whether everything that a format needs is installed."""
+    try:
+        for entry in FORMATS[name]:
+            entry.require()
+    except InputError:
+        return False
+    return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -80,16 +80,16 @@ def _set_weights(graph: Any, weights: Mapping[str, np.ndarray]) -> None:
         graph.initializer.append(constant)
 
 
-def run_onnx(path: pathlib.Path, frames: np.ndarray) -> np.ndarray:
-    """Logits float32 `[batch, classes]` of an ONNX file for float32 `frames`, by ONNX Runtime."""
+def open_onnx(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
+    """ONNX Runtime's function from float32 frames to float32 logits `[batch, classes]`."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return np.asarray(session.run([LOGITS], {"frames": frames})[0])
+    return lambda frames: np.asarray(session.run([LOGITS], {"frames": frames})[0])
 
 
 def require_onnx() -> None:
-    """Raises InputError where what `write_onnx` and `run_onnx` need is not installed."""
+    """Raises InputError where what `write_onnx` and `open_onnx` need is not installed."""
     missing = missing_modules("onnx", "onnxruntime", "tf2onnx")
     if missing:
         raise InputError(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,9 +57,10 @@ def planar_converter(network: Any, shape: Sequence[int]) -> Any:
     return tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
 
 
-def run_tflite(path: pathlib.Path, frames: np.ndarray) -> np.ndarray:
-    """Logits float32 `[batch, classes]` of a TFLite file for float32 `frames`."""
+def open_tflite(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from float32 frames to the float32 logits `[batch, classes]` of a TFLite file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the interpreter has moved to its own package
-        interpreter = tf.lite.Interpreter(str(path), num_threads=2)
-    return np.asarray(interpreter.get_signature_runner()(frames=frames)[LOGITS])
+        interpreter = tf.lite.Interpreter(str(path), num_threads=os.cpu_count())
+    runner = interpreter.get_signature_runner()
+    return lambda frames: np.asarray(runner(frames=frames)[LOGITS])

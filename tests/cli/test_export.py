@@ -67,3 +67,10 @@ def test_metrics_of_another_kind_are_refused(run, tmp_path, refuses):
             (tmp_path / "m.json").write_text(text)
         refuses(["export", *flags], message)
     assert not (tmp_path / "model").exists()
+
+
+def test_int8_and_its_calibration_come_together(run, tmp_path, refuses):
+    flags = [f"--model={run}", f"--output={tmp_path / 'model'}"]
+    refuses(["export", *flags, "--int8"], "Received: --int8=True, --calibration=None")
+    refuses(["export", *flags, f"--calibration={tmp_path}"], "Give both, or neither")
+    refuses(["export", *flags, "--int8", f"--calibration={tmp_path / 'none'}"], "does not exist")

@@ -220,6 +220,25 @@ def test_a_card_names_the_other_files_and_how_a_pose_model_is_fed(package_for_hu
     assert "$" not in card + plain
 
 
+def test_a_card_says_on_what_files_were_quantised_and_what_it_cost(package_for_hub):
+    quantization = {
+        "calibration": {"kind": "records", "name": "ucf", "split": "train", "num_clips": 58},
+        "split": "test",
+        "num_clips": 86,
+        "logits_differ": {"model_full_int8.tflite": 0.03},
+        "same_answers": {"model_full_int8.tflite": 85},
+        "accuracy": {"float32": {"top1": 0.5}, "model_full_int8.tflite": {"top1": 0.48}},
+    }
+    info = package_for_hub.ModelInfo(
+        ExperimentConfig(), parity={"model_full_int8.tflite": 0.03}, quantization=quantization
+    )
+    card = package_for_hub.write_card(info, CLASSES, handle="a/b/c/d", title="T")
+    plain = card.replace("\\", "")
+    assert "Quantised on 58 clips of ucf (records, split train)." in plain
+    assert "85 of 86 clips of split test have the float network's answer" in plain
+    assert "top-1 48.0%, in float32 50.0%" in plain
+
+
 def test_a_frozen_model_is_verified_as_such_and_not_offered_for_fine_tuning(
     release, package_for_hub, tmp_path
 ):

@@ -16,7 +16,7 @@ from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.recognizers.frozen import frozen_function
 from perfnet_tf.recognizers.frozen_graph import freeze
 from perfnet_tf.saved_model import conversions, export_saved_model
-from perfnet_tf.saved_model.onnx_file import run_onnx
+from perfnet_tf.saved_model.onnx_file import open_onnx
 from perfnet_tf.saved_model.planar import replay_planar
 
 CLASSES = ("Clapping", "Jumping", "Running")
@@ -108,7 +108,7 @@ def test_onnx_gives_the_logits_of_the_keras_model_at_any_size(tiny, config, tmp_
     path = export_saved_model(tiny, tmp_path / "model", classes=CLASSES, config=config, onnx=True)
     for shape in ((1, 8, 64, 64, 3), (3, 13, 50, 67, 3)):
         clip = np.random.default_rng(0).random(shape, np.float32)
-        assert difference(run_onnx(path / "model.onnx", clip), tiny(clip)) < 1e-4
+        assert difference(open_onnx(path / "model.onnx")(clip), tiny(clip)) < 1e-4
     parity = json.loads((path / "assets" / "model.json").read_text())["parity"]
     assert 0 <= parity["model.onnx"] < 1e-4
 

@@ -1,0 +1,69 @@
+"""OpenVINO's intermediate representation, quantised by NNCF; needs the extra `openvino`."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from perfnet_tf.errors import InputError
+from perfnet_tf.installed import missing_modules
+from perfnet_tf.recognizers.frozen import frozen_function
+from perfnet_tf.recognizers.frozen_graph import OUTPUTS
+from perfnet_tf.saved_model.calibration import read_calibration
+from perfnet_tf.saved_model.conversion import Conversion
+from perfnet_tf.saved_model.int8_tflite import CALIBRATION
+from perfnet_tf.saved_model.planar import replay_planar
+from perfnet_tf.streams import LOGITS
+
+
+def write_int8_openvino(conversion: Conversion) -> None:
+    """Writes `conversion.path` (.xml) and the .bin next to it, for one clip of `conversion.shape`.
+
+    `frames` to `features` and `logits`, all float32. Weights take seven bits: processors without
+    VNNI add products in 16 bits, which overflow with eight.
+    """
+    import nncf
+    import openvino
+
+    network = frozen_function(conversion.graph)
+    spec = tf.TensorSpec(conversion.shape, tf.float32, name="frames")
+
+    @tf.function(autograph=False, input_signature=[spec])
+    def planar(frames: tf.Tensor) -> list[tf.Tensor]:
+        return replay_planar(network, frames)
+
+    model = openvino.convert_model(planar.get_concrete_function())
+    model.inputs[0].get_tensor().set_names({"frames"})
+    for output, name in zip(model.outputs, OUTPUTS, strict=True):
+        output.get_tensor().set_names({name})
+    clips = list(read_calibration(conversion.options[CALIBRATION]))
+    quantized = nncf.quantize(
+        model,
+        nncf.Dataset(clips),
+        subset_size=len(clips),
+        advanced_parameters=nncf.AdvancedQuantizationParameters(
+            overflow_fix=nncf.OverflowFix.ENABLE
+        ),
+    )
+    openvino.save_model(quantized, str(conversion.path), compress_to_fp16=False)
+
+
+def open_openvino(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from float32 frames to float32 logits `[batch, classes]`."""
+    import openvino
+
+    compiled = openvino.Core().compile_model(str(path), "CPU")
+    return lambda frames: np.array(compiled([frames])[LOGITS])
+
+
+def require_openvino() -> None:
+    """Raises InputError where what this module needs is not installed."""
+    missing = missing_modules("nncf", "openvino")
+    if missing:
+        raise InputError(
+            f"OpenVINO files need {', '.join(missing)}, not installed here. Run pip install "
+            "'perfnet-tf[openvino]'."
+        )
