@@ -87,8 +87,8 @@ def separate_stages(
         if not chains:
             to_see, to_want = [*to_see, _inference(stage)], [*to_want, _inference(full)]
             continue
-        wanted = _through(to_want, wanted)
-        seen = wanted if alike else _through(to_see, seen)
+        wanted = list(_through(to_want, wanted))
+        seen = wanted if alike else list(_through(to_see, seen))
         alike = False
         for place, full_chain, chain in chains:
             yield _fit(place, full_chain, chain, wanted, seen, places, generator)
@@ -216,10 +216,11 @@ def _inference(layer: tf_keras.layers.Layer) -> Callable[[tf.Tensor], tf.Tensor]
 
 def _through(
     layers: Sequence[Callable[[tf.Tensor], tf.Tensor]], batches: Sequence[np.ndarray]
-) -> list[np.ndarray]:
+) -> Iterator[np.ndarray]:
     """What layers, one after the other, make of every batch."""
     if not layers:
-        return list(batches)
+        yield from batches
+        return
 
     @tf.function(autograph=False, reduce_retracing=True)
     def compute(inputs: tf.Tensor) -> tf.Tensor:
@@ -227,7 +228,8 @@ def _through(
             inputs = layer(inputs)
         return inputs
 
-    return [compute(tf.constant(batch)).numpy() for batch in batches]
+    for batch in batches:
+        yield compute(tf.constant(batch)).numpy()
 
 
 def _copy(source: tf_keras.layers.Layer, target: tf_keras.layers.Layer) -> None:
