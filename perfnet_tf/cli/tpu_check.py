@@ -48,7 +48,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     require_compiler()
     say(f"building {config.model.backbone} and {len(teachers)} teachers")
     distiller = build_distiller(config, arguments.num_classes, teachers)
-    checker = StepChecker(distiller, config.clip, say=say)
+    checker = StepChecker(distiller, config.clip, top=arguments.top, say=say)
     if arguments.largest_batch:
         found = {c: checker.largest(c, arguments.batch_per_core) for c in arguments.chip}
     else:
@@ -130,6 +130,10 @@ def _details(report: StepReport) -> list[str]:
             f"    roofline estimate, not a measurement: {report.roofline_ms:.0f} ms a step at "
             f"best ({bound}), {rate:.1f} clips/s a core",
         ]
+    if report.traffic is not None:
+        from perfnet_tf.tpu_check.traffic import describe_traffic
+
+        lines += [f"    {line}" for line in describe_traffic(report.traffic)]
     return lines
 
 
@@ -151,5 +155,11 @@ COMMAND.string("stream", "rgb", "What the student sees.")
 COMMAND.integer("num_classes", 600, "Logits.", lower_bound=1)
 COMMAND.list("teachers", [], "Number of teachers (2: flow and pose), or the stream of each.")
 COMMAND.string("loss", "separate", "separate or unified.")
+COMMAND.integer(
+    "top",
+    0,
+    "Also name so many layers that move most bytes, and the largest results.",
+    lower_bound=0,
+)
 COMMAND.boolean("json", False, "Print JSON rather than text.")
 COMMAND.boolean("progress", True, "Report progress on stderr.")

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,7 @@ class StepReport:
         tflop: 10^12 operations a step, as compiled.
         gb_moved: 10^9 bytes that operations read and write, as compiled.
         compile_seconds: spent compiling.
+        traffic: what moves most, as `traffic.as_json` has it; None where it was not asked for.
     """
 
     chip: Chip
@@ -67,6 +68,7 @@ class StepReport:
     tflop: float = 0.0
     gb_moved: float = 0.0
     compile_seconds: float = 0.0
+    traffic: Mapping[str, Any] | None = None
 
     @property
     def used_gib(self) -> float | None:
@@ -120,6 +122,7 @@ class StepChecker:
         distiller: Distiller,
         clip: ClipConfig,
         *,
+        top: int = 0,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         """Makes a checker.
@@ -127,13 +130,14 @@ class StepChecker:
         Args:
             distiller: compiled, its optimizer built.
             clip: what it trains on.
+            top: layers and results to name in `StepReport.traffic`, the largest first.
             say: called with each status line.
 
         Raises:
             InputError: jax or libtpu are not installed.
         """
         require_compiler()
-        self._distiller, self._clip, self._say = distiller, clip, say
+        self._distiller, self._clip, self._top, self._say = distiller, clip, top, say
         self._lowered: dict[int, LoweredStep] = {}
         self._reports: dict[tuple[str, int], StepReport] = {}
 
@@ -173,7 +177,7 @@ class StepChecker:
             error = "The step has operations that only a host can run."
             return StepReport(chip, batch, False, error, host_ops=step.host_ops)
         self._say(f"{batch} clips per core: compiling for {chip.name}, which can take minutes")
-        result = _run_compiler(step.hlo, chip.topology)
+        result = _run_compiler(step.hlo, chip.topology, self._top)
         report = _report(chip, batch, step, result)
         self._say(
             f"{batch} clips per core: "
@@ -245,13 +249,13 @@ def predict_largest(reports: Iterable[StepReport], memory_gib: float) -> int | N
     return min(max(guess, 1), MAX_BATCH_PER_CORE)
 
 
-def _run_compiler(hlo: bytes, topology: str) -> dict[str, Any]:
+def _run_compiler(hlo: bytes, topology: str, top: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="perfnet-tpu-check-") as name:
         folder = pathlib.Path(name)
         (folder / "step.hlo").write_bytes(hlo)
         worker = subprocess.run(
             [sys.executable, "-m", "perfnet_tf.tpu_check.compile_worker"]
-            + [str(folder / "step.hlo"), topology, str(folder / "result.json")],
+            + [str(folder / "step.hlo"), topology, str(folder / "result.json"), str(top)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -285,6 +289,7 @@ def _report(chip: Chip, batch: int, step: LoweredStep, result: dict[str, Any]) -
         tflop=result["flops"] / 1e12,
         gb_moved=result["bytes_moved"] / 1e9,
         compile_seconds=result["seconds"],
+        traffic=result.get("traffic"),
         **found,
     )
 

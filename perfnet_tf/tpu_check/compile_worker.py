@@ -1,11 +1,12 @@
 """Compiles one HLO module for one TPU, and says what the compiler says.
 
-    python -m perfnet_tf.tpu_check.compile_worker STEP.hlo v3:2x2x1 RESULT.json
+    python -m perfnet_tf.tpu_check.compile_worker STEP.hlo v3:2x2x1 RESULT.json TOP
 
 A separate process, without TensorFlow: libtpu ends the process on some errors, and keeps what
 memory it took. RESULT.json holds `dynamic_shapes` and `host_calls` (texts that name operations),
 `error` (null if it compiled), and if it compiled `seconds`, bytes of `arguments`, `outputs`,
-`aliased` (outputs that overwrite arguments), `temporaries` and `code`, `flops` and `bytes_moved`.
+`aliased` (outputs that overwrite arguments), `temporaries` and `code`, `flops` and `bytes_moved`,
+and where TOP is not 0 `traffic` (`traffic.as_json`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import re
 import sys
 import time
 from typing import Any
+
+from perfnet_tf.tpu_check.traffic import as_json, read_operations
 
 #: Custom calls that a TPU's compiler supports.
 _KNOWN_CALLS = {"Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape", "TopK", "ApproxTopK"}
@@ -54,7 +57,7 @@ def _named(lines: Any) -> list[str]:
     return list(names)[:_MAX_NAMED]
 
 
-def compile_module(hlo: bytes, topology: str) -> dict[str, Any]:
+def compile_module(hlo: bytes, topology: str, top: int = 0) -> dict[str, Any]:
     """What RESULT.json holds; see the module."""
     from jaxlib import xla_client
 
@@ -63,12 +66,12 @@ def compile_module(hlo: bytes, topology: str) -> dict[str, Any]:
     found = {"dynamic_shapes": find_dynamic_shapes(text), "host_calls": find_host_calls(text)}
     del text
     try:
-        return {**found, "error": None, **_compile(computation, topology)}
+        return {**found, "error": None, **_compile(computation, topology, top)}
     except Exception as error:  # the compiler's, of many types
         return {**found, "error": str(error)}
 
 
-def _compile(computation: Any, topology: str) -> dict[str, Any]:
+def _compile(computation: Any, topology: str, top: int) -> dict[str, Any]:
     import numpy as np
     from jax.experimental import topologies
     from jax.interpreters import mlir
@@ -95,7 +98,12 @@ def _compile(computation: Any, topology: str) -> dict[str, Any]:
     memory = compiled.get_compiled_memory_stats()
     cost = compiled.cost_analysis()
     cost = cost[0] if isinstance(cost, list) else cost
+    found = {}
+    if top:
+        (module,) = compiled.hlo_modules()
+        found["traffic"] = as_json(list(read_operations(module.to_string())), top)
     return {
+        **found,
         "seconds": time.monotonic() - began,
         "arguments": memory.argument_size_in_bytes,
         "outputs": memory.output_size_in_bytes,
@@ -107,7 +115,7 @@ def _compile(computation: Any, topology: str) -> dict[str, Any]:
     }
 
 
-def main(hlo_file: str, topology: str, result_file: str) -> None:
+def main(hlo_file: str, topology: str, result_file: str, top: str) -> None:
     """Compiles and writes the result; see the module."""
     import libtpu
 
@@ -119,7 +127,7 @@ def main(hlo_file: str, topology: str, result_file: str) -> None:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     library = pathlib.Path(libtpu.__file__).parent / "libtpu.so"
     os.environ.setdefault("TPU_LIBRARY_PATH", str(library))
-    result = compile_module(pathlib.Path(hlo_file).read_bytes(), topology)
+    result = compile_module(pathlib.Path(hlo_file).read_bytes(), topology, int(top))
     pathlib.Path(result_file).write_text(json.dumps(result))
 
 

@@ -59,7 +59,7 @@ def transfer(
         clip: what is cut of every video, in random views; None is what `initial` expects.
         num_clips: views that are cut. The last eighth is measured on, not fitted to.
         places: in feature maps, over all clips, that each convolution is fitted to. Memory grows
-            with both: 2.5 GiB for 192 clips of 32x128x128.
+            with both: 4 GiB for 192 clips of 32x128x128.
         batch_size: clips that pass the networks at once.
         seed: of the views and the places.
         progress: report on standard error.
