@@ -208,9 +208,8 @@ class _Screen:
         except cv2.error as error:
             raise InputError(
                 "This OpenCV cannot open windows: opencv-python-headless has none, or there is no "
-                'display. Run pip install "perfnet-tf[screen]", and where both packages are '
-                "installed pip install --force-reinstall --no-deps opencv-python. Or leave `show` "
-                "out; an `output` FILE.mp4 keeps the picture."
+                "display. pip install --force-reinstall --no-deps opencv-python brings one that "
+                "can. Or leave `show` out; an `output` FILE.mp4 keeps the picture."
             ) from error
         return self
 
