@@ -1,114 +1,41 @@
-"""Who is compared with whom, and what came of it."""
+"""Runs the contenders in turns, and what came of it as a table."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import json
 import os
 import pathlib
 import platform
 import statistics
-import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from perfnet_tf.backbones import BACKBONES
-from perfnet_tf.benchmark.turns import Contender, Turn, median_ratio, take_turns
-from perfnet_tf.config import INFERENCE_PRECISIONS, ClipConfig
-from perfnet_tf.errors import InputError, check_choice
-
-
-@dataclass(frozen=True)
-class BenchmarkConfig:
-    """What to measure.
-
-    Attributes:
-        backbone: `r3d50_g`, next to Model Garden's `ResNet3D`, `s3d_g`, next to torchvision's, or
-            any other, alone.
-        clip: frames, height and width.
-        batch: clips per run.
-        rounds: runs of each contender that count.
-        precisions: of both sides; `bfloat16` is mixed precision or autocast where users have that.
-        training: measure a training step rather than inference; against Model Garden only.
-        peers: whether to run others' networks at all.
-        torch_python: interpreter of an environment with torch and torchvision; None leaves
-            torchvision out.
-        threads: of each contender; 0 leaves that to its library.
-        num_classes: of every network.
-    """
-
-    backbone: str = "r3d50_g"
-    clip: ClipConfig = ClipConfig(16, 112, 112)
-    batch: int = 1
-    rounds: int = 5
-    precisions: tuple[str, ...] = INFERENCE_PRECISIONS
-    training: bool = False
-    peers: bool = True
-    torch_python: str | None = None
-    threads: int = 0
-    num_classes: int = 400
-
-    def __post_init__(self) -> None:
-        check_choice("backbone", self.backbone, BACKBONES)
-        for precision in self.precisions:
-            check_choice("precision", precision, INFERENCE_PRECISIONS)
-        for name in ("batch", "rounds", "num_classes"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be 1 or greater. Received: {getattr(self, name)}.")
-        if not self.precisions:
-            raise InputError("At least one precision must be measured. Received: none.")
-        if self.training and self.torch_python and self.backbone == "s3d_g":
-            raise InputError(
-                "Training steps are measured against Model Garden only. Received: s3d_g with a "
-                "torch_python. Take r3d50_g."
-            )
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """[batch, frames, height, width]."""
-        return (self.batch, self.clip.num_frames, self.clip.height, self.clip.width)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One contender: what the table calls it and how it is started.
-
-    Attributes:
-        name: unique in its table.
-        precision: `float32` or `bfloat16`.
-        peer: whether others wrote it.
-        weights: contenders with the same have the same logits, but for rounding.
-        command: starts its process; what it writes there is its `logits` file.
-        logits: that file, or None for training.
-    """
-
-    name: str
-    precision: str
-    peer: bool
-    weights: str
-    command: tuple[str, ...]
-    logits: pathlib.Path | None
+from perfnet_tf.benchmark.config import BenchmarkConfig
+from perfnet_tf.benchmark.entries import Entry, list_entries
+from perfnet_tf.benchmark.turns import Contender, Turn, take_turns
+from perfnet_tf.errors import InputError
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table; times are medians over rounds, of one run of the whole batch.
+    """A line of the table; times are of one run of the whole batch.
+
+    Ratios are of the medians, so that no two columns disagree.
 
     Attributes:
         name, precision, peer: of the contender.
-        latency: seconds.
+        latency: seconds, the median over rounds.
+        fastest: seconds, the least of all rounds: what other work on the machine disturbed least.
         clips_per_second: the batch by the latency.
-        cpu: processor seconds, less disturbed than the latency by other work on the machine.
+        cpu: processor seconds, the median.
         peak_memory: bytes, libraries included.
         difference: of the logits from the first contender's with the same weights, as a share of
             its largest; None in training, and for that first one.
-        speedup: how many times as fast as the table's first line: the median of the rounds' ratios.
-        speedup_over_best: as the fastest peer; None without peers.
+        speedup: the first line's latency by this one's.
+        speedup_over_best: the fastest peer's latency by this one's; None without peers.
         cpu_speedup: as `speedup`, of processor time.
     """
 
@@ -116,6 +43,7 @@ class Row:
     precision: str
     peer: bool
     latency: float
+    fastest: float
     clips_per_second: float
     cpu: float
     peak_memory: int
@@ -125,105 +53,66 @@ class Row:
     cpu_speedup: float
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """What came of a benchmark.
+
+    Attributes:
+        rows: of those that ran to the end, in the order of the table.
+        failures: name of a contender that did not -> why.
+    """
+
+    rows: tuple[Row, ...]
+    failures: Mapping[str, str]
+
+
 def run_benchmark(
     config: BenchmarkConfig, *, progress: Callable[[str], None] = lambda message: None
-) -> list[Row]:
+) -> Comparison:
     """Runs all contenders in turn, peers first.
+
+    A contender that cannot be started, or ends early, is left out; the others are measured.
 
     Args:
         config: what to measure.
         progress: called with status messages.
 
-    Returns:
-        A row each, in the order of the table.
-
     Raises:
-        InputError: a contender cannot be started or ran out of memory.
+        InputError: no contender ran.
     """
     with tempfile.TemporaryDirectory(prefix="perfnet-bench-") as name:
-        folder = pathlib.Path(name)
-        entries = list_entries(config, folder)
+        entries = list_entries(config, pathlib.Path(name))
         progress(f"starting {len(entries)} processes")
         turns: dict[str, list[Turn]] = {entry.name: [] for entry in entries}
-        starts = {e.name: functools.partial(Contender, e.name, e.command) for e in entries}
-        for name, turn in take_turns(starts, config.shape, rounds=config.rounds):
-            turns[name].append(turn)
-            progress(f"round {len(turns[name])} of {config.rounds}: {name} {turn.wall:.3f} s")
-        return make_rows(config, entries, turns)
+        failures: dict[str, str] = {}
+        starts = {entry.name: functools.partial(_start, entry) for entry in entries}
+        for one, turn in take_turns(starts, config.shape, rounds=config.rounds, failures=failures):
+            turns[one].append(turn)
+            progress(f"round {len(turns[one])} of {config.rounds}: {one} {turn.wall:.3f} s")
+        ran = [entry for entry in entries if entry.name not in failures]
+        if not ran:
+            reasons = "; ".join(failures.values()) or "none runs in these precisions"
+            raise InputError(f"At least one network must run. Received: {reasons}")
+        return Comparison(tuple(make_rows(config, ran, turns)), failures)
 
 
-def list_entries(config: BenchmarkConfig, folder: pathlib.Path) -> list[Entry]:
-    """The contenders, peers first; they keep weights and logits in `folder`."""
-    entries: list[Entry] = []
-    common: dict[str, Any] = {
-        "shape": config.shape,
-        "threads": config.threads,
-        "num_classes": config.num_classes,
-        "training": config.training,
-    }
-
-    def add(name: str, precision: str, start: Sequence[str], *, peer: bool, **spec: Any) -> None:
-        logits = folder / f"logits{len(entries)}.npy"
-        text = json.dumps({**common, **spec, "precision": precision, "logits": str(logits)})
-        entries.append(
-            Entry(
-                name, precision, peer, spec["weights"] or spec["backbone"], (*start, text),
-                None if config.training else logits,
-            )
-        )  # fmt: skip
-
-    here = [sys.executable, "-m", "perfnet_tf.benchmark.tensorflow_contender"]
-    weights, source, same = None, None, config.backbone
-    if config.backbone == "r3d50_g" and config.peers:
-        weights, source = str(folder / "garden"), "model_garden_r3d50"
-        for precision in config.precisions:
-            add(
-                "Model Garden ResNet3D", precision, here,
-                peer=True, network="model_garden", weights=weights,
-            )  # fmt: skip
-    elif config.backbone == "s3d_g" and config.peers and config.torch_python is not None:
-        weights, source, same = str(folder / "s3d.safetensors"), "torchvision_s3d", "s3d"
-        file = pathlib.Path(__file__).with_name("torch_contender.py")
-        torch = [config.torch_python, str(file)]
-        for precision in config.precisions:
-            for channels_last in (False, True):
-                layout = ", channels last" if channels_last else ""
-                add(
-                    f"torchvision s3d{layout}", precision, torch,
-                    peer=True, weights=weights, channels_last=channels_last,
-                )  # fmt: skip
-
-    def add_own(backbone: str, weights: str | None, networks: Sequence[str]) -> None:
-        for network in networks:
-            for precision in config.precisions:
-                add(
-                    f"perfnet {backbone}, {network}", precision, here,
-                    peer=False, network=network, backbone=backbone, weights=weights, source=source,
-                )  # fmt: skip
-
-    networks = ["keras"] if config.training else ["keras", "folded"]
-    add_own(config.backbone, None if same == "s3d" else weights, networks)
-    if same == "s3d":  # torchvision's has no gates: its weights are compared without
-        add_own("s3d", weights, ["folded"])
-    names = [f"{entry.name}, {entry.precision}" for entry in entries]
-    return [
-        dataclasses.replace(entry, name=name) for entry, name in zip(entries, names, strict=True)
-    ]
+def _start(entry: Entry) -> Contender:
+    entry.prepare()
+    return Contender(entry.name, entry.command)
 
 
 def make_rows(
-    config: BenchmarkConfig, entries: Sequence[Entry], turns: dict[str, list[Turn]]
+    config: BenchmarkConfig, entries: Sequence[Entry], turns: Mapping[str, Sequence[Turn]]
 ) -> list[Row]:
     """What the table says of the turns."""
-    walls = {name: [turn.wall for turn in those] for name, those in turns.items()}
-    cpus = {name: [turn.cpu for turn in those] for name, those in turns.items()}
+    latencies = {e.name: statistics.median(turn.wall for turn in turns[e.name]) for e in entries}
+    cpus = {e.name: statistics.median(turn.cpu for turn in turns[e.name]) for e in entries}
     first = entries[0].name
-    peers = [entry.name for entry in entries if entry.peer]
-    best = min(peers, key=lambda name: statistics.median(walls[name]), default=None)
+    best = min((latencies[entry.name] for entry in entries if entry.peer), default=None)
     references: dict[str, Entry] = {}
     rows = []
     for entry in entries:
-        latency = statistics.median(walls[entry.name])
+        latency, cpu = latencies[entry.name], cpus[entry.name]
         reference = references.setdefault(entry.weights, entry)
         rows.append(
             Row(
@@ -231,15 +120,14 @@ def make_rows(
                 precision=entry.precision,
                 peer=entry.peer,
                 latency=latency,
+                fastest=min(turn.wall for turn in turns[entry.name]),
                 clips_per_second=config.batch / latency,
-                cpu=statistics.median(cpus[entry.name]),
+                cpu=cpu,
                 peak_memory=max(turn.peak for turn in turns[entry.name]),
                 difference=None if reference is entry else _difference(entry, reference),
-                speedup=median_ratio(walls[first], walls[entry.name]),
-                speedup_over_best=(
-                    None if best is None else median_ratio(walls[best], walls[entry.name])
-                ),
-                cpu_speedup=median_ratio(cpus[first], cpus[entry.name]),
+                speedup=latencies[first] / latency,
+                speedup_over_best=None if best is None else best / latency,
+                cpu_speedup=cpus[first] / cpu,
             )
         )
     return rows
@@ -253,12 +141,14 @@ def _difference(entry: Entry, reference: Entry) -> float | None:
     return float(np.abs(ours - expected).max() / np.abs(expected).max())
 
 
-def format_table(config: BenchmarkConfig, rows: Sequence[Row]) -> str:
+def format_table(
+    config: BenchmarkConfig, rows: Sequence[Row], failures: Mapping[str, str] | None = None
+) -> str:
     """The rows as Markdown, under a line that says what was measured and where."""
     what = "training step" if config.training else "inference"
     lines = [
-        f"{config.backbone}, {what}, {config.batch} x {config.clip}, medians of {config.rounds} "
-        f"rounds, {machine()}",
+        f"{config.backbone}, {what}, {config.batch} x {config.clip}, medians [minima] of "
+        f"{config.rounds} rounds, {machine()}",
         "",
         "| network | latency | clips/s | processor time | peak memory | times as fast as the first "
         "| as the best peer | by processor time | logits differ |",
@@ -268,10 +158,13 @@ def format_table(config: BenchmarkConfig, rows: Sequence[Row]) -> str:
         over_best = "" if row.speedup_over_best is None else f"{row.speedup_over_best:.2f}"
         difference = "" if row.difference is None else f"{row.difference:.1e}"
         lines.append(
-            f"| {row.name} | {1e3 * row.latency:.0f} ms | {row.clips_per_second:.2f} "
+            f"| {row.name} | {1e3 * row.latency:.0f} [{1e3 * row.fastest:.0f}] ms "
+            f"| {row.clips_per_second:.2f} "
             f"| {1e3 * row.cpu:.0f} ms | {row.peak_memory / 2**30:.2f} GiB "
             f"| {row.speedup:.2f} | {over_best} | {row.cpu_speedup:.2f} | {difference} |"
         )
+    for name, reason in (failures or {}).items():
+        lines += ["", f"Not measured: {name}. {reason}"]
     return "\n".join(lines)
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perfnet_tf.benchmark.comparison import BenchmarkConfig, machine
+from perfnet_tf.benchmark.comparison import machine
+from perfnet_tf.benchmark.config import BenchmarkConfig
 from perfnet_tf.benchmark.turns import Contender
 
 
@@ -47,7 +48,7 @@ def measure_scaling(
         spec = {
             "network": "folded",
             "backbone": config.backbone,
-            "precision": config.precisions[0],
+            "precision": config.float_precisions[0],
             "shape": (1, 1, height, width),
             "logits": str(pathlib.Path(folder) / "logits.npy"),
             "weights": None,

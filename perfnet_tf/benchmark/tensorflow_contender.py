@@ -48,17 +48,23 @@ def main(spec: dict[str, Any]) -> None:
     protocol.serve(run)
 
 
-def _own(spec: dict[str, Any]) -> tuple[Any, Callable[[np.ndarray], np.ndarray]]:
+def build_own(spec: dict[str, Any]) -> Any:
+    """This package's network of the specification, with the peer's weights where it has some."""
     from perfnet_tf.models.factory import build_model
     from perfnet_tf.models.importers import import_model
-    from perfnet_tf.recognizers.frozen import InferenceModule
 
     load_plugins()  # they may have registered the backbone
     if spec["weights"] is not None:
-        model = import_model(spec["source"], spec["weights"]).model
-    else:
-        model = build_model(spec["backbone"], spec["num_classes"])
-        _look_trained(model.variables)
+        return import_model(spec["source"], spec["weights"]).model
+    model = build_model(spec["backbone"], spec["num_classes"])
+    _look_trained(model.variables)
+    return model
+
+
+def _own(spec: dict[str, Any]) -> tuple[Any, Callable[[np.ndarray], np.ndarray]]:
+    from perfnet_tf.recognizers.frozen import InferenceModule
+
+    model = build_own(spec)
     if spec["network"] == "folded":
         return InferenceModule.from_model(model, precision=spec["precision"]), lambda clip: clip
     return model, lambda clip: clip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -118,6 +117,7 @@ def take_turns(
     shape: Sequence[int],
     *,
     rounds: int,
+    failures: dict[str, str],
     warmup: int = 2,
 ) -> Iterator[tuple[str, Turn]]:
     """Runs contenders in turn; yields name and turn, `rounds` of each, round by round.
@@ -126,22 +126,35 @@ def take_turns(
         contenders: name -> what starts it, in the order to start them.
         shape: [batch, frames, height, width] of every run.
         rounds: turns of each that count.
+        failures: gets the name and the reason of each that cannot be started or ends early, which
+            the others do without.
         warmup: turns of each before that do not: a first run compiles and lays out weights.
     """
     started: dict[str, Contender] = {}
     try:
         for name, start in contenders.items():
-            started[name] = start()
-            for _ in range(warmup):
-                started[name].run(shape)
+            try:
+                started[name] = start()
+                for _ in range(warmup):
+                    started[name].run(shape)
+            except InputError as error:
+                _leave_out(name, error, started, failures)
         for _ in range(rounds):
-            for name, contender in started.items():
-                yield name, contender.run(shape)
+            for name, contender in list(started.items()):
+                try:
+                    turn = contender.run(shape)
+                except InputError as error:
+                    _leave_out(name, error, started, failures)
+                else:
+                    yield name, turn
     finally:
         for contender in started.values():
             contender.close()
 
 
-def median_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> float:
-    """The median over rounds of one contender's time by another's in the same round."""
-    return statistics.median(a / b for a, b in zip(numerator, denominator, strict=True))
+def _leave_out(
+    name: str, error: InputError, started: dict[str, Contender], failures: dict[str, str]
+) -> None:
+    failures[name] = str(error)
+    if name in started:
+        started.pop(name).close()

@@ -17,7 +17,7 @@ from perfnet_tf.config import INFERENCE_PRECISIONS
 from perfnet_tf.errors import InputError
 
 if TYPE_CHECKING:
-    from perfnet_tf.benchmark.comparison import BenchmarkConfig
+    from perfnet_tf.benchmark.config import BenchmarkConfig
 
 
 def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
@@ -25,13 +25,16 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
     R3D50-G runs against Model Garden's ResNet3D, with its weights; S3D-G against torchvision's S3D
     if --torch_python names an interpreter that has torch and torchvision (python -m venv torch;
-    torch/bin/pip install torch torchvision). Ratios are medians over rounds in which every network
-    runs once, so that other work on the machine falls on all of them.
+    torch/bin/pip install torch torchvision). This package's network also runs in LiteRT, ONNX
+    Runtime, OpenVINO and torch (by onnx2torch), where these are installed (extras [onnx] and
+    [openvino]). In every round each network runs once, so that other work on the machine falls on
+    all of them; ratios are those of the medians. A network that fails is named under the table.
 
     --training measures forward, backward and update. --scaling measures the folded network at
     growing lengths and batches instead, and draws them. --output keeps tables, numbers and plot.
     """
-    from perfnet_tf.benchmark.comparison import BenchmarkConfig, format_table, run_benchmark
+    from perfnet_tf.benchmark.comparison import format_table, run_benchmark
+    from perfnet_tf.benchmark.config import BenchmarkConfig, default_clip
     from perfnet_tf.config import ClipConfig
 
     if arguments.scaling and arguments.training:
@@ -47,17 +50,18 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     configs = [
         BenchmarkConfig(
             backbone=backbone,
-            clip=ClipConfig.parse(clip),
+            clip=clip,
             batch=arguments.batch,
             rounds=arguments.rounds,
             precisions=tuple(arguments.precisions),
             training=arguments.training,
             peers=arguments.peers,
+            runtimes=arguments.runtimes,
             torch_python=arguments.torch_python,
             threads=arguments.threads,
         )
         for backbone in arguments.backbones
-        for clip in arguments.clips
+        for clip in [ClipConfig.parse(text) for text in arguments.clips] or [default_clip(backbone)]
     ]
     output = None if arguments.output is None else pathlib.Path(arguments.output)
     if output is not None:
@@ -67,9 +71,12 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
             if arguments.scaling:
                 table, measured = _scale(arguments, config, output, tell)
             else:
-                rows = run_benchmark(config, progress=tell)
-                table = format_table(config, rows)
-                measured = {"rows": [dataclasses.asdict(row) for row in rows]}
+                found = run_benchmark(config, progress=tell)
+                table = format_table(config, found.rows, found.failures)
+                measured = {
+                    "rows": [dataclasses.asdict(row) for row in found.rows],
+                    "failures": dict(found.failures),
+                }
         finally:
             tell("")
         print(f"{table}\n", flush=True)
@@ -101,12 +108,19 @@ def _scale(
 
 COMMAND = Command("bench", "[--torch_python=PATH] [--output=DIR]", _run)
 COMMAND.list("backbones", ["r3d50_g", "s3d_g"], ", ".join(BACKBONES) + ".")
-COMMAND.list("clips", ["16x112x112"], "FRAMESxHEIGHTxWIDTH.")
+COMMAND.list(
+    "clips", [], "FRAMESxHEIGHTxWIDTH; without it 16x112x112, and 16x224x224 of s3d_g and s3d."
+)
 COMMAND.integer("batch", 1, "Clips a run.")
 COMMAND.integer("rounds", 5, "Runs of each network that count.")
-COMMAND.list("precisions", list(INFERENCE_PRECISIONS), "Of every network.")
+COMMAND.list(
+    "precisions",
+    [*INFERENCE_PRECISIONS, "int8"],
+    "Of every network; int8 is of runtimes that quantise.",
+)
 COMMAND.boolean("training", False, "Measure a training step.")
 COMMAND.boolean("peers", True, "Run others' networks too.")
+COMMAND.boolean("runtimes", True, "Run this package's network in the runtimes installed here too.")
 COMMAND.string("torch_python", None, "Interpreter of an environment with torch and torchvision.")
 COMMAND.integer("threads", 0, "Threads of every network; 0 leaves that to its library.")
 COMMAND.boolean("scaling", False, "Latency against frames and batch.")
