@@ -33,12 +33,17 @@ def write_int8_openvino(conversion: Conversion) -> None:
 
     @tf.function(autograph=False, input_signature=[spec])
     def planar(frames: tf.Tensor) -> list[tf.Tensor]:
-        return replay_planar(network, frames)
+        outputs = replay_planar(network, frames)
+        return [tf.identity(value, name) for value, name in zip(outputs, OUTPUTS, strict=True)]
 
-    model = openvino.convert_model(planar.get_concrete_function())
-    model.inputs[0].get_tensor().set_names({"frames"})
-    for output, name in zip(model.outputs, OUTPUTS, strict=True):
+    converted = openvino.convert_model(planar.get_concrete_function())
+    # What nothing reads in the graph is an output as well for OpenVINO.
+    outputs = {name: converted.output(f"{name}:0") for name in OUTPUTS}
+    for name, output in outputs.items():
         output.get_tensor().set_names({name})
+    results = [output.get_node() for output in outputs.values()]
+    model = openvino.Model(results, converted.get_parameters(), "perfnet")
+    model.inputs[0].get_tensor().set_names({"frames"})
     clips = list(read_calibration(conversion.options[CALIBRATION]))
     quantized = nncf.quantize(
         model,
