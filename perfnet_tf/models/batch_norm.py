@@ -12,7 +12,12 @@ import tf_keras
 from perfnet_tf.errors import InputError
 from perfnet_tf.models import PACKAGE
 from perfnet_tf.models.batch_moments import exact_normalization, moving_averages, sums_lose_bits
-from perfnet_tf.models.modes import is_building, is_recomputing, is_synchronized
+from perfnet_tf.models.modes import (
+    is_building,
+    is_recomputing,
+    is_synchronized,
+    runs_on_tpu,
+)
 from perfnet_tf.models.synchronization import global_moments
 from perfnet_tf.models.video_shapes import merged_frames, static_or_dynamic_shape
 
@@ -85,6 +90,8 @@ class VideoBatchNormalization(tf_keras.layers.BatchNormalization):
         if is_building():
             return inputs
         training = training if self.trainable else False
+        if runs_on_tpu() and not (training and is_synchronized()):
+            return self._normalize_video(inputs, bool(training))
         frames = tf.reshape(inputs, merged_frames(inputs))
         if training and is_synchronized():
             normalized = self._normalize_over_replicas(frames)
@@ -113,16 +120,40 @@ class VideoBatchNormalization(tf_keras.layers.BatchNormalization):
             outputs = outputs + self.beta
         return tf.cast(outputs, frames.dtype)
 
-    def _normalize_exactly(self, frames: tf.Tensor) -> tf.Tensor:
-        channels = [frames.shape[-1]]
-        scale = tf.identity(self.gamma) if self.scale else tf.ones(channels)
-        offset = tf.identity(self.beta) if self.center else tf.zeros(channels)
-        outputs, *averages = exact_normalization(self.epsilon, self.momentum)(
-            frames,
+    def _normalize_video(self, inputs: tf.Tensor, training: bool) -> tf.Tensor:
+        """By the fused operation on all five axes."""
+        scale, offset, mean, variance = self._channel_values()
+        outputs, *moments = tf.compat.v1.nn.fused_batch_norm(
+            inputs,
             scale,
             offset,
+            None if training else mean,
+            None if training else variance,
+            epsilon=self.epsilon,
+            data_format="NDHWC",
+            is_training=training,
+        )
+        if training:
+            share = 1 - self.momentum
+            averages = (mean, variance)
+            self._move(
+                [old + (new - old) * share for old, new in zip(averages, moments, strict=True)]
+            )
+        return outputs
+
+    def _channel_values(self) -> list[tf.Tensor]:
+        """Scale, offset, moving mean and moving variance, `[channels]` each."""
+        channels = self.moving_mean.shape
+        return [
+            tf.identity(self.gamma) if self.scale else tf.ones(channels),
+            tf.identity(self.beta) if self.center else tf.zeros(channels),
             tf.convert_to_tensor(self.moving_mean),
             tf.convert_to_tensor(self.moving_variance),
+        ]
+
+    def _normalize_exactly(self, frames: tf.Tensor) -> tf.Tensor:
+        outputs, *averages = exact_normalization(self.epsilon, self.momentum)(
+            frames, *self._channel_values()
         )
         self._move(averages)
         return outputs

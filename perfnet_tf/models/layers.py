@@ -10,10 +10,10 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.errors import InputError
-from perfnet_tf.models import PACKAGE
+from perfnet_tf.models import PACKAGE, space_to_depth
 from perfnet_tf.models.batch_norm import BatchNormOptions, VideoBatchNormalization
 from perfnet_tf.models.filter_gradient import conv2d
-from perfnet_tf.models.modes import is_building
+from perfnet_tf.models.modes import is_building, runs_on_tpu
 from perfnet_tf.models.video_shapes import merged_frames, pad_symmetrically, sizes_of
 
 
@@ -90,11 +90,12 @@ class FeatureGating(tf_keras.layers.Layer):
 class FactorizedConv3D(tf_keras.layers.Conv3D):
     """A 3-D convolution, computed as a 2-D one where its kernel spans only space or only time.
 
-    The same weights, shapes and results as `Conv3D` with SAME padding, by the kernels that every
-    device has tuned most. It also avoids a wrong result: on CPUs, TensorFlow 2.20's gradient of a
-    bfloat16 3-D convolution with respect to its kernel is memory that nobody wrote where the
-    kernel has more frames than the clip (3 on 2, at the end of S3D-G and I3D on 16 frames). A
-    kernel that spans space and time then sees the clip with frames of zeros appended.
+    The same weights, shapes and results as `Conv3D` with SAME padding, by the kernels that CPUs
+    and GPUs have tuned most; TPUs compute it in 3-D (`runs_on_tpu`). It also avoids a wrong result:
+    on CPUs, TensorFlow 2.20's gradient of a bfloat16 3-D convolution with respect to its kernel is
+    memory that nobody wrote where the kernel has more frames than the clip (3 on 2, at the end of
+    S3D-G and I3D on 16 frames). A kernel that spans space and time then sees the clip with frames
+    of zeros appended.
     """
 
     def __init__(
@@ -124,9 +125,13 @@ class FactorizedConv3D(tf_keras.layers.Conv3D):
         if is_building():
             shape = self.compute_output_shape(inputs.shape)
             return tf.raw_ops.Placeholder(dtype=inputs.dtype, shape=shape)
+        if runs_on_tpu() and space_to_depth.is_worth_it(inputs, kernel, self.strides):
+            return space_to_depth.convolve(inputs, kernel, self.strides[0], self.pad_symmetrically)
         padding = "SAME"
         if self.pad_symmetrically and max(self.strides) > 1:
             inputs, padding = pad_symmetrically(inputs, self.kernel_size, 0.0), "VALID"
+        if runs_on_tpu():
+            return tf.nn.convolution(inputs, kernel, self.strides, padding, "NDHWC")
         if self.kernel_size[0] == 1 and self.strides[0] == 1:
             frames = tf.reshape(inputs, merged_frames(inputs))
             outputs = conv2d(frames, tf.squeeze(kernel, 0), self.strides[1:], padding)

@@ -17,6 +17,7 @@ class _Modes(threading.local):
     recomputing = False
     synchronizes = False
     for_any_device = False
+    for_tpu = False
     building = False
 
 
@@ -69,6 +70,21 @@ def is_synchronized() -> bool:
 def traced_for_any_device(enabled: bool = True) -> contextlib.AbstractContextManager[None]:
     """Inside the block, networks are traced with nothing that is right or fast on CPUs only."""
     return _set(for_any_device=enabled or _modes.for_any_device)
+
+
+def traced_for_tpu() -> contextlib.AbstractContextManager[None]:
+    """Inside the block, networks are traced as they are under a `TPUStrategy`."""
+    return _set(for_any_device=True, for_tpu=True)
+
+
+def runs_on_tpu() -> bool:
+    """Whether what is traced will run on a TPU.
+
+    There, videos keep their five axes. A TPU stores the channels and the batch innermost, so that
+    to merge the batch with the frames, which elsewhere costs nothing, moves the whole video.
+    """
+    strategy = tf.distribute.get_strategy()
+    return _modes.for_tpu or isinstance(strategy, tf.distribute.TPUStrategy)
 
 
 def building() -> contextlib.AbstractContextManager[None]:

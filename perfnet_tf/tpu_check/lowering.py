@@ -13,7 +13,7 @@ from perfnet_tf.distill.distiller import Distiller
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.models.folding import fold_teacher
 from perfnet_tf.models.freezing import find_frozen_layers, freeze_layers
-from perfnet_tf.models.modes import traced_for_any_device
+from perfnet_tf.models.modes import traced_for_tpu
 from perfnet_tf.models.precision import precision_policy
 from perfnet_tf.preparation.config import PrepareConfig
 from perfnet_tf.streams import LABEL, SOURCES, STREAMS
@@ -121,7 +121,7 @@ def lower_step(distiller: Distiller, specs: dict[str, tf.TensorSpec]) -> Lowered
 
     function = tf.function(step, jit_compile=True, autograph=False)
     arguments = list(specs.values())
-    with traced_for_any_device():
+    with traced_for_tpu():
         graph = function.get_concrete_function(*arguments).graph
     batch_bytes = sum(spec.shape.num_elements() * spec.dtype.size for spec in arguments)
     host_ops = find_host_ops(graph)
