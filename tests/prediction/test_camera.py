@@ -1,3 +1,4 @@
+import concurrent.futures
 import itertools
 import time
 
@@ -5,21 +6,23 @@ import numpy as np
 import pytest
 
 from perfnet_tf.errors import InputError
+from perfnet_tf.prediction import camera as camera_module
 from perfnet_tf.prediction.camera import open_camera, watch_camera
 from perfnet_tf.video.decode import read_video
 
 
 class FakeCamera:
-    """40 frames: black, then from the 21st on white; gives the network time between them."""
+    """40 frames: black, then from the 21st on white; `wait` gives the network time between them."""
 
-    def __init__(self, num_frames=40):
+    def __init__(self, num_frames=40, wait=lambda: time.sleep(0.02)):
         self._numbers = itertools.count()
         self._num_frames = num_frames
+        self._wait = wait
         self.released = False
 
     def read(self):
         number = next(self._numbers)
-        time.sleep(0.02)
+        self._wait()
         level = 250 if number >= 20 else 5
         return number < self._num_frames, np.full((60, 80, 3), level, np.uint8)
 
@@ -32,8 +35,22 @@ def ticking(step):
     return itertools.count(start=7.0, step=step).__next__
 
 
-def test_a_camera_is_answered_while_it_films(brightness_model, tmp_path):
-    camera = FakeCamera()
+@pytest.fixture
+def network_is_done(monkeypatch):
+    """A function that waits for what the network was given: a busy machine needs longer."""
+    given = []
+
+    class Watched(concurrent.futures.ThreadPoolExecutor):
+        def submit(self, *arguments, **options):
+            given.append(super().submit(*arguments, **options))
+            return given[-1]
+
+    monkeypatch.setattr(camera_module, "ThreadPoolExecutor", Watched)
+    return lambda: concurrent.futures.wait(given, timeout=60)
+
+
+def test_a_camera_is_answered_while_it_films(brightness_model, tmp_path, network_is_done):
+    camera = FakeCamera(wait=network_is_done)
     windows = list(
         watch_camera(
             camera,
