@@ -49,6 +49,7 @@ def write_onnx(conversion: Conversion) -> None:
     _set_weights(
         model.graph, {f"{name}:0": value.numpy() for name, value in network.weights.items()}
     )
+    write_pads(model.graph)
     sizes = model.graph.input[0].type.tensor_type.shape.dim
     for name, size in zip(("batch", "num_frames", "height", "width"), sizes, strict=False):
         size.dim_param = name
@@ -78,6 +79,30 @@ def _set_weights(graph: Any, weights: Mapping[str, np.ndarray]) -> None:
     for name in sorted(used & constants.keys()):
         constant = numpy_helper.from_array(np.ascontiguousarray(constants[name]), name)
         graph.initializer.append(constant)
+
+
+def write_pads(graph: Any) -> None:
+    """Gives convolutions and poolings the padding of TensorFlow's `SAME` in numbers.
+
+    Not every runtime reads `auto_pad`. It stays where a stride makes the padding depend on the size
+    of the input, which the file leaves open.
+    """
+    from onnx import helper
+
+    for node in graph.node:
+        values = {
+            attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute
+        }
+        if values.get("auto_pad") != b"SAME_UPPER":
+            continue
+        kernel, strides = values["kernel_shape"], values["strides"]
+        if any(size > 1 and stride > 1 for size, stride in zip(kernel, strides, strict=True)):
+            continue
+        before = [(size - 1) // 2 for size in kernel]
+        after = [size // 2 for size in kernel]
+        kept = [attribute for attribute in node.attribute if attribute.name != "auto_pad"]
+        del node.attribute[:]
+        node.attribute.extend([*kept, helper.make_attribute("pads", before + after)])
 
 
 def open_onnx(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
