@@ -5,7 +5,7 @@ from __future__ import annotations
 from absl import flags
 
 from perfnet_tf.cli.command import Command
-from perfnet_tf.config import INFERENCE_PRECISIONS
+from perfnet_tf.config import INFERENCE_PRECISIONS, ClipConfig
 from perfnet_tf.streams import STREAMS
 
 _SNIPPET = """\
@@ -25,13 +25,18 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
     --inference_only freezes the network with batch norm folded: faster, and never to be trained.
     --tflite and --onnx write model_float32.tflite, model_float16.tflite, model_int8.tflite (for one
-    clip of the run's evaluation size) and model.onnx (any size) next to it. How far the logits of
-    each are from the run's is printed, and written to model.json.
+    clip of the run's evaluation size, or of each of --tflite_clip: every size is a signature of the
+    files, named in model.json) and model.onnx (any size) next to it. How far the logits of each are
+    from the run's is printed, and written to model.json.
 
     --int8 writes model_full_int8.tflite, whose weights and activations are 8-bit integers, and with
     the extra [openvino] model_full_int8.xml and .bin, both for one clip of the evaluation size. Its
     ranges are measured on 64 clips of --calibration: prepared records, or videos. Logits and, where
     the records have the network's classes, accuracy are compared with the float network's.
+
+    Each format is converted in a process of its own, which frees its memory. If one fails, the
+    SavedModel and the other files are kept, the message names the file that is missing, and the
+    exit status is 1.
     """
     from perfnet_tf.recognizers.info import describe_quantization, read_info, read_metrics
     from perfnet_tf.recognizers.load import load
@@ -51,6 +56,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         onnx=arguments.onnx,
         int8=arguments.int8,
         calibration=arguments.calibration,
+        tflite_clip=[ClipConfig.parse(text) for text in arguments.tflite_clip],
     )
     info = read_info(path)
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
@@ -91,6 +97,12 @@ COMMAND.string(
     choices=list(INFERENCE_PRECISIONS),
 )
 COMMAND.boolean("tflite", False, "Write TFLite models too.")
+COMMAND.list(
+    "tflite_clip",
+    [],
+    "With --tflite: FRAMESxHEIGHTxWIDTH of the clips that the files take, such as "
+    "16x112x112,64x224x224; without it, the run's evaluation size.",
+)
 COMMAND.boolean("onnx", False, "Write an ONNX model too; needs the extra [onnx].")
 COMMAND.boolean("int8", False, "Write a fully quantised TFLite model too, and one of OpenVINO.")
 COMMAND.string("calibration", None, "Prepared records or videos, for --int8.")

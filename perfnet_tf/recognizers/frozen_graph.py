@@ -181,7 +181,7 @@ def exported_graph(folder: str | os.PathLike[str]) -> FrozenGraph:
             node.attr["T"].type = returned.type
     reads = [node for node in graph.node if node.op == "ReadVariableOp"]
     if not reads:
-        return _with_weights_apart(graph)
+        return with_weights_apart(graph)
     names = [node.name for node in reads]
     values = _restore(
         os.path.join(folder, "variables", "variables"),
@@ -204,8 +204,9 @@ def output_name(name: str) -> str:
     return f"frozen_{name}"
 
 
-def _with_weights_apart(graph: tf.compat.v1.GraphDef) -> FrozenGraph:
-    """Of the graph in an export of an earlier version, whose weights are constants."""
+def with_weights_apart(graph: tf.compat.v1.GraphDef) -> FrozenGraph:
+    """A network of a graph whose weights are constants, as exports of earlier versions hold."""
+    graph = _without(graph, ())
     weights = {
         node.name: tf.constant(tf.make_ndarray(node.attr["value"].tensor))
         for node in graph.node

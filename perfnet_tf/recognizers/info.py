@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perfnet_tf.config import ExperimentConfig
@@ -45,6 +45,8 @@ class ModelInfo:
             as a share of the largest logit; measured at export.
         quantization: of fully quantised files: `calibration` (`kind`, `name`, `split` and
             `num_clips`), and what `measure_quantized` gave; empty without.
+        tflite_shapes: signature of the TFLite files -> the shape of its `frames`,
+            `[batch, frames, height, width, channels]`: they take no other; empty without.
         versions: of perfnet_tf, tensorflow and tf_keras at export.
         format: of this file.
     """
@@ -57,6 +59,7 @@ class ModelInfo:
     inference_precision: str | None = None
     parity: Mapping[str, float] = dataclasses.field(default_factory=dict)
     quantization: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    tflite_shapes: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     format: int = FORMAT
 

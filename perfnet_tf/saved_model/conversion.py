@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,15 +20,20 @@ class Conversion:
     Attributes:
         network: frozen in float32.
         path: file to write.
-        shape: `[batch, frames, height, width, channels]` of the clips that a file of one fixed
-            size takes.
+        shapes: `[batch, frames, height, width, channels]` of the clips that a file of fixed sizes
+            takes.
         options: what the caller asks of the format, such as paths; plain values, for JSON.
     """
 
     network: FrozenGraph
     path: pathlib.Path
-    shape: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The first of the shapes, for files of one."""
+        return self.shapes[0]
 
     @property
     def graph(self) -> tf.compat.v1.GraphDef:
@@ -55,3 +60,8 @@ class Format:
     write: Callable[[Conversion], None]
     open: Callable[[pathlib.Path], Callable[[np.ndarray], np.ndarray]]
     require: Callable[[], None] = _nothing
+
+
+def clip_file(shape: Sequence[int]) -> str:
+    """Name of the file with a clip of this shape, and with its logits."""
+    return f"clip_{'x'.join(map(str, shape))}.npz"

@@ -4,7 +4,7 @@
 
 A separate process: converters keep several copies of a network, and some end the process. FOLDER is
 what `write_formats` prepared: a saved
-`FrozenGraph`, `clip.npz` and `request.json`; NAME is one of `FORMATS`.
+`FrozenGraph`, the clips and `request.json`; NAME is one of `FORMATS`.
 After each file `result.json` holds file -> `parity` or `error`.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import pathlib
 import sys
+import tempfile
 import traceback
 from typing import Any
 
@@ -20,31 +21,42 @@ import numpy as np
 
 from perfnet_tf.errors import first_line
 from perfnet_tf.recognizers.frozen_graph import FrozenGraph
-from perfnet_tf.saved_model.conversion import Conversion, Format
+from perfnet_tf.saved_model.conversion import Conversion, Format, clip_file
 from perfnet_tf.saved_model.formats import FORMATS
 from perfnet_tf.saved_model.golden import relative_difference
 
 
 def main(workspace: pathlib.Path, name: str) -> None:
     """Does what the request in `workspace` asks of a format."""
+    tempfile.tempdir = str(workspace)  # what converters leave there, if killed, goes with it
     request = json.loads((workspace / "request.json").read_text())
+    shapes = tuple(tuple(shape) for shape in request["shapes"][name])
     results: dict[str, dict[str, Any]] = {}
     for entry in FORMATS[name]:
         try:
-            results[entry.file] = {"parity": _write(entry, workspace, request)}
+            results[entry.file] = {"parity": _write(entry, shapes, workspace, request)}
         except Exception as error:  # whatever it is, the parent process reports it
             traceback.print_exc()
             results[entry.file] = {"error": f"{type(error).__name__}: {first_line(error)}"}
         (workspace / "result.json").write_text(json.dumps(results))
 
 
-def _write(entry: Format, workspace: pathlib.Path, request: dict[str, Any]) -> float:
+def _write(
+    entry: Format,
+    shapes: tuple[tuple[int, ...], ...],
+    workspace: pathlib.Path,
+    request: dict[str, Any],
+) -> float:
     path = pathlib.Path(request["folder"]) / entry.file
     network = FrozenGraph.load(workspace)
-    entry.write(Conversion(network, path, tuple(request["shape"]), request["options"]))
+    entry.write(Conversion(network, path, shapes, request["options"]))
     del network
-    with np.load(workspace / "clip.npz") as clip:
-        return relative_difference(entry.open(path)(clip["frames"]), clip["logits"])
+    call = entry.open(path)
+    differences = []
+    for shape in shapes:
+        with np.load(workspace / clip_file(shape)) as clip:
+            differences.append(relative_difference(call(clip["frames"]), clip["logits"]))
+    return max(differences)
 
 
 if __name__ == "__main__":

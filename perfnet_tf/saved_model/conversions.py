@@ -10,13 +10,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from perfnet_tf.models.video_model import VideoModel
 from perfnet_tf.recognizers.frozen_graph import frozen_graph
+from perfnet_tf.saved_model.conversion import clip_file
 from perfnet_tf.saved_model.formats import FORMATS
 from perfnet_tf.saved_model.golden import golden_clip
 
@@ -37,8 +38,7 @@ class Conversions:
 def write_formats(
     model: VideoModel,
     folder: pathlib.Path,
-    names: Sequence[str],
-    shape: Sequence[int],
+    sizes: Mapping[str, Sequence[Sequence[int]]],
     options: Mapping[str, Any] | None = None,
 ) -> Conversions:
     """Writes a built model's files of other runtimes into `folder`, one after the other.
@@ -46,19 +46,22 @@ def write_formats(
     Args:
         model: not changed.
         folder: exists.
-        names: of `FORMATS`.
-        shape: `[batch, frames, height, width, channels]` of the clips that files of one fixed size
-            take, and of the clip that parity is measured on.
+        sizes: name of `FORMATS` -> `[batch, frames, height, width, channels]` of the clips that
+            files of fixed sizes take, and that parity, the largest difference, is measured on.
         options: see `Conversion`.
     """
     results: dict[str, dict[str, Any]] = {}
     # In the export's own folder: in memory-backed /tmp the graph would count as memory.
     with tempfile.TemporaryDirectory(prefix=".conversion-", dir=folder.parent) as temporary:
         workspace = pathlib.Path(temporary)
-        _prepare(model, workspace, shape)
-        request = {"folder": str(folder.absolute()), "shape": [*shape], "options": options or {}}
+        _prepare(model, workspace, {tuple(shape) for shapes in sizes.values() for shape in shapes})
+        request = {
+            "folder": str(folder.absolute()),
+            "shapes": {name: [[*shape] for shape in shapes] for name, shapes in sizes.items()},
+            "options": options or {},
+        }
         (workspace / "request.json").write_text(json.dumps(request))
-        for name in names:
+        for name in sizes:
             results |= _convert(workspace, name)
     for file, result in results.items():
         if "error" in result:
@@ -69,13 +72,14 @@ def write_formats(
     )
 
 
-def _prepare(model: VideoModel, workspace: pathlib.Path, shape: Sequence[int]) -> None:
+def _prepare(model: VideoModel, workspace: pathlib.Path, shapes: Iterable[tuple[int, ...]]) -> None:
     frozen_graph(model, "float32").save(workspace)
-    frames = golden_clip(model.stream, shape)
-    if frames.dtype == np.uint8:
-        frames = frames / np.float32(255)
-    logits = model(frames, training=False).numpy()
-    np.savez(workspace / "clip.npz", frames=frames, logits=logits)
+    for shape in shapes:
+        frames = golden_clip(model.stream, shape)
+        if frames.dtype == np.uint8:
+            frames = frames / np.float32(255)
+        logits = model(frames, training=False).numpy()
+        np.savez(workspace / clip_file(shape), frames=frames, logits=logits)
 
 
 def _convert(workspace: pathlib.Path, name: str) -> dict[str, dict[str, Any]]:

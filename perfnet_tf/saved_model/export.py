@@ -15,7 +15,7 @@ import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.classes import check_class_names
-from perfnet_tf.config import INFERENCE_PRECISIONS, ExperimentConfig, PoseRenderConfig
+from perfnet_tf.config import INFERENCE_PRECISIONS, ClipConfig, ExperimentConfig, PoseRenderConfig
 from perfnet_tf.errors import FailureError, InputError, check_choice
 from perfnet_tf.files import check_new_or_empty
 from perfnet_tf.label_kinds import SINGLE_LABEL
@@ -40,6 +40,7 @@ from perfnet_tf.saved_model.int8_tflite import CALIBRATION
 from perfnet_tf.saved_model.module import MODES, Network, RecognizerModule
 from perfnet_tf.saved_model.pose_input import POSE_SIGNATURE, add_pose_input
 from perfnet_tf.saved_model.quantized_accuracy import measure_quantized
+from perfnet_tf.saved_model.tflite import signature_names
 from perfnet_tf.streams import FEATURES, LOGITS, POSE, STREAMS
 from perfnet_tf.version import __version__
 
@@ -59,6 +60,7 @@ def export_saved_model(
     onnx: bool = False,
     int8: bool = False,
     calibration: str | os.PathLike[str] | None = None,
+    tflite_clip: Sequence[ClipConfig] = (),
 ) -> pathlib.Path:
     """Writes a run, or a model of `build_model`, as a SavedModel, and in other runtimes' formats.
 
@@ -76,13 +78,15 @@ def export_saved_model(
         inference_only: freeze the SavedModel, batch norm folded: faster, and never to be trained.
         precision: what a frozen one computes in, `float32` or `bfloat16`.
         tflite: write `model_float32.tflite`, `model_float16.tflite` and `model_int8.tflite` too,
-            for one clip of the configuration's evaluation size.
+            for one clip.
         onnx: write `model.onnx` too, for clips of any number and size; needs the extra `onnx`.
         int8: write the fully quantised `model_full_int8.tflite` too, for one clip of the evaluation
             size, and where the extra `openvino` is installed `model_full_int8.xml` and its `.bin`.
         calibration: of `int8`: prepared records, a folder of videos or a video, on which ranges are
             measured, and then the difference of logits, and accuracy where the records have the
             network's classes.
+        tflite_clip: sizes of the clips that the TFLite files take, each a signature; without it the
+            configuration's evaluation size.
 
     Each file of another runtime is converted in a process of its own, which frees what it took.
 
@@ -136,6 +140,15 @@ def export_saved_model(
     clips = (
         None if calibration is None else CalibrationData.open(calibration, config, dataset or {})
     )
+    if tflite_clip and not tflite:
+        raise InputError(
+            "Only TFLite files are made for chosen sizes. Received: `tflite_clip`="
+            f"{', '.join(map(str, tflite_clip))} without `tflite`. Give both, or leave it out."
+        )
+    if len({str(clip) for clip in tflite_clip}) < len(tflite_clip):
+        raise InputError(
+            f"Each size is given once. Received: `tflite_clip`={', '.join(map(str, tflite_clip))}."
+        )
     formats = [name for name, wanted in (("tflite", tflite), ("onnx", onnx)) if wanted]
     formats += [name for name in CALIBRATED if int8 and is_available(name)]
     for entry in (entry for name in formats for entry in FORMATS[name]):
@@ -166,15 +179,25 @@ def export_saved_model(
         conversions = Conversions({}, {})
         quantization: dict[str, Any] = {}
         if formats:
-            clip = config.resolved_eval_clip
             channels = STREAMS[model.stream].channels
+            clip = config.resolved_eval_clip
             shape = (1, clip.num_frames, clip.height, clip.width, channels)
+            sizes = dict.fromkeys(formats, [shape])
+            if tflite:
+                sizes["tflite"] = [
+                    (1, clip.num_frames, clip.height, clip.width, channels)
+                    for clip in tflite_clip or [clip]
+                ]
+                names = signature_names(sizes["tflite"])
+                info = dataclasses.replace(
+                    info, tflite_shapes=dict(zip(names, map(list, sizes["tflite"]), strict=True))
+                )
             options: dict[str, Any] = {}
             if clips is not None:
                 file = folder.absolute() / "calibration.npy"
                 quantization = {CALIBRATION: write_calibration(clips, file)}
                 options[CALIBRATION] = str(file)
-            conversions = write_formats(model, path, formats, shape, options)
+            conversions = write_formats(model, path, sizes, options)
             parity |= conversions.parity
             if clips is not None:
                 files = {

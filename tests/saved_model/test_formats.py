@@ -13,11 +13,13 @@ from tiny_network import build_tiny
 from perfnet_tf.config import ClipConfig, ModelConfig
 from perfnet_tf.errors import FailureError, InputError
 from perfnet_tf.models.factory import build_from_config
+from perfnet_tf.models.folding import fold_batch_norm
 from perfnet_tf.recognizers.frozen import frozen_function
 from perfnet_tf.recognizers.frozen_graph import freeze
 from perfnet_tf.saved_model import conversions, export_saved_model
 from perfnet_tf.saved_model.onnx_file import open_onnx
 from perfnet_tf.saved_model.planar import replay_planar
+from perfnet_tf.saved_model.tflite import open_tflite
 
 CLASSES = ("Clapping", "Jumping", "Running")
 SHAPE = (1, 9, 64, 80, 3)
@@ -163,8 +165,63 @@ def test_a_converter_that_ends_its_process_is_reported(
         "run",
         lambda command, **_: subprocess.CompletedProcess(command, status, "", "no such operation"),
     )
-    found = conversions.write_formats(tiny, tmp_path, ["tflite"], (1, 8, 32, 32, 3))
+    found = conversions.write_formats(tiny, tmp_path, {"tflite": [(1, 8, 32, 32, 3)]})
     assert not found.parity
     assert set(found.failures) == {entry.file for entry in conversions.FORMATS["tflite"]}
     assert all(reason in failure for failure in found.failures.values())
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("model")]
+
+
+@pytest.fixture(scope="module")
+def two_sizes(tiny, config, tmp_path_factory):
+    """An export whose TFLite files take clips of two sizes."""
+    return export_saved_model(
+        tiny,
+        tmp_path_factory.mktemp("sizes") / "model",
+        classes=CLASSES,
+        config=config,
+        inference_only=True,
+        tflite=True,
+        tflite_clip=[ClipConfig(6, 24, 32), ClipConfig(9, 40, 36)],
+    )
+
+
+@pytest.mark.slow
+def test_sizes_are_signatures_over_the_same_weights(two_sizes, tiny):
+    path = two_sizes / "model_float32.tflite"
+    call = open_tflite(path)
+    for shape in ((1, 6, 24, 32, 3), (1, 9, 40, 36, 3)):
+        clip = np.random.default_rng(0).random(shape, np.float32)
+        assert difference(call(clip), tiny(clip)) < 1e-5
+    info = json.loads((two_sizes / "assets" / "model.json").read_text())
+    assert info["tflite_shapes"] == {
+        "serving_default": [1, 6, 24, 32, 3],
+        "clip_9x40x36": [1, 9, 40, 36, 3],
+    }
+    assert all(0 <= difference < 0.2 for difference in info["parity"].values())
+    (kernel,) = freeze(fold_batch_norm(tiny)).weights.values()
+    stored = kernel.numpy().transpose(4, 1, 2, 0, 3)  # filters first, frames next to channels
+    assert path.read_bytes().count(stored.tobytes()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weights", ["float32", "float16", "int8"])
+@pytest.mark.parametrize(
+    "shape", [(1, 7, 24, 32, 3), (1, 12, 24, 32, 3), (1, 5, 24, 32, 3), (2, 6, 24, 32, 3)]
+)
+def test_an_input_that_is_resized_fails(two_sizes, weights, shape):
+    interpreter = tf.lite.Interpreter(str(two_sizes / f"model_{weights}.tflite"))
+    (details,) = interpreter.get_input_details()
+    interpreter.resize_tensor_input(details["index"], shape)
+    with pytest.raises(RuntimeError, match="RESHAPE|reshape|resize"):
+        interpreter.allocate_tensors()
+
+
+def test_sizes_without_tflite_and_sizes_given_twice_are_refused(tiny, config, tmp_path):
+    clip = ClipConfig(6, 24, 32)
+    for options, message in (
+        ({"tflite_clip": [clip]}, "without `tflite`"),
+        ({"tflite_clip": [clip, clip], "tflite": True}, "given once"),
+    ):
+        with pytest.raises(InputError, match=message):
+            export_saved_model(tiny, tmp_path / "model", classes=CLASSES, config=config, **options)
