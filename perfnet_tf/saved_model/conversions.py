@@ -103,6 +103,6 @@ def _convert(workspace: pathlib.Path, name: str) -> dict[str, dict[str, Any]]:
     if worker.returncode == -signal.SIGKILL:
         reason = "its process was killed, as systems do that run out of memory"
     else:
-        tail = " ".join(worker.stderr.split()[-60:])
-        reason = f"its process ended with status {worker.returncode}: {tail}"
+        last = (worker.stderr.strip().splitlines() or [""])[-1][:300]
+        reason = f"its process ended with status {worker.returncode}: {last}"
     return {entry.file: finished.get(entry.file, {"error": reason}) for entry in FORMATS[name]}

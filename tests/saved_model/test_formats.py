@@ -1,6 +1,7 @@
 import dataclasses
 import importlib.util
 import json
+import re
 import signal
 import subprocess
 
@@ -137,7 +138,9 @@ def test_frozen_graph_has_no_variables(small_model):
 
 
 @pytest.mark.slow
-def test_a_file_that_fails_is_named_and_the_others_are_kept(tiny, config, tmp_path, monkeypatch):
+def test_a_file_that_fails_is_named_and_the_others_are_kept(
+    tiny, config, tmp_path, monkeypatch, capfd
+):
     kept = conversions.FORMATS["tflite"]
     unknown = dataclasses.replace(kept[0], file="model.unknown")  # the process lacks it
     monkeypatch.setitem(conversions.FORMATS, "tflite", (*kept, unknown))
@@ -146,6 +149,7 @@ def test_a_file_that_fails_is_named_and_the_others_are_kept(tiny, config, tmp_pa
             tiny, tmp_path / "model", classes=CLASSES, config=config, onnx=False, tflite=True
         )
     assert "tflite" not in str(raised.value)
+    assert not re.search(r"^[IWE]\d{4} |XNNPACK", capfd.readouterr().err, re.MULTILINE)
     assert not (tmp_path / "model" / "model.unknown").exists()
     parity = json.loads((tmp_path / "model" / "assets" / "model.json").read_text())["parity"]
     assert set(parity) == {"saved_model", *(entry.file for entry in kept)}
