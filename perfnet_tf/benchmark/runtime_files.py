@@ -35,7 +35,8 @@ def main(spec: dict[str, Any]) -> None:
     np.save(clips, protocol.example_clip((8, *spec["shape"][1:])))
     shape = (*spec["shape"], 3)
     options = {CALIBRATION: str(clips)}
-    found = write_formats(build_own(spec), files, spec["formats"], shape, options)
+    sizes = dict.fromkeys(spec["formats"], [shape])
+    found = write_formats(build_own(spec), files, sizes, options)
     (folder / FAILURES_FILE).write_text(json.dumps(found.failures))
 
 
