@@ -44,7 +44,7 @@ COMMAND.string("from", None, "Pretrained network, run, or export that can be tra
 COMMAND.string("data", None, "Prepared dataset; labels may be missing.")
 COMMAND.string("output", None, "Folder of the run: new or empty.")
 COMMAND.string("backbone", "s3d_g", "What to make.", choices=("s3d_g", "s3d"))
-define_clip_flags(COMMAND)
+define_clip_flags(COMMAND, default="32x128x128 of every second frame")
 COMMAND.integer("clips", 192, "Random views of training clips to look at.", argument="num_clips")
 COMMAND.integer("places", 16384, "In feature maps, that each convolution is fitted to.")
 COMMAND.integer("batch", 4, "Clips at once.", argument="batch_size")

@@ -12,12 +12,12 @@ from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError
 
 
-def define_clip_flags(command: Command) -> None:
-    """Defines --clip, --frame_stride and --short_side."""
+def define_clip_flags(command: Command, *, default: str = "its own evaluation clip") -> None:
+    """Defines --clip, --frame_stride and --short_side; `default` says what is taken without."""
     command.string(
         "clip",
         None,
-        "FRAMESxHEIGHTxWIDTH that the network sees; without it, its own evaluation clip.",
+        f"FRAMESxHEIGHTxWIDTH that the network sees; without it, {default}.",
     )
     command.integer("frame_stride", None, "With --clip: take every n-th stored frame.")
     command.integer(

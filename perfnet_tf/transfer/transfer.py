@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from perfnet_tf.config import ClipConfig, ExperimentConfig
+from perfnet_tf.config import ClipConfig, TrainConfig
 from perfnet_tf.errors import InputError, check_choice, check_whole
 from perfnet_tf.files import check_new_or_empty
 from perfnet_tf.input_pipeline.dataset import build_dataset, explaining_damaged_records, streams_of
@@ -25,6 +25,8 @@ from perfnet_tf.training.fitting import TRAIN_SPLIT
 from perfnet_tf.training.sources import describe, describe_dataset
 from perfnet_tf.transfer.stages import HELD_OUT, copy_alike, separate_stages
 
+#: What is fitted to: larger clips take more memory, and fit as well for other sizes.
+CLIP = ClipConfig(32, 128, 128, frame_stride=2, short_side=146)
 #: What `transfer` makes.
 BACKBONES = ("s3d_g", "s3d")
 
@@ -49,17 +51,18 @@ def transfer(
     Layers that both networks have are copied. Each 3x3x3 convolution becomes a 1x3x3 and a 3x1x1
     one, fitted to what it answers on clips of `data`, whose labels nothing looks at. Gates that
     `initial` lacks begin as the identity. The result is a run like any other: a start for
-    `fit_classifier`, `train`, `distill` and `finetune_model`.
+    `fit_classifier`, `train` (also with teachers) and `finetune`.
 
     Args:
         initial: a pretrained network, a run, or an export that can be trained, of `i3d` or `i3d_g`.
         data: a prepared dataset with a split `train`; labels may be missing.
         output: folder of the new run: new or empty.
         backbone: one of `BACKBONES`.
-        clip: what is cut of every video, in random views; None is what `initial` expects.
+        clip: what is cut of every video to fit to, in random views; None is `CLIP`. The run expects
+            the clips that `initial` does.
         num_clips: views that are cut. The last eighth is measured on, not fitted to.
         places: in feature maps, over all clips, that each convolution is fitted to. Memory grows
-            with both: 4 GiB for 192 clips of 32x128x128.
+            with both: 4 GiB for the defaults.
         batch_size: clips that pass the networks at once.
         seed: of the views and the places.
         progress: report on standard error.
@@ -95,12 +98,11 @@ def transfer(
             f"`num_clips` makes at least {HELD_OUT} batches. Received: {num_clips} clips in "
             f"batches of {batch_size}."
         )
-    clip = clip or network.expected_clip()
     options = separable_options(full, backbone)
     target = build_model(backbone, full.num_classes, full.stream, **options)
     copy_alike(full, target)
     with explaining_damaged_records(data, TRAIN_SPLIT):
-        batches = _read_batches(network, data, clip, batch_size, num_batches, seed)
+        batches = _read_batches(network, data, clip or CLIP, batch_size, num_batches, seed)
     units = separate_stages(full, target, batches, places=places, seed=seed)
     num_units = sum(layer.name == "temporal" for layer in target.submodules)
     errors = list(tqdm(units, "convolutions", num_units, disable=not progress))
@@ -109,6 +111,7 @@ def transfer(
         "dataset": describe_dataset(info, TRAIN_SPLIT),
         "initial": describe(initial),
         "transferred": {
+            "clip": str(clip or CLIP),
             "clips": num_batches * batch_size,
             "places": places,
             "seed": seed,
@@ -119,11 +122,8 @@ def transfer(
     published = source.record.get("pretrained")
     if published:
         record["pretrained"] = {**published, "trained_further": True}
-    config = ExperimentConfig(
-        stream=full.stream,
-        clip=clip,
-        model=config_of_options(backbone, options),
-        pose_render=source.config.pose_render,
+    config = source.config.replace(
+        model=config_of_options(backbone, options), distill=None, train=TrainConfig()
     )
     return save_run(output, config, source.classes, target, **record)
 

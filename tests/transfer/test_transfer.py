@@ -23,6 +23,13 @@ from perfnet_tf.transfer.transfer import separable_options, transfer
 
 CLASSES = tuple("abcdefg")
 CLIP = ClipConfig(16, 64, 64, short_side=64)
+#: Of the views to fit to.
+FEW = {
+    "clip": ClipConfig(16, 64, 64, short_side=72),
+    "num_clips": 48,
+    "places": 6000,
+    "progress": False,
+}
 THIN = {"width_multiplier": 0.1}
 
 
@@ -69,7 +76,7 @@ def settle(model, data):
 @pytest.fixture(scope="module")
 def separable(full, data, tmp_path_factory):
     output = tmp_path_factory.mktemp("separable") / "run"
-    return transfer(full.path, data, output, num_clips=48, places=6000, progress=False)
+    return transfer(full.path, data, output, **FEW)
 
 
 def test_what_both_networks_have_is_copied_and_gates_are_open(full, separable):
@@ -112,6 +119,7 @@ def test_the_run_says_where_it_comes_from_and_how_alike_it_answers(full, separab
     assert record["pretrained"] == {"license": "MIT", "trained_further": True}
     found = record["transferred"]
     assert found["clips"] == 48
+    assert found["clip"] == "16x64x64"
     assert len(found["missed"]) == 19
     assert all(0 < missed < 0.6 for missed in found["missed"].values())
     assert 0.8 < found["correlation_of_logits"] < 1
@@ -129,7 +137,7 @@ def test_the_run_loads_and_begins_other_runs(separable, data, tmp_path):
 
 
 def test_the_same_seed_makes_the_same_network(full, separable, data, tmp_path):
-    again = transfer(full.path, data, tmp_path / "again", num_clips=48, places=6000, progress=False)
+    again = transfer(full.path, data, tmp_path / "again", **FEW)
     for ours, theirs in zip(again.model.variables, separable.model.variables, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
 
