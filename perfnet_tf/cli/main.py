@@ -96,6 +96,9 @@ def run() -> None:
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     # TensorFlow's C++ notices, such as that of a missing GPU, do not help users.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if sys.argv[1:2] == ["predict"]:
+        # Nothing is trained here: oneDNN may keep the layout that it brings weights into.
+        os.environ.setdefault("TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "1")
     try:
         status = main(sys.argv[1:])
         sys.stdout.flush()

@@ -170,7 +170,7 @@ def write_calibration(data: CalibrationData, path: pathlib.Path) -> dict[str, An
 
 def read_calibration(path: str | os.PathLike[str]) -> Iterator[np.ndarray]:
     """Clips float32 `[1, frames, height, width, channels]` of a file of `write_calibration`."""
-    for clip in np.load(path, mmap_mode="r"):
+    for clip in np.load(path, mmap_mode="r", allow_pickle=False):
         yield as_float_clip(clip[None])
 
 

@@ -65,3 +65,17 @@ def test_an_opencv_that_cannot_be_loaded_is_one_line_with_its_remedy(tmp_path):
     assert line.startswith("perfnet explain: OpenCV cannot be loaded")
     assert "pip install --no-deps opencv-python-headless==" in line and "libgl1" in line
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(("command", "value"), [("predict", "'1'"), ("train", "None")])
+def test_weights_are_taken_for_constants_only_where_nothing_is_trained(command, value):
+    result = run_python(
+        "import os, sys\n"
+        "from perfnet_tf.cli import main as cli_main\n"
+        "os.environ.pop('TF_ONEDNN_ASSUME_FROZEN_WEIGHTS', None)\n"
+        "variable = 'TF_ONEDNN_ASSUME_FROZEN_WEIGHTS'\n"
+        "cli_main.main = lambda argv: print(repr(os.environ.get(variable))) or 0\n"
+        f"sys.argv = ['perfnet', {command!r}]\n"
+        "cli_main.run()\n"
+    )
+    assert result.stdout.strip() == value
