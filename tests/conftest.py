@@ -47,6 +47,14 @@ def real_data() -> pathlib.Path:
     return pathlib.Path(named)
 
 
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """A prepared dataset of 15 training clips in 3 classes, with flow and pose."""
+    from prepared_clips import write_tiny_dataset
+
+    return write_tiny_dataset(tmp_path_factory.mktemp("data") / "tiny")
+
+
 @pytest.fixture
 def refuses(capsys) -> Callable[[Sequence[str], str], str]:
     """Asserts that a command line is refused: status 2, one error line, with a message in it."""

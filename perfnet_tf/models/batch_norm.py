@@ -123,22 +123,19 @@ class VideoBatchNormalization(tf_keras.layers.BatchNormalization):
     def _normalize_video(self, inputs: tf.Tensor, training: bool) -> tf.Tensor:
         """By the fused operation on all five axes."""
         scale, offset, mean, variance = self._channel_values()
-        outputs, *moments = tf.compat.v1.nn.fused_batch_norm(
+        outputs, *averages = tf.compat.v1.nn.fused_batch_norm(
             inputs,
             scale,
             offset,
-            None if training else mean,
-            None if training else variance,
+            mean,
+            variance,
             epsilon=self.epsilon,
             data_format="NDHWC",
             is_training=training,
+            exponential_avg_factor=1 - self.momentum if training else 1.0,
         )
         if training:
-            share = 1 - self.momentum
-            averages = (mean, variance)
-            self._move(
-                [old + (new - old) * share for old, new in zip(averages, moments, strict=True)]
-            )
+            self._move(averages)
         return outputs
 
     def _channel_values(self) -> list[tf.Tensor]:

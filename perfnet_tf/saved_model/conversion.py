@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from perfnet_tf.errors import InputError
+from perfnet_tf.installed import missing_modules
 from perfnet_tf.recognizers.frozen_graph import FrozenGraph
 
 
@@ -41,10 +43,6 @@ class Conversion:
         return self.network.with_constants()
 
 
-def _nothing() -> None:
-    """Of formats that need no other packages."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Format:
     """A file that another runtime reads.
@@ -53,13 +51,24 @@ class Format:
         file: its name in the folder of an export.
         write: writes it; in a process that ends after the format's last file.
         open: gives a function from float32 frames to the file's float32 logits `[batch, classes]`.
-        require: raises `InputError` where a package that both need is not installed.
+        modules: of other packages that both need.
+        extra: of this package that brings them.
     """
 
     file: str
     write: Callable[[Conversion], None]
     open: Callable[[pathlib.Path], Callable[[np.ndarray], np.ndarray]]
-    require: Callable[[], None] = _nothing
+    modules: tuple[str, ...] = ()
+    extra: str = ""
+
+    def require(self) -> None:
+        """Raises `InputError` where one of the modules is not installed."""
+        missing = missing_modules(*self.modules)
+        if missing:
+            raise InputError(
+                f"{self.file} needs {', '.join(missing)}, not installed here. Run pip install "
+                f"'perfnet-tf[{self.extra}]'."
+            )
 
 
 def clip_file(shape: Sequence[int]) -> str:

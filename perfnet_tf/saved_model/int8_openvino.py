@@ -8,8 +8,6 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from perfnet_tf.errors import InputError
-from perfnet_tf.installed import missing_modules
 from perfnet_tf.recognizers.frozen import frozen_function
 from perfnet_tf.recognizers.frozen_graph import OUTPUTS
 from perfnet_tf.saved_model.calibration import read_calibration
@@ -62,13 +60,3 @@ def open_openvino(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
 
     compiled = openvino.Core().compile_model(str(path), "CPU")
     return lambda frames: np.array(compiled([frames])[LOGITS])
-
-
-def require_openvino() -> None:
-    """Raises InputError where what this module needs is not installed."""
-    missing = missing_modules("nncf", "openvino")
-    if missing:
-        raise InputError(
-            f"OpenVINO files need {', '.join(missing)}, not installed here. Run pip install "
-            "'perfnet-tf[openvino]'."
-        )

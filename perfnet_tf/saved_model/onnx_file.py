@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from perfnet_tf.errors import InputError
-from perfnet_tf.installed import missing_modules
 from perfnet_tf.recognizers.frozen_graph import INPUT, OUTPUTS, output_name
 from perfnet_tf.saved_model.conversion import Conversion
 from perfnet_tf.streams import LOGITS
@@ -111,13 +109,3 @@ def open_onnx(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda frames: np.asarray(session.run([LOGITS], {"frames": frames})[0])
-
-
-def require_onnx() -> None:
-    """Raises InputError where what `write_onnx` and `open_onnx` need is not installed."""
-    missing = missing_modules("onnx", "onnxruntime", "tf2onnx")
-    if missing:
-        raise InputError(
-            f"ONNX needs {', '.join(missing)}, not installed here. Run pip install "
-            "'perfnet-tf[onnx]'."
-        )
