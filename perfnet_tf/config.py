@@ -190,6 +190,9 @@ class DistillConfig:
             Else their logits are computed once, before the first step: the mean over so many
             windows of each video's central crop. A student then trains as fast as a network
             without teachers, on what they say of the video rather than of the crop.
+        feature_weight: of one further term for each teacher: the mean squared error between the
+            student's pooled features and the teacher's, which are as many (as in Crasto et al.,
+            "MARS", CVPR 2019). 0 has no such term.
     """
 
     loss: str = "separate"
@@ -199,6 +202,7 @@ class DistillConfig:
     clip_weights: str = "alike"
     unlabelled_batch: int | None = None
     teacher_windows: int = 0
+    feature_weight: float = 0.0
 
     def __post_init__(self) -> None:
         check_choice("loss", self.loss, ("separate", "unified"))
@@ -206,7 +210,13 @@ class DistillConfig:
         check_choice("clip_weights", self.clip_weights, CLIP_WEIGHTS)
         check_not_negative(**{f"teacher_weights[{k}]": v for k, v in self.teacher_weights.items()})
         check_positive(temperature=self.temperature, unlabelled_batch=self.unlabelled_batch)
-        check_not_negative(teacher_windows=self.teacher_windows)
+        check_not_negative(teacher_windows=self.teacher_windows, feature_weight=self.feature_weight)
+        if self.feature_weight and self.teacher_windows:
+            raise InputError(
+                "Teachers that are computed once give their logits alone. Received: "
+                f"feature_weight={self.feature_weight:g} with "
+                f"teacher_windows={self.teacher_windows}. Leave one of them at 0."
+            )
         if self.temperature != 1 and self.term != "kl":
             raise InputError(
                 f"A temperature softens the probabilities of term='kl'. Received: "

@@ -94,7 +94,14 @@ def experiment_of(
         distill = dataclasses.replace(distill, teacher_weights=_weights(arguments, teachers))
     given = {
         name: value
-        for name in ("term", "temperature", "clip_weights", "unlabelled_batch", "teacher_windows")
+        for name in (
+            "term",
+            "temperature",
+            "clip_weights",
+            "unlabelled_batch",
+            "teacher_windows",
+            "feature_weight",
+        )
         if (value := getattr(arguments, name)) is not None
     }
     distill = dataclasses.replace(distill, **given)
@@ -171,6 +178,12 @@ COMMAND.integer(
     None,
     "Compute the teachers once, before training: the mean of so many windows of each video; 0 "
     "computes them at every step for the student's own crop, as in the paper.",
+)
+COMMAND.number(
+    "feature_weight",
+    None,
+    "Of a further term for each teacher, a run as wide as the student: the squared error between "
+    "their pooled features.",
 )
 COMMAND.string(
     "from", None, "Run, or export that can be trained, whose weights the student starts from."

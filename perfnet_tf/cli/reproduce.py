@@ -47,8 +47,9 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
     table2: renderings of the pose stream. table3: late fusion of RGB, flow and pose. table4: RGB
     students of flow and pose. table6: the three streams and the student on Kinetics-700. table7:
-    students fine-tuned on every official split of UCF-101 and HMDB-51. few_clips, not of the paper:
-    networks and students by how many clips of each class have a label (--counts).
+    students fine-tuned on every official split of UCF-101 and HMDB-51. Not of the paper: terms,
+    students by how they match their teachers; few_clips, networks and students by how many clips of
+    each class have a label (--counts).
 
     OUTPUT/runs/BACKBONE-NETWORK-seedN are the networks: all tables with one OUTPUT share them, and
     what is finished is not trained again. Rerun the command to resume. The report
@@ -216,6 +217,9 @@ def _check_flags_of(table: str, arguments: flags.FlagValues) -> None:
 def _settings(arguments: flags.FlagValues) -> Settings:
     """The preset's, changed by the flags for all networks, then by those for each kind."""
     kind_flags = {kind: _parse_kind_flags(kind, arguments[kind].value) for kind in KINDS}
+    if arguments.start is not None:
+        for given in (arguments, *kind_flags.values()):
+            _refuse_network_flags(given)
 
     def change(kind: str, config: ExperimentConfig) -> ExperimentConfig:
         config = apply_flags(arguments, config)
@@ -226,14 +230,18 @@ def _settings(arguments: flags.FlagValues) -> Settings:
     settings = choose_settings(arguments.preset, change, backbone=arguments.backbone)
     if arguments.start is None:
         return settings
+    from perfnet_tf.reproduction.plan import begin_with
+
+    return begin_with(settings, arguments.start)
+
+
+def _refuse_network_flags(arguments: flags.FlagValues) -> None:
+    """Raises `InputError` if flags choose a network, which --start does."""
     given = [name for name in _OF_NETWORKS if arguments[name].present]
     if given:
         raise InputError(
             f"--start gives the network. Received: --{given[0]} as well. Leave one of them out."
         )
-    from perfnet_tf.reproduction.plan import begin_with
-
-    return begin_with(settings, arguments.start)
 
 
 def _parse_kind_flags(kind: str, text: str | None) -> flags.FlagValues:

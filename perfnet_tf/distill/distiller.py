@@ -16,6 +16,7 @@ from perfnet_tf.distill.accuracy import in_top
 from perfnet_tf.distill.losses import (
     CROSS_ENTROPY,
     distillation_losses,
+    feature_losses,
     term_names,
     weighted_sum,
 )
@@ -24,9 +25,10 @@ from perfnet_tf.distill.step_clips import StepClips
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.models.modes import rematerialization, synchronized_batch_norm
 from perfnet_tf.models.ordering import computed_after
+from perfnet_tf.models.video_model import VideoModel
 from perfnet_tf.recognizers.load import Network, load_named
 from perfnet_tf.recognizers.recognizer import Recognizer
-from perfnet_tf.streams import LABEL, POSE, RGB, STREAMS
+from perfnet_tf.streams import FEATURES, LABEL, LOGITS, POSE, RGB, STREAMS
 
 #: What the names of teachers' logits in a batch begin with.
 TEACHER_LOGITS = "teacher_logits/"
@@ -45,8 +47,9 @@ class Distiller(tf_keras.Model):
 
     Metrics, means over clips: `loss` (what is minimised), `cross_entropy` (as minimised: by class
     weights, of smoothed labels and mixed clips), `mse_TEACHER` or `mse_unified` (not weighted;
-    another term than the squared error gives its own name), `weight_decay`, `top1`, `top5` (of a
-    mixed clip: the share of the labels that are among the highest logits).
+    another term than the squared error gives its own name), `feature_mse_TEACHER` where features
+    are matched, `weight_decay`, `top1`, `top5` (of a mixed clip: the share of the labels that are
+    among the highest logits).
 
     Under a distribution strategy: make it, student and teachers inside `strategy.scope()`.
     """
@@ -97,8 +100,8 @@ class Distiller(tf_keras.Model):
 
         Raises:
             InputError: a teacher of other classes, a weight for no teacher, weights given twice,
-                an unknown loss or stream, not one weight for each class, or logits in the batch for
-                clips that are mixed.
+                an unknown loss or stream, not one weight for each class, logits in the batch for
+                clips that are mixed, or features to match of networks that do not give them.
         """
         super().__init__(name="distiller")
         self.student = student
@@ -125,6 +128,8 @@ class Distiller(tf_keras.Model):
         ready = {name: load_named(name, teacher) for name, teacher in (teachers or {}).items()}
         if classes is not None:
             ready = {name: t.for_classes(name, classes) for name, t in ready.items()}
+        if self.distill_config.feature_weight:
+            _check_features(student, ready)
         # A function hides the teachers from Keras, which would otherwise train and save them.
         self._teachers: Callable[[], Mapping[str, Recognizer]] = lambda: ready
 
@@ -218,27 +223,29 @@ class Distiller(tf_keras.Model):
 
     def _share(self, clips: StepClips, whole: _Whole) -> Share:
         """Eq. 1 and its gradient of some of a step's clips, as their share of the whole step's."""
-        teacher_logits = self._teacher_logits(clips)
+        teachers = self._ask_teachers(clips)
         # Teachers' activations are gone before the student's, which are kept for the gradient.
-        frames = computed_after(clips.frames(self.stream, self.render), teacher_logits.values())
+        answers = (*teachers.logits.values(), *teachers.features.values())
+        frames = computed_after(clips.frames(self.stream, self.render), answers)
 
         with tf.GradientTape() as tape:
             with (
                 rematerialization(self.rematerialize),
                 synchronized_batch_norm(self.synchronize_batch_norm),
             ):
-                student_logits = self.student(frames, training=True)
+                student_logits, features = self._ask_student(frames, training=True)
             # Gradients are summed over replicas, so each replica's loss is its share of the whole.
             terms = distillation_losses(
                 clips.labels,
                 student_logits,
-                teacher_logits,
+                teachers.logits,
                 self.distill_config,
                 whole.clips,
                 self._class_weights,
                 global_labelled=whole.labelled,
                 label_smoothing=self.label_smoothing,
             )
+            terms |= feature_losses(features, teachers.features, whole.clips)
             decay = self._weight_decay() / whole.shares
             loss = weighted_sum(terms, self.distill_config) + decay  # Eq. 1
 
@@ -249,14 +256,14 @@ class Distiller(tf_keras.Model):
         """Losses and accuracy of one batch, which may be of any size, in inference mode."""
         labels = batch[LABEL]
         clips = StepClips(batch)
-        student_logits = self.student(clips.frames(self.stream, self.render), training=False)
+        frames = clips.frames(self.stream, self.render)
+        student_logits, features = self._ask_student(frames, training=False)
+        teachers = self._ask_teachers(clips)
+        count = tf.maximum(tf.shape(labels)[0], 1)
         terms = distillation_losses(
-            labels,
-            student_logits,
-            self._teacher_logits(clips),
-            self.distill_config,
-            tf.maximum(tf.shape(labels)[0], 1),
+            labels, student_logits, teachers.logits, self.distill_config, count
         )
+        terms |= feature_losses(features, teachers.features, count)
         decay = self._weight_decay()
         loss = weighted_sum(terms, self.distill_config) + decay
         self._update_metrics({"loss": loss, **terms, "weight_decay": decay}, student_logits, labels)
@@ -304,12 +311,21 @@ class Distiller(tf_keras.Model):
         seed = step_seed(self.seed, self.optimizer.iterations)
         return StepClips(batch, draw_mixing(batch, batch[LABEL], self.mixup, seed))
 
-    def _teacher_logits(self, clips: StepClips) -> dict[str, tf.Tensor]:
+    def _ask_student(self, frames: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """The student's logits, and its features where they are matched."""
+        if not self.distill_config.feature_weight:
+            return self.student(frames, training=training), None
+        endpoints = self.student.endpoints(frames, training=training)
+        return endpoints[LOGITS], endpoints[FEATURES]
+
+    def _ask_teachers(self, clips: StepClips) -> _Answers:
         """Each teacher sees the student's own crop, window, mirroring and mixture, or has done."""
         if self.logits_in_batch:
-            return {name: clips.batch[TEACHER_LOGITS + name] for name in self.teachers}
+            return _Answers(
+                {name: clips.batch[TEACHER_LOGITS + name] for name in self.teachers}, {}
+            )
         drawn: dict[PoseRenderConfig, tf.Tensor] = {}
-        logits: dict[str, tf.Tensor] = {}
+        answers = _Answers({}, {})
         for name, teacher in self.teachers.items():
             if teacher.stream == POSE:
                 if teacher.render not in drawn:
@@ -318,8 +334,15 @@ class Distiller(tf_keras.Model):
             else:
                 frames = clips.frames(teacher.stream, teacher.render)
             # One after the other: their activations share the memory.
-            logits[name] = teacher.predict(computed_after(frames, logits.values()))
-        return logits
+            frames = computed_after(frames, answers.logits.values())
+            if self.distill_config.feature_weight:
+                assert teacher.endpoints is not None
+                endpoints = teacher.endpoints(frames)
+                answers.logits[name] = endpoints[LOGITS]
+                answers.features[name] = endpoints[FEATURES]
+            else:
+                answers.logits[name] = teacher.predict(frames)
+        return answers
 
     def _weight_decay(self) -> tf.Tensor:
         losses = self.student.losses if self.decay_in_loss else []
@@ -340,12 +363,31 @@ class Distiller(tf_keras.Model):
             metric.update_state(right, sample_weight=labelled)
 
 
+class _Answers(NamedTuple):
+    """What the teachers say of some clips, by their names; features only where they are matched."""
+
+    logits: dict[str, tf.Tensor]
+    features: dict[str, tf.Tensor]
+
+
 class _Whole(NamedTuple):
     """What a share is a share of: clips and clips with labels in a step, and number of shares."""
 
     clips: tf.Tensor
     labelled: tf.Tensor
     shares: int
+
+
+def _check_features(student: tf_keras.Model, teachers: Mapping[str, Recognizer]) -> None:
+    """Raises `InputError` if a network does not give its features."""
+    without = [f"the teacher {name!r}" for name, t in teachers.items() if t.endpoints is None]
+    if not isinstance(student, VideoModel):
+        without.insert(0, "the student")
+    if without:
+        raise InputError(
+            "Features are matched between networks of this package: a run, or a model. Received: "
+            f"{' and '.join(without)} without. Take others, or `feature_weight`=0."
+        )
 
 
 def _whole(clips: StepClips, replicas: int, parts: int) -> _Whole:

@@ -2,6 +2,7 @@
 
 L = CE(S) + sum_i w_i * D(T_i, S)          separate loss
 L = CE(S) + w * D(sum_i T_i, S)            unified loss, the rival of Table 4
+L + f * sum_i MSE(features of T_i and S)   with `DistillConfig.feature_weight` f
 
 S and T_i are the logits of the student and of teacher i, and D is the mean squared error (Eq. 1) or
 another of `DistillConfig.term`. The paper says neither over what the squared error is averaged nor
@@ -27,6 +28,8 @@ CROSS_ENTROPY = "cross_entropy"
 UNIFIED = "unified"
 #: `DistillConfig.term` -> what its metrics' names begin with.
 _PREFIXES = {"squared_error": "mse_", "standardized": "standardized_mse_", "kl": "kl_"}
+#: What the names of the features' terms begin with.
+_OF_FEATURES = "feature_mse_"
 #: Added to a variance of logits: equal logits have none.
 _SMALL = 1e-6
 
@@ -88,6 +91,42 @@ def distillation_losses(
     return terms
 
 
+def feature_losses(
+    student_features: tf.Tensor | None,
+    teacher_features: Mapping[str, tf.Tensor],
+    global_batch_size: int | tf.Tensor,
+) -> dict[str, tf.Tensor]:
+    """The terms of `DistillConfig.feature_weight`, not yet weighted.
+
+    Args:
+        student_features: float `[batch, channels]`; None where there are no teacher's.
+        teacher_features: teacher -> float `[batch, channels]`; their gradients are stopped here.
+        global_batch_size: as of `distillation_losses`.
+
+    Returns:
+        A float32 scalar for each teacher, under the names of `term_names`.
+
+    Raises:
+        InputError: a teacher has more or fewer channels.
+    """
+    if student_features is None:
+        return {}
+    student = tf.cast(student_features, tf.float32)
+    clips = tf.cast(global_batch_size, tf.float32)
+    terms = {}
+    for name, features in teacher_features.items():
+        if features.shape[-1] != student.shape[-1]:
+            raise InputError(
+                "A student matches the features of teachers that have as many. Received: "
+                f"{student.shape[-1]} of the student and {features.shape[-1]} of {name!r}. Take "
+                "networks of one width, or `feature_weight`=0."
+            )
+        teacher = tf.stop_gradient(tf.cast(features, tf.float32))
+        error = tf.reduce_mean(tf.square(teacher - student), axis=-1)
+        terms[_OF_FEATURES + name] = tf.reduce_sum(error) / clips
+    return terms
+
+
 def check_for_several_labels(config: DistillConfig) -> None:
     """Raises `InputError` if the loss has probabilities that sum to 1 over the classes."""
     if config.term == "kl" or config.clip_weights == "confidence":
@@ -104,7 +143,7 @@ def weighted_sum(terms: Mapping[str, tf.Tensor], config: DistillConfig) -> tf.Te
 
 
 def term_names(teachers: Iterable[str], config: DistillConfig) -> list[str]:
-    """The keys of `distillation_losses` for these teachers.
+    """The keys of `distillation_losses`, and of `feature_losses`, for these teachers.
 
     Raises:
         InputError: a weight for something that has no term.
@@ -117,7 +156,12 @@ def term_names(teachers: Iterable[str], config: DistillConfig) -> list[str]:
             f"Weights must name terms of the {config.loss} loss: {', '.join(terms) or 'none'}. "
             f"Received: {', '.join(unknown)}."
         )
-    return [CROSS_ENTROPY, *(_PREFIXES[config.term] + name for name in terms)]
+    of_features = teachers if config.feature_weight else []
+    return [
+        CROSS_ENTROPY,
+        *(_PREFIXES[config.term] + name for name in terms),
+        *(_OF_FEATURES + name for name in of_features),
+    ]
 
 
 def confidence(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
@@ -197,4 +241,6 @@ _TERMS: dict[str, Callable[[tf.Tensor, tf.Tensor, float], tf.Tensor]] = {
 def _weight(term: str, config: DistillConfig) -> float:
     if term == CROSS_ENTROPY:
         return 1.0
+    if term.startswith(_OF_FEATURES):
+        return config.feature_weight
     return float(config.teacher_weights.get(term.removeprefix(_PREFIXES[config.term]), 1.0))

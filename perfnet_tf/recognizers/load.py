@@ -219,6 +219,7 @@ def _recognizer(
         square_pixels=dataset.get("square_pixels", True),
         record_versions=dataset.get("versions", {}),
         label_kind=dataset.get("label_kind", SINGLE_LABEL),
+        endpoints=network.endpoints if isinstance(network, VideoModel) else None,
         **layers,
     )
 
@@ -240,7 +241,8 @@ def _of_callable(network: Callable[..., Any], stream: str | None, trainable: boo
     def predict(inputs: tf.Tensor) -> tf.Tensor:
         return tf.cast(network(inputs, **options), tf.float32)
 
-    return Recognizer(predict, stream, model=model, module=network)
+    endpoints = None if model is None else model.endpoints
+    return Recognizer(predict, stream, model=model, module=network, endpoints=endpoints)
 
 
 def load_named(name: str, source: Network, *, precision: str | None = None) -> Recognizer:
@@ -274,6 +276,7 @@ def load_teacher(name: str, source: Network, *, precision: str = "float32") -> R
     return replace(
         teacher,
         predict=lambda inputs: network(inputs, training=False),
+        endpoints=network.endpoints,
         model=None,
         module=None,
         _open_run=None,

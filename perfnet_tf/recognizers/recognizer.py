@@ -14,7 +14,7 @@ from perfnet_tf.config import ClipConfig, ExperimentConfig, PoseRenderConfig
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.label_kinds import SINGLE_LABEL
 from perfnet_tf.models.video_model import VideoModel
-from perfnet_tf.streams import STREAMS
+from perfnet_tf.streams import LOGITS, STREAMS
 
 if TYPE_CHECKING:
     from perfnet_tf.recognizers.info import ModelInfo
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 #: The rate and size of records where a network does not state them: PERF-Net Sec. 4.
 DEFAULT_FPS, DEFAULT_SHORT_SIDE = 25.0, 256
+
+
+#: From `[batch, frames, height, width, channels]` to tensors by name.
+Endpoints = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +53,8 @@ class Recognizer:
         config: how it was trained; None if unknown.
         info: `model.json` of an export of this package; None for everything else.
         module: the callable with TensorFlow functions behind `predict` of an export.
+        endpoints: from what `predict` takes to its logits under `logits` and to `features`, float32
+            `[batch, channels]`: pooled, before the classifier; None if they are not accessible.
     """
 
     predict: Callable[[tf.Tensor], tf.Tensor]
@@ -66,6 +72,7 @@ class Recognizer:
     square_pixels: bool = True
     record_versions: Mapping[str, str] = field(default_factory=dict)
     label_kind: str = SINGLE_LABEL
+    endpoints: Endpoints | None = None
     _open_run: Callable[[], Run] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -180,7 +187,13 @@ class Recognizer:
             remedy="Leave it out, or train one on this label set.",
         )
         order = [self.classes.index(label) for label in classes]
-        predict = self.predict
+        predict, endpoints = self.predict, self.endpoints
+
+        def reordered(inputs: tf.Tensor) -> Mapping[str, tf.Tensor]:
+            assert endpoints is not None
+            found = endpoints(inputs)
+            return {**found, LOGITS: tf.gather(found[LOGITS], order, axis=-1)}
+
         return Recognizer(
             lambda inputs: tf.gather(predict(inputs), order, axis=-1),
             self.stream,
@@ -191,6 +204,7 @@ class Recognizer:
             self.short_side,
             self.source,
             label_kind=self.label_kind,
+            endpoints=None if endpoints is None else reordered,
         )
 
 

@@ -36,10 +36,13 @@ def summary(reproduction: Reproduction) -> list[str]:
         f"{_views_text(reproduction.views)}. Guessing gives "
         f"{format_percent(1 / classes)} top-1. {len(done)} of {len(reproduction.seeds)} seeds are "
         f"done: {', '.join(map(str, done))}.",
-        f"The paper's figures are of {reproduction.table.dataset}, with networks and a "
-        "training that ours have only under the preset paper: they say in which direction and "
-        "how far the rows differ there, not what to expect here.",
     ]
+    if reproduction.table.dataset:
+        lines.append(
+            f"The paper's figures are of {reproduction.table.dataset}, with networks and a "
+            "training that ours have only under the preset paper: they say in which direction and "
+            "how far the rows differ there, not what to expect here."
+        )
     if reproduction.split == "val":
         lines.append(
             "These clips serve for choosing settings. What was chosen on them is measured on test "
@@ -95,9 +98,10 @@ def results_table(reproduction: Reproduction) -> Table:
         rows.append([*cells, str(len(result.seeds)), str(result.num_clips)])
     clips = reproduction.results[0].num_clips
     low, high = wilson_interval(0.5, clips)
+    paper, ours = ("Paper: top-1, top-5. ", "Ours: mean") if stated else ("", "Mean")
     notes = [
-        "In percent. Paper: top-1, top-5. Ours: mean and standard deviation over the seeds (of the "
-        "sample; none for one seed). Over RGB: the difference of top-1 in points, seed by seed.",
+        f"In percent. {paper}{ours} and standard deviation over the seeds (of the sample; none for "
+        "one seed). Over RGB: the difference of top-1 in points, seed by seed.",
         f"The deviation says how much the training's chance moves the figure. That of choosing "
         f"these {clips} clips comes on top: a share of 50{SPACE}% of them has a 95{SPACE}% "
         f"interval of {format_percent(low)} to {format_percent(high)} (Wilson).",

@@ -115,7 +115,9 @@ def reproduce_table(
     rows = rows_by_backbone(
         config.selected_rows,
         config.settings,
-        only_stated=config.preset == "paper" and not config.every_row,
+        only_stated=bool(config.table.dataset)
+        and config.preset == "paper"
+        and not config.every_row,
     )
     if not rows:
         raise InputError(

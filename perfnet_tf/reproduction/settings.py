@@ -92,6 +92,7 @@ def network_config(
     distill = None
     if network.teachers:
         distill = (config.distill or DistillConfig()).of(network.loss, network.teachers)
+        distill = dataclasses.replace(distill, **network.distill)
     return config.replace(
         stream=network.stream,
         train=dataclasses.replace(config.train, seed=seed),

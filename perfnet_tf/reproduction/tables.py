@@ -37,6 +37,7 @@ class Network:
             some (`starts_from`), all others from none.
         unlabelled: whether clips without labels add to its batches.
         drawing: attributes of `PoseRenderConfig` that make this network; empty keeps the settings'.
+        distill: attributes of `DistillConfig` that do.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Network:
     start: str | None = None
     unlabelled: bool = False
     drawing: Mapping[str, Any] = field(default_factory=dict)
+    distill: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -92,7 +94,7 @@ class PaperTable:
     Attributes:
         name: what the command takes.
         title: of the report.
-        dataset: what the paper measured it on.
+        dataset: what the paper measured it on; empty for a table that is not the paper's.
         rows: in the paper's order.
         baseline: name of the row that the others are compared with; None compares none.
         highlight: name of the row whose gains order the table of classes.
@@ -149,12 +151,20 @@ def drawing_network(variant: str) -> str:
     return POSE if variant == BEST_VARIANT else f"{POSE}_{variant}"
 
 
+def _taught(name: str, **distill: Any) -> Network:
+    """A student of flow and pose that matches them otherwise than by Eq. 1."""
+    return Network(f"student_{name}", RGB, (FLOW, POSE), distill=distill)
+
+
 def _drawing(variant: str) -> Network:
     drawing = POSE_VARIANTS[variant]
     names = ("background", "marker", "num_colors", "ratio_aware")
     values = {name: getattr(drawing, name) for name in names}
     return Network(drawing_network(variant), POSE, drawing=values)
 
+
+#: Of terms between probabilities or standardised logits, which are smaller than squared errors.
+_ALIKE = {FLOW: 1.0, POSE: 1.0}
 
 #: Name -> network. `pose` is drawn as Table 2's last row: on the frame, bars, 13 colours, thickness
 #: by the person's size.
@@ -171,6 +181,11 @@ NETWORKS = {
         Network("student_unified", RGB, (FLOW, POSE), loss="unified"),
         Network("student_separate", RGB, (FLOW, POSE)),
         Network("student_unlabelled", RGB, (FLOW, POSE), unlabelled=True),
+        _taught("standardized", term="standardized", teacher_weights=_ALIKE),
+        _taught("kl", term="kl", temperature=2.0, teacher_weights=_ALIKE),
+        _taught("confidence", clip_weights="confidence"),
+        _taught("windows", teacher_windows=5),
+        _taught("features", feature_weight=1.0),
     )
 }
 
@@ -306,6 +321,31 @@ TABLES = {
                     "RGB-only student of flow and pose (PERF-Net)",
                     ("student_separate",),
                     {S3D_G: PaperAccuracy(67.9, 87.9)},
+                ),
+            ),
+        ),
+        # Not in the paper: other terms than Eq. 1's.
+        PaperTable(
+            "terms",
+            "Students of flow and pose by how they match their teachers",
+            "",
+            (
+                PaperRow(RGB, "RGB, no teacher", (RGB,)),
+                PaperRow(
+                    "rgb_from_pose",
+                    "RGB, no teacher, from the pose network's weights",
+                    ("rgb_from_pose",),
+                ),
+                *(
+                    PaperRow(f"student_{name}", title, (f"student_{name}",))
+                    for name, title in (
+                        ("separate", "squared errors of logits (Eq. 1)"),
+                        ("standardized", "squared errors of standardised logits"),
+                        ("kl", "divergence of probabilities, temperature 2"),
+                        ("confidence", "Eq. 1, by the teacher's trust in the label"),
+                        ("windows", "Eq. 1, teachers' means of five windows, computed once"),
+                        ("features", "Eq. 1, and squared errors of pooled features"),
+                    )
                 ),
             ),
         ),

@@ -5,7 +5,7 @@ import tf_keras
 import tiny_network
 from small_batches import CLASSES, LinearStudent, flow_teacher, make_batch, pose_teacher
 
-from perfnet_tf.config import ModelConfig, TrainConfig
+from perfnet_tf.config import DistillConfig, ModelConfig, TrainConfig
 from perfnet_tf.distill.accumulation import Share, accumulate, micro_batch
 from perfnet_tf.distill.distiller import Distiller
 from perfnet_tf.errors import InputError
@@ -22,16 +22,17 @@ def batch():
     return make_batch([2, 0, 3, 1, 1, 0, -1, -1])
 
 
-def student():
+def built(stream="rgb", seed=0):
     config = ModelConfig("tiny", dropout_rate=0.0, weight_decay=0.1, options={"batch_norm": False})
-    network = tiny_network.build_tiny(config, CLASSES)
-    tiny_network.fixed_weights(network)
-    return network
+    model = tiny_network.build_tiny(config, CLASSES, stream)
+    tiny_network.fixed_weights(model, seed)
+    return model
 
 
-def trained(batch, optimizer, **options):
+def trained(batch, optimizer, teachers=None, **options):
     """Weights, optimizer's state and metrics after three steps as one graph call."""
-    distiller = Distiller(student(), {"flow": flow_teacher, "pose": pose_teacher()}, **options)
+    teachers = teachers or {"flow": flow_teacher, "pose": pose_teacher()}
+    distiller = Distiller(built(), teachers, **options)
     distiller.compile(OPTIMIZERS[optimizer](), steps_per_execution=3)
     data = tf.data.Dataset.from_tensors(batch).repeat(3)
     metrics = distiller.fit(data, steps_per_epoch=3, verbose=0).history
@@ -51,6 +52,18 @@ def test_steps_in_micro_batches_are_those_of_the_whole_batch(batch, optimizer):
         assert others.keys() == metrics.keys()
         for name, value in metrics.items():
             assert others[name] == pytest.approx(value, rel=1e-5), name
+
+
+def test_features_of_micro_batches_are_those_of_the_whole_batch(batch):
+    teachers = {stream: built(stream, seed) for seed, stream in ((1, "flow"), (2, "pose"))}
+    loss = DistillConfig(teacher_weights={"flow": 0.3, "pose": 0.7}, feature_weight=5.0)
+    whole, metrics = trained(batch, "sgd", teachers=teachers, loss=loss)
+    values, others = trained(batch, "sgd", teachers=teachers, loss=loss, accumulate=4)
+    for one, other in zip(whole, values, strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-6)
+    assert others == {name: pytest.approx(value, rel=1e-5) for name, value in metrics.items()}
+    without = DistillConfig(teacher_weights=loss.teacher_weights)
+    assert "feature_mse_flow" not in trained(batch, "sgd", teachers=teachers, loss=without)[1]
 
 
 def test_a_micro_batch_takes_every_nth_clip():
@@ -85,7 +98,7 @@ def test_shares_are_summed_in_float32_and_logits_keep_the_order(unrolled):
 def test_a_step_in_micro_batches_compiles_under_xla(batch):
     results = []
     for jit_compile in (False, True):
-        network = student()
+        network = built()
         distiller = Distiller(network, {"flow": flow_teacher}, accumulate=4, mixup=0.4, seed=3)
         distiller.compile(tf_keras.optimizers.SGD(0.1))
         distiller.optimizer.build(network.trainable_variables)

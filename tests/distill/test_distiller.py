@@ -3,11 +3,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+import tiny_network
 
-from perfnet_tf.config import DistillConfig, PoseRenderConfig
+from perfnet_tf.config import DistillConfig, ModelConfig, PoseRenderConfig
 from perfnet_tf.distill.distiller import Distiller, in_top
 from perfnet_tf.errors import InputError
 from perfnet_tf.pose.rendering import render_pose
+from perfnet_tf.recognizers.load import load
 from perfnet_tf.recognizers.recognizer import Teacher
 
 CLASSES = 4
@@ -32,6 +34,14 @@ def mean_color(frames):
 
 def flow_teacher(flow):
     return tf.reduce_mean(flow, axis=[1, 2, 3]) @ tf.reshape(tf.range(8.0), [2, CLASSES])
+
+
+def built(stream, seed):
+    """A network of this package, with weights by the seed."""
+    config = ModelConfig("tiny", dropout_rate=0.0)
+    network = tiny_network.build_tiny(config, CLASSES, stream)
+    tiny_network.fixed_weights(network, seed)
+    return network
 
 
 @pytest.fixture
@@ -233,6 +243,34 @@ def test_clips_without_labels_learn_from_the_teachers_only(batch):
     np.testing.assert_allclose(both, taught + alone, atol=1e-5)
     for name in ("cross_entropy", "top1", "top5"):
         assert metrics[name] == pytest.approx(plain[name], rel=1e-5)
+
+
+def test_features_of_teachers_are_matched_whatever_the_order_of_their_classes(batch):
+    names = ["a", "b", "c", "d"]
+    student, flow = (built(stream, seed) for seed, stream in enumerate(("rgb", "flow")))
+    teacher = load(flow).renamed(["d", "b", "a", "c"])
+    config = DistillConfig(teacher_weights={"flow": 0.2}, feature_weight=2.0)
+    distiller = Distiller(student, {"flow": teacher}, config, classes=names)
+    distiller.compile(tf_keras.optimizers.SGD(0.0))
+    of_student = student.endpoints(batch["rgb"], training=True)
+    of_teacher = flow.endpoints(batch["flow"])
+    found = {name: float(value) for name, value in distiller.train_step(batch).items()}
+    distances = (of_student["features"] - of_teacher["features"]) ** 2
+    assert found["feature_mse_flow"] == pytest.approx(np.mean(distances), rel=1e-5)
+    ordered = tf.gather(of_teacher["logits"], [2, 1, 3, 0], axis=1)
+    errors = (of_student["logits"] - ordered) ** 2
+    assert found["mse_flow"] == pytest.approx(np.mean(errors), rel=1e-5)
+    terms = found["cross_entropy"] + 0.2 * found["mse_flow"] + 2 * found["feature_mse_flow"]
+    assert found["loss"] == pytest.approx(terms + found["weight_decay"], rel=1e-5)
+    distiller.reset_metrics()
+    assert distiller.test_step(batch)["feature_mse_flow"] > 0
+
+
+def test_features_are_matched_between_networks_that_give_them(batch):
+    config = DistillConfig(feature_weight=1.0)
+    teachers = {"flow": flow_teacher, "pose": built("pose", 0)}
+    with pytest.raises(InputError, match="the student and the teacher 'flow' without"):
+        Distiller(Linear(), teachers, config)
 
 
 def test_weights_are_given_once(batch):

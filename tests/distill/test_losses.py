@@ -5,7 +5,12 @@ import tensorflow as tf
 
 from perfnet_tf.config import DistillConfig
 from perfnet_tf.distill.distiller import in_top
-from perfnet_tf.distill.losses import distillation_losses, term_names, weighted_sum
+from perfnet_tf.distill.losses import (
+    distillation_losses,
+    feature_losses,
+    term_names,
+    weighted_sum,
+)
 from perfnet_tf.errors import InputError
 
 LABELS = [2, 0, 3, 1, 1]
@@ -109,6 +114,31 @@ def test_bfloat16_logits_give_float32_terms(logits):
     assert terms["mse_flow"].numpy() == 0
 
 
+def test_features_are_matched_with_numbers_worked_out_by_hand():
+    # Two of a step's four clips: squared errors (1 + 9) / 2 and (0 + 4) / 2, their sum over four.
+    student = tf.constant([[1.0, 2.0], [0.0, 3.0]])
+    teacher = tf.constant([[2.0, 5.0], [0.0, 1.0]])
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([student, teacher])
+        terms = feature_losses(student, {"flow": teacher}, 4)
+    assert list(terms) == ["feature_mse_flow"]
+    assert terms["feature_mse_flow"].numpy() == pytest.approx((5 + 2) / 4)
+    np.testing.assert_allclose(
+        tape.gradient(terms["feature_mse_flow"], student), (student - teacher) / 4
+    )
+    assert tape.gradient(terms["feature_mse_flow"], teacher) is None
+    config = DistillConfig(teacher_weights={"flow": 0.5}, feature_weight=3.0)
+    assert weighted_sum(terms, config).numpy() == pytest.approx(3 * 7 / 4)
+    assert term_names(["flow"], config) == ["cross_entropy", "mse_flow", "feature_mse_flow"]
+    unified = DistillConfig("unified", feature_weight=3.0)
+    assert term_names(["flow", "pose"], unified)[2:] == ["feature_mse_flow", "feature_mse_pose"]
+
+
+def test_features_are_matched_to_those_that_are_as_many():
+    with pytest.raises(InputError, match="2 of the student and 3 of 'flow'"):
+        feature_losses(tf.zeros([1, 2]), {"flow": tf.zeros([1, 3])}, 1)
+
+
 @pytest.mark.parametrize(
     ("loss", "weights", "named"),
     [("separate", {"depth": 1.0}, "depth"), ("unified", {"flow": 2.0}, "flow")],
@@ -186,6 +216,8 @@ def test_clips_without_labels_count_for_the_teachers_only(logits):
         ({"temperature": 2.0}, "term='kl'"),
         ({"term": "kl", "temperature": 0.0}, "temperature"),
         ({"unlabelled_batch": 0}, "unlabelled_batch"),
+        ({"feature_weight": -1.0}, "feature_weight"),
+        ({"feature_weight": 1.0, "teacher_windows": 2}, "feature_weight=1 with teacher_windows=2"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(options, message):

@@ -144,6 +144,26 @@ def test_settings_change_by_kind_and_keep_weights_that_a_loss_has():
     assert configs["rgb"].distill is None
 
 
+def test_students_of_other_terms_differ_from_equation_1_by_one_setting():
+    runs = {run.network.name: run for run in planned("terms")}
+    usual = runs["student_separate"].config.distill
+    found = {
+        name.removeprefix("student_"): run.config.distill
+        for name, run in runs.items()
+        if name.startswith("student_") and name != "student_separate"
+    }
+    alike = {"teacher_weights": {"flow": 1.0, "pose": 1.0}}
+    assert found == {
+        "standardized": dataclasses.replace(usual, term="standardized", **alike),
+        "kl": dataclasses.replace(usual, term="kl", temperature=2.0, **alike),
+        "confidence": dataclasses.replace(usual, clip_weights="confidence"),
+        "windows": dataclasses.replace(usual, teacher_windows=5),
+        "features": dataclasses.replace(usual, feature_weight=1.0),
+    }
+    assert {runs[f"student_{name}"].network.kind for name in found} == {"student"}
+    assert not any(row.paper for row in TABLES["terms"].rows)
+
+
 def test_what_a_start_gives_by_itself_is_a_row_where_students_have_one():
     def rows(**options):
         config = ReproduceConfig(TABLES["table4"], choose_settings("mini"), "mini", **options)

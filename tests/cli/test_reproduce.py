@@ -1,0 +1,20 @@
+"""`perfnet reproduce`, as typed."""
+
+import pytest
+
+from perfnet_tf.cli.main import main
+
+
+@pytest.mark.parametrize(
+    "flag", ["--gating=none", "--rgb=--gating=none", "--student=--backbone=i3d"]
+)
+def test_what_gives_the_network_is_named_once(flag, capsys, tmp_path):
+    words = ["reproduce", "table4", f"--data={tmp_path}", f"--output={tmp_path / 'out'}"]
+    assert main([*words, "--preset=mini", "--start=runs/known", flag]) == 2
+    assert "--start gives the network" in capsys.readouterr().err
+
+
+def test_a_row_of_terms_is_named_as_others(capsys, tmp_path):
+    words = ["reproduce", "terms", f"--data={tmp_path}", f"--output={tmp_path / 'out'}"]
+    assert main([*words, "--preset=mini", "--rows=student_kll"]) == 2
+    assert "Did you mean 'student_kl'?" in capsys.readouterr().err
