@@ -12,6 +12,7 @@ from perfnet_tf.saved_model.calibration import read_calibration
 from perfnet_tf.saved_model.conversion import Conversion
 from perfnet_tf.saved_model.planar import replay_planar
 from perfnet_tf.saved_model.quantization import find_values, measure_ranges, replay_quantized
+from perfnet_tf.saved_model.tflite import refuse_other_sizes
 
 #: Option of a `Conversion`: the file of `write_calibration`.
 CALIBRATION = "calibration"
@@ -45,6 +46,7 @@ def _converter(planar: Any, spec: tf.TensorSpec, ranges: dict[str, tuple[float, 
 
     @tf.function(autograph=False, input_signature=[spec])
     def serve(frames: tf.Tensor) -> dict[str, tf.Tensor]:
+        frames = refuse_other_sizes(frames, spec.shape.as_list())
         return dict(zip(OUTPUTS, replay_quantized(planar, frames, ranges), strict=True))
 
     module.serve = serve

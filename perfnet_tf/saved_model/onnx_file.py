@@ -11,11 +11,15 @@ import tensorflow as tf
 
 from perfnet_tf.recognizers.frozen_graph import INPUT, OUTPUTS, output_name
 from perfnet_tf.saved_model.conversion import Conversion
+from perfnet_tf.saved_model.onnx_portability import make_portable
 from perfnet_tf.streams import LOGITS
 from perfnet_tf.version import __version__
 
 #: 3-D pooling and every operation here are in it since 2021.
 ONNX_OPSET = 15
+#: Optimisers of tf2onnx that are not run. This one turns the means of gates into
+#: `GlobalAveragePool`, which OpenCV 5.0 refuses for videos.
+_LEFT_OUT = ("global_pool_optimizer",)
 
 
 def write_onnx(conversion: Conversion) -> None:
@@ -23,7 +27,7 @@ def write_onnx(conversion: Conversion) -> None:
 
     `frames`, float32 `[batch, frames, height, width, channels]`, to `logits` and `features`.
     """
-    from tf2onnx.optimizer import optimize_graph
+    from tf2onnx.optimizer import _get_optimizers, optimize_graph
     from tf2onnx.tfonnx import process_tf_graph
 
     # Converted without its weights, as more inputs: tf2onnx keeps dozens of copies of constants.
@@ -43,11 +47,13 @@ def write_onnx(conversion: Conversion) -> None:
             tensors_to_rename={f"{INPUT}:0": "frames", **names},
         )
     # `tf2onnx.convert` would catch errors, which takes a copy of the graph for each optimiser.
-    model = optimize_graph(converted, catch_errors=False).make_model(f"perfnet_tf {__version__}")
+    optimizers = {name: one for name, one in _get_optimizers().items() if name not in _LEFT_OUT}
+    optimized = optimize_graph(converted, catch_errors=False, optimizers=optimizers)
+    model = optimized.make_model(f"perfnet_tf {__version__}")
     _set_weights(
         model.graph, {f"{name}:0": value.numpy() for name, value in network.weights.items()}
     )
-    write_pads(model.graph)
+    make_portable(model.graph)
     sizes = model.graph.input[0].type.tensor_type.shape.dim
     for name, size in zip(("batch", "num_frames", "height", "width"), sizes, strict=False):
         size.dim_param = name
@@ -77,30 +83,6 @@ def _set_weights(graph: Any, weights: Mapping[str, np.ndarray]) -> None:
     for name in sorted(used & constants.keys()):
         constant = numpy_helper.from_array(np.ascontiguousarray(constants[name]), name)
         graph.initializer.append(constant)
-
-
-def write_pads(graph: Any) -> None:
-    """Gives convolutions and poolings the padding of TensorFlow's `SAME` in numbers.
-
-    Not every runtime reads `auto_pad`. It stays where a stride makes the padding depend on the size
-    of the input, which the file leaves open.
-    """
-    from onnx import helper
-
-    for node in graph.node:
-        values = {
-            attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute
-        }
-        if values.get("auto_pad") != b"SAME_UPPER":
-            continue
-        kernel, strides = values["kernel_shape"], values["strides"]
-        if any(size > 1 and stride > 1 for size, stride in zip(kernel, strides, strict=True)):
-            continue
-        before = [(size - 1) // 2 for size in kernel]
-        after = [size // 2 for size in kernel]
-        kept = [attribute for attribute in node.attribute if attribute.name != "auto_pad"]
-        del node.attribute[:]
-        node.attribute.extend([*kept, helper.make_attribute("pads", before + after)])
 
 
 def open_onnx(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:

@@ -101,19 +101,22 @@ def _save_planar(network: Any, shapes: Sequence[Sequence[int]], folder: str) -> 
 
 def _planar_graph(network: Any, shape: Sequence[int]) -> FrozenGraph:
     with tf.Graph().as_default() as graph:
-        frames = _only_of(tf.compat.v1.placeholder(tf.float32, shape, INPUT), shape)
+        frames = refuse_other_sizes(tf.compat.v1.placeholder(tf.float32, shape, INPUT), shape)
         for name, output in zip(OUTPUTS, replay_planar(network, frames), strict=True):
             tf.identity(output, name=output_name(name))
     return with_weights_apart(graph.as_graph_def())
 
 
-def _only_of(frames: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
+def refuse_other_sizes(frames: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
     """The frames; of another number or size, resizing the file's input fails.
 
-    Otherwise interpreters cut what is too much off in silence, and answer for a part of the clip.
-    The operation between keeps both reshapes in the file.
+    Otherwise interpreters cut what is too much off in silence, and answer for a part of the clip,
+    or take an upright clip for a lying one. The reshapes fail if there are more or fewer values;
+    the comparison before, which changes nothing, if as many are of other sizes. The one between
+    keeps both reshapes in the file.
     """
     batch, num_frames, *picture = shape
+    frames = tf.maximum(frames, tf.fill([1, num_frames, picture[0], 1, 1], _LOWEST))
     rows = tf.reshape(frames, [batch * num_frames, int(np.prod(picture))])
     return tf.reshape(tf.maximum(rows, _LOWEST), shape)
 

@@ -211,11 +211,16 @@ def test_sizes_are_signatures_over_the_same_weights(two_sizes, tiny):
 @pytest.mark.slow
 @pytest.mark.parametrize("weights", ["float32", "float16", "int8"])
 @pytest.mark.parametrize(
-    "shape", [(1, 7, 24, 32, 3), (1, 12, 24, 32, 3), (1, 5, 24, 32, 3), (2, 6, 24, 32, 3)]
+    "scales",
+    [
+        *[(1, 2, 1, 1, 1), (1, 1 / 2, 1, 1, 1), (2, 1, 1, 1, 1), (1, 1, 2, 1, 1), (1, 1, 1, 2, 1)],
+        *[(1, 1, 2, 1 / 2, 1), (1, 1 / 3, 1, 3, 1), (3, 1 / 3, 1, 1, 1)],  # as many values
+    ],
 )
-def test_an_input_that_is_resized_fails(two_sizes, weights, shape):
+def test_an_input_that_is_resized_fails(two_sizes, weights, scales):
     interpreter = tf.lite.Interpreter(str(two_sizes / f"model_{weights}.tflite"))
     (details,) = interpreter.get_input_details()
+    shape = np.round(details["shape"] * scales).astype(int)
     interpreter.resize_tensor_input(details["index"], shape)
     with pytest.raises(RuntimeError, match="RESHAPE|reshape|resize"):
         interpreter.allocate_tensors()

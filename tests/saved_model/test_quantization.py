@@ -13,10 +13,12 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.models.folding import fold_batch_norm
 from perfnet_tf.recognizers.frozen import frozen_function
-from perfnet_tf.recognizers.frozen_graph import freeze
+from perfnet_tf.recognizers.frozen_graph import freeze, frozen_graph
 from perfnet_tf.recognizers.info import describe_quantization, read_info
 from perfnet_tf.saved_model import export_saved_model
 from perfnet_tf.saved_model.calibration import CalibrationData, read_calibration, write_calibration
+from perfnet_tf.saved_model.conversion import Conversion
+from perfnet_tf.saved_model.int8_tflite import CALIBRATION, write_int8_tflite
 from perfnet_tf.saved_model.planar import replay_planar
 from perfnet_tf.saved_model.quantization import (
     find_values,
@@ -250,3 +252,35 @@ def test_quantised_files_are_near_the_network_on_real_clips(real_data, config, t
     for name in info.quantization["logits_differ"]:
         assert 0 < info.parity[name] < 0.05
     assert json.loads((path / "assets" / "model.json").read_text())["quantization"]
+
+
+@pytest.fixture(scope="module")
+def int8_file(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("int8")
+    clips = np.random.default_rng(0).random((2, 6, 24, 32, 3), np.float32)
+    np.save(folder / "clips.npy", clips)
+    conversion = Conversion(
+        frozen_graph(tiny, "float32"),
+        folder / "model.tflite",
+        ((1, 6, 24, 32, 3),),
+        {CALIBRATION: str(folder / "clips.npy")},
+    )
+    write_int8_tflite(conversion)
+    assert difference(open_tflite(conversion.path)(clips[:1]), tiny(clips[:1])) < 0.05
+    return conversion.path
+
+
+@pytest.mark.parametrize(
+    "scales",
+    [
+        *[(1, 2, 1, 1, 1), (1, 1 / 2, 1, 1, 1), (2, 1, 1, 1, 1), (1, 1, 2, 1, 1), (1, 1, 1, 2, 1)],
+        *[(1, 1, 2, 1 / 2, 1), (1, 1 / 3, 1, 3, 1), (3, 1 / 3, 1, 1, 1)],  # as many values
+    ],
+)
+def test_an_int8_file_whose_input_is_resized_fails(int8_file, scales):
+    interpreter = tf.lite.Interpreter(str(int8_file))
+    (details,) = interpreter.get_input_details()
+    shape = np.round(details["shape"] * scales).astype(int)
+    interpreter.resize_tensor_input(details["index"], shape)
+    with pytest.raises(RuntimeError, match="RESHAPE|reshape|resize"):
+        interpreter.allocate_tensors()
