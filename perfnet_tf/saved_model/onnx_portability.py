@@ -10,6 +10,7 @@ import numpy as np
 def make_portable(graph: Any) -> None:
     """Applies every rewrite of this module to a graph of tf2onnx, which is changed."""
     write_pads(graph)
+    split_means(graph)
     widen_integers(graph)
 
 
@@ -79,6 +80,29 @@ def _pad_by_size(graph: Any, node: Any, kernel: list[int], strides: list[int]) -
     fill = constant("fill", np.float32(lowest))
     node.input[0] = step("Pad", "padded", video, pads, fill)
     return steps
+
+
+def split_means(graph: Any) -> None:
+    """Means over more than two axes become means over the last two, then over the others.
+
+    OpenCV 4.13 and 5.0 give wrong means over three axes of a video, without an error.
+    """
+    from onnx import helper
+
+    nodes = []
+    for node in graph.node:
+        values = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+        axes = sorted(values.get("axes", ()))
+        if node.op_type == "ReduceMean" and len(axes) > 2 and axes[0] >= 0:
+            keepdims = values.get("keepdims", 1)
+            partly = f"{node.output[0]}/partly"
+            last = {"axes": axes[-2:], "keepdims": keepdims}
+            nodes.append(helper.make_node("ReduceMean", [node.input[0]], [partly], partly, **last))
+            first = {"axes": axes[:-2], "keepdims": keepdims}
+            node = helper.make_node("ReduceMean", [partly], node.output, node.name, **first)
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def widen_integers(graph: Any) -> None:

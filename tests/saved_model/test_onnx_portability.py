@@ -85,6 +85,35 @@ def test_padding_that_depends_on_the_size_is_that_of_tensorflow(operation, kerne
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("axes", [[1, 2, 3], [2, 3, 4], [4, 2, 1], [1, 2, 3, 4]])
+def test_means_are_over_two_axes_at_most(axes):
+    helper = pytest.importorskip("onnx").helper
+    graph = graph_of(helper, "ReduceMean", ["x"], axes=axes)
+    make_portable(graph)
+    first, second = (helper.get_attribute_value(node.attribute[0]) for node in graph.node)
+    assert sorted(first + second) == sorted(axes) and len(first) == 2
+    video = np.random.default_rng(0).random((2, 3, 4, 5, 6), np.float32)
+    channel_first = video.transpose(0, 4, 1, 2, 3)
+    expected = channel_first.mean(tuple(axes), keepdims=True).transpose(0, 2, 3, 4, 1)
+    np.testing.assert_allclose(run(graph, video), expected, rtol=1e-5)
+
+
+def test_a_mean_that_drops_its_axes_still_does():
+    onnx = pytest.importorskip("onnx")
+    graph = graph_of(onnx.helper, "ReduceMean", ["x"], axes=[1, 2, 3], keepdims=0)
+    graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("y", 1, ["batch", "width"]))
+    make_portable(graph)
+    runtime = pytest.importorskip("onnxruntime")
+    opset = onnx.helper.make_opsetid("", 15)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    session = runtime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    video = np.random.default_rng(0).random((2, 3, 4, 5, 6), np.float32)
+    (found,) = session.run(None, {"x": video})
+    np.testing.assert_allclose(found, video.mean((1, 2, 3)), rtol=1e-5)
+
+
 def test_sizes_are_64_bit_integers():
     onnx = pytest.importorskip("onnx")
     node = onnx.helper.make_node("Cast", ["sizes"], ["y"], to=onnx.TensorProto.INT32)
