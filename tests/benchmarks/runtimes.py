@@ -290,7 +290,8 @@ def describe(row: Row, versions: Mapping[str, str], compared: Comparison) -> lis
     """A line of the table, and a line for each reason why clips have no answer."""
     name = ", ".join([row.name, *(f"{package} {version}" for package, version in versions.items())])
     if "missing" in versions:
-        return [f"| {row.name} {row.version} | `{row.file}` | not installed | | | |"]
+        wanted = f"{row.name} {row.version}".strip()
+        return [f"| {wanted} | `{row.file}` | not installed | | | |"]
     ran = "all" if len(compared.sizes) == len(SIZES) else ", ".join(compared.sizes) or "none"
     worst = [f"{max(values):.1e}" if values else "" for values in compared.differences.values()]
     line = " | ".join([name, f"`{row.file}`", ran, *worst, f"{compared.same} of {compared.total}"])
