@@ -155,7 +155,9 @@ class S3D(VideoModel):
             return super().pool(features)
         if self.head == "windows":
             rows, columns = (_window_weights(tf.shape(features)[axis]) for axis in (2, 3))
-            frames = tf.einsum("bthwc,h,w->btc", features, rows, columns)
+            # No einsum: OpenVINO does not read this one in an ONNX file.
+            weights = rows[:, None, None] * columns[:, None]  # [height, width, 1]
+            frames = tf.reduce_sum(features * weights, axis=[2, 3])
         else:
             frames = tf.reduce_mean(features, axis=[2, 3])  # [batch, frames, channels]
         length = tf.shape(frames)[1] if frames.shape[1] is None else frames.shape[1]

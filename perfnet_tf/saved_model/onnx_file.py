@@ -17,9 +17,17 @@ from perfnet_tf.version import __version__
 
 #: 3-D pooling and every operation here are in it since 2021.
 ONNX_OPSET = 15
-#: Optimisers of tf2onnx that are not run. This one turns the means of gates into
-#: `GlobalAveragePool`, which OpenCV 5.0 refuses for videos.
-_LEFT_OUT = ("global_pool_optimizer",)
+#: Of `tf2onnx.optimizer`, in its order: what changes graphs of convolutions. Not
+#: `GlobalPoolOptimizer`, which turns the means of gates into `GlobalAveragePool`: OpenCV 5.0
+#: refuses that for videos.
+_OPTIMIZERS = (
+    "TransposeOptimizer",
+    "ConstFoldOptimizer",
+    "MergeDuplicatedNodesOptimizer",
+    "ReshapeOptimizer",
+    "IdentityOptimizer",
+    "BackToBackOptimizer",
+)
 
 
 def write_onnx(conversion: Conversion) -> None:
@@ -27,7 +35,7 @@ def write_onnx(conversion: Conversion) -> None:
 
     `frames`, float32 `[batch, frames, height, width, channels]`, to `logits` and `features`.
     """
-    from tf2onnx.optimizer import _get_optimizers, optimize_graph
+    from tf2onnx import optimizer
     from tf2onnx.tfonnx import process_tf_graph
 
     # Converted without its weights, as more inputs: tf2onnx keeps dozens of copies of constants.
@@ -47,8 +55,8 @@ def write_onnx(conversion: Conversion) -> None:
             tensors_to_rename={f"{INPUT}:0": "frames", **names},
         )
     # `tf2onnx.convert` would catch errors, which takes a copy of the graph for each optimiser.
-    optimizers = {name: one for name, one in _get_optimizers().items() if name not in _LEFT_OUT}
-    optimized = optimize_graph(converted, catch_errors=False, optimizers=optimizers)
+    kinds = {name: getattr(optimizer, name) for name in _OPTIMIZERS}
+    optimized = optimizer.optimize_graph(converted, catch_errors=False, optimizers=kinds)
     model = optimized.make_model(f"perfnet_tf {__version__}")
     _set_weights(
         model.graph, {f"{name}:0": value.numpy() for name, value in network.weights.items()}
