@@ -38,7 +38,12 @@ from perfnet_tf.recognizers.load import load
 from perfnet_tf.recognizers.outputs import clip_bar, outputs_of_views
 from perfnet_tf.recognizers.recognizer import Recognizer
 from perfnet_tf.records.folder import read_dataset_info, read_index
-from perfnet_tf.training.softmax_regression import FeatureScaling
+from perfnet_tf.streams import FEATURES
+from perfnet_tf.training.softmax_regression import (
+    FeatureScaling,
+    LinearClassifier,
+    fit_softmax_regression,
+)
 from perfnet_tf.training.sources import copy_weights
 
 STREAMS = ("rgb", "flow", "pose")
@@ -78,7 +83,7 @@ def extractor(start: str, stream: str, num_classes: int) -> Recognizer:
     copy_weights(source, model, [str(label) for label in range(num_classes)])
     folded = fold_batch_norm(model)
     return Recognizer(
-        lambda inputs: folded.endpoints(inputs)["features"], stream, render=config.pose_render
+        lambda inputs: folded.endpoints(inputs)[FEATURES], stream, render=config.pose_render
     )
 
 
@@ -108,12 +113,12 @@ def read_clips(data: str, start: str, clip: ClipConfig, kept: pathlib.Path) -> C
     )
 
 
-def fit(
+def fit_student(
     features: np.ndarray,
     labels: np.ndarray,
     num_classes: int,
     decay: float,
-    teachers: Sequence[tuple[float, str, Logits]] = (),
+    teachers: Sequence[tuple[float, str, Logits]],
 ) -> Callable[[np.ndarray], Logits]:
     """The linear classifier that minimises Eq. 1, with decay, on features; as a function of them.
 
@@ -163,11 +168,11 @@ def draw_parts(clips: Clips, among: np.ndarray, number: int, seed: int) -> list[
     return [np.array(sorted(part), int) for part in parts]
 
 
-def answer(clips: Clips, stream: str, seen: np.ndarray, asked: np.ndarray, decay: float) -> Logits:
-    """What a classifier that was fitted to the clips `seen` says of the clips `asked`."""
-    features = clips.features[stream]
-    classify = fit(features[seen], clips.labels[seen], len(clips.classes), decay)
-    return classify(features[asked])
+def fit(clips: Clips, stream: str, seen: np.ndarray, decay: float) -> LinearClassifier:
+    """A classifier without teachers, of the clips `seen`."""
+    return fit_softmax_regression(
+        clips.features[stream][seen], clips.labels[seen], len(clips.classes), decay=decay
+    )
 
 
 def held_out_answers(
@@ -177,8 +182,8 @@ def held_out_answers(
     found = np.zeros([len(seen), len(clips.classes)])
     for part in draw_parts(clips, seen, INNER_FOLDS, seed):
         if len(part):
-            rest = np.setdiff1d(seen, part)
-            found[np.searchsorted(seen, part)] = answer(clips, stream, rest, part, decay)
+            classifier = fit(clips, stream, np.setdiff1d(seen, part), decay)
+            found[np.searchsorted(seen, part)] = classifier.logits(clips.features[stream][part])
     return found
 
 
@@ -208,14 +213,15 @@ def answers_of_fold(
         seen = np.sort(np.concatenate(drawn))
     others = np.setdiff1d(train, seen)
     decays = {stream: choose_decay(clips, stream, seen, seed) for stream in STREAMS}
-    rows = {s: answer(clips, s, seen, test, decays[s]) for s in STREAMS}
+    classifiers = {stream: fit(clips, stream, seen, decays[stream]) for stream in STREAMS}
+    rows = {s: classifiers[s].logits(clips.features[s][test]) for s in STREAMS}
     logs = {stream: log_softmax(rows[stream], axis=1) for stream in STREAMS}
     for fused in (("rgb", "flow"), ("rgb", "pose"), TEACHERS, STREAMS):
         rows[" + ".join(fused)] = np.sum([logs[stream] for stream in fused], axis=0)
 
     rgb = clips.features["rgb"]
     everything = np.concatenate([seen, others])
-    usual = {s: answer(clips, s, seen, everything, decays[s]) for s in STREAMS}
+    usual = {s: classifiers[s].logits(clips.features[s][everything]) for s in STREAMS}
     held_out = {
         s: np.concatenate(
             [held_out_answers(clips, s, seen, decays[s], seed + 1), usual[s][len(seen) :]]
@@ -224,7 +230,7 @@ def answers_of_fold(
     }
 
     def student(name: str, teachers: Sequence[tuple[float, str, Logits]]) -> None:
-        classify = fit(
+        classify = fit_student(
             rgb[everything], clips.labels[seen], len(clips.classes), decays["rgb"], teachers
         )
         rows[f"student of {name}"] = classify(rgb[test])
