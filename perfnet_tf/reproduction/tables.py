@@ -151,9 +151,9 @@ def drawing_network(variant: str) -> str:
     return POSE if variant == BEST_VARIANT else f"{POSE}_{variant}"
 
 
-def _taught(name: str, **distill: Any) -> Network:
+def _taught(name: str, loss: str = "separate", **distill: Any) -> Network:
     """A student of flow and pose that matches them otherwise than by Eq. 1."""
-    return Network(f"student_{name}", RGB, (FLOW, POSE), distill=distill)
+    return Network(f"student_{name}", RGB, (FLOW, POSE), loss=loss, distill=distill)
 
 
 def _drawing(variant: str) -> Network:
@@ -183,6 +183,7 @@ NETWORKS = {
         Network("student_unlabelled", RGB, (FLOW, POSE), unlabelled=True),
         _taught("standardized", term="standardized", teacher_weights=_ALIKE),
         _taught("kl", term="kl", temperature=2.0, teacher_weights=_ALIKE),
+        _taught("fusion", "unified", term="kl", temperature=4.0, teacher_weights={"unified": 1.0}),
         _taught("confidence", clip_weights="confidence"),
         _taught("windows", teacher_windows=5),
         _taught("features", feature_weight=1.0),
@@ -342,6 +343,7 @@ TABLES = {
                         ("separate", "squared errors of logits (Eq. 1)"),
                         ("standardized", "squared errors of standardised logits"),
                         ("kl", "divergence of probabilities, temperature 2"),
+                        ("fusion", "divergence from the late fusion of both, temperature 4"),
                         ("confidence", "Eq. 1, by the teacher's trust in the label"),
                         ("windows", "Eq. 1, teachers' means of five windows, computed once"),
                         ("features", "Eq. 1, and squared errors of pooled features"),

@@ -144,7 +144,7 @@ def test_settings_change_by_kind_and_keep_weights_that_a_loss_has():
     assert configs["rgb"].distill is None
 
 
-def test_students_of_other_terms_differ_from_equation_1_by_one_setting():
+def test_students_of_other_terms_differ_from_equation_1_by_their_term_alone():
     runs = {run.network.name: run for run in planned("terms")}
     usual = runs["student_separate"].config.distill
     found = {
@@ -156,6 +156,7 @@ def test_students_of_other_terms_differ_from_equation_1_by_one_setting():
     assert found == {
         "standardized": dataclasses.replace(usual, term="standardized", **alike),
         "kl": dataclasses.replace(usual, term="kl", temperature=2.0, **alike),
+        "fusion": DistillConfig("unified", {"unified": 1.0}, term="kl", temperature=4.0),
         "confidence": dataclasses.replace(usual, clip_weights="confidence"),
         "windows": dataclasses.replace(usual, teacher_windows=5),
         "features": dataclasses.replace(usual, feature_weight=1.0),
