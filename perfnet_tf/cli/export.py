@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from absl import flags
 
 from perfnet_tf.cli.command import Command
@@ -39,6 +41,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     SavedModel and the other files are kept, the message names the file that is missing, and the
     exit status is 1.
     """
+    from perfnet_tf.models.precision import slow_precision
     from perfnet_tf.recognizers.info import describe_quantization, read_info, read_metrics
     from perfnet_tf.recognizers.load import load
     from perfnet_tf.saved_model import export_saved_model
@@ -75,6 +78,8 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         print(line)
     if arguments.int8 and not is_available("int8_openvino"):
         print("no OpenVINO file: pip install 'perfnet-tf[openvino]' for one")
+    if note := slow_precision(arguments.precision):
+        print(f"note: {note}", file=sys.stderr, flush=True)
     stream = STREAMS[run.config.stream]
     print("\n" + snippet.format(path=str(path), inputs=f"{stream.shape} {stream.values}"))
     return 0

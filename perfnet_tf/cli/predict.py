@@ -67,6 +67,11 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
     model = load_named_network(arguments, handle, folded=True, precision=arguments.precision)
     if note := reading_difference(model.record_versions):
         print(f"note: {handle}: {note}", file=sys.stderr, flush=True)
+    from perfnet_tf.models.precision import slow_precision
+
+    frozen = model.info.inference_precision if model.info else None
+    if note := slow_precision(frozen or arguments.precision or "float32"):
+        print(f"note: {note}", file=sys.stderr, flush=True)
     people = PoseSource(arguments.pose, arguments.pose_weights)
     clip = None
     if arguments.clip is not None:

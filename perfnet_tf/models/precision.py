@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import time
 from collections.abc import Iterator
 
+import tensorflow as tf
 import tf_keras
 
 from perfnet_tf.config import INFERENCE_PRECISIONS, TRAINING_PRECISIONS
 from perfnet_tf.errors import check_choice
+
+#: Users are told from here on (our choice).
+_SLOW = 2.0
 
 
 @contextlib.contextmanager
@@ -29,3 +35,35 @@ def precision_policy(precision: str) -> Iterator[None]:
         yield
     finally:
         tf_keras.mixed_precision.set_global_policy(before)
+
+
+def slow_precision(precision: str) -> str | None:
+    """What to tell users whose device computes in `precision` later than in float32, or None.
+
+    Measured, in a fraction of a second, rather than read from a list of processors.
+
+    Args:
+        precision: as `precision_policy`.
+    """
+    if "bfloat16" not in precision or bfloat16_slowdown() < _SLOW:
+        return None
+    return (
+        f"a video's convolution takes {bfloat16_slowdown():.0f} times as long in bfloat16 as in "
+        "float32 on this machine. bfloat16 is for TPUs, GPUs, and processors with AMX or "
+        "AVX512-BF16; elsewhere take --precision=float32."
+    )
+
+
+@functools.cache
+def bfloat16_slowdown() -> float:
+    """Time of a 3-D convolution in bfloat16, over that in float32, on the default device."""
+    fastest = []
+    for dtype in (tf.float32, tf.bfloat16):
+        video, kernel = tf.ones([1, 4, 14, 14, 64], dtype), tf.ones([3, 3, 3, 64, 64], dtype)
+        durations = []
+        for _ in range(3):  # the first is a warm-up
+            start = time.perf_counter()
+            tf.nn.conv3d(video, kernel, [1] * 5, "SAME").numpy()
+            durations.append(time.perf_counter() - start)
+        fastest.append(min(durations[1:]))
+    return fastest[1] / fastest[0]

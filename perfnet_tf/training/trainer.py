@@ -18,7 +18,7 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.input_pipeline.dataset import explaining_damaged_records
 from perfnet_tf.label_kinds import MULTI_LABEL
 from perfnet_tf.models.batch_norm import share_of_initial_averages
-from perfnet_tf.models.precision import precision_policy
+from perfnet_tf.models.precision import precision_policy, slow_precision
 from perfnet_tf.recognizers import run_directory
 from perfnet_tf.recognizers.load import Network
 from perfnet_tf.recognizers.run_directory import Run, load_run
@@ -168,6 +168,9 @@ def train(
     if carried is not None:
         record |= {"carried_over": carried.record(), **carried.ancestry()}
 
+    if progress and workers.is_chief and not isinstance(strategy, tf.distribute.TPUStrategy):
+        if note := slow_precision(precision):
+            print(f"note: {note}", file=sys.stderr, flush=True)
     if progress and workers.is_chief and initial is None:
         _warn_lagging_averages(distiller.student, record["steps"] * config.train.accumulate)
     if workers.is_chief and not run_directory.is_run(folder):

@@ -6,6 +6,7 @@ from tiny_network import build_tiny
 
 from perfnet_tf.cli.main import main
 from perfnet_tf.config import ClipConfig, ExperimentConfig
+from perfnet_tf.models import precision
 from perfnet_tf.recognizers import run_directory
 from perfnet_tf.saved_model import load_saved_model
 
@@ -54,6 +55,13 @@ def test_export_prints_what_loads_it(run, tmp_path, capsys):
     }
     assert main(["export", *flags]) == 2  # the folder is in use
     assert "new or an empty folder" in capsys.readouterr().err
+
+
+def test_where_bfloat16_is_slow_users_of_its_export_learn_so(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(precision, "bfloat16_slowdown", lambda: 5.0)
+    flags = [f"--model={run}", f"--output={tmp_path / 'half'}", "--inference_only"]
+    assert main(["export", *flags, "--precision=bfloat16"]) == 0
+    assert "note: a video's convolution takes 5 times as long" in capsys.readouterr().err
 
 
 def test_metrics_of_another_kind_are_refused(run, tmp_path, refuses):

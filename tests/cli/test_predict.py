@@ -10,6 +10,7 @@ from tiny_network import build_tiny
 from perfnet_tf.cli.main import main
 from perfnet_tf.cli.predict import bar
 from perfnet_tf.config import ClipConfig, ExperimentConfig
+from perfnet_tf.models import precision
 from perfnet_tf.recognizers import exported
 from perfnet_tf.saved_model import export_saved_model
 
@@ -193,7 +194,8 @@ def test_bad_sliding_is_refused(folder, capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
-def test_bfloat16_and_frozen_models_answer_alike(folder, tmp_path, capsys):
+def test_bfloat16_and_frozen_models_answer_alike(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(precision, "bfloat16_slowdown", lambda: 5.0)
     config = ExperimentConfig(clip=ClipConfig(6, 24, 32, short_side=28))
     tf_keras.utils.set_random_seed(0)
     model = build_tiny(config.model, len(CLASSES))
@@ -201,7 +203,7 @@ def test_bfloat16_and_frozen_models_answer_alike(folder, tmp_path, capsys):
         model, tmp_path / "frozen", classes=CLASSES, config=config, inference_only=True
     )
     video = str(folder / "videos" / "a.mp4")
-    probabilities, notes = [], []
+    probabilities, notes, slow = [], [], []
     for flags in (
         [f"--model={folder / 'model'}"],
         [f"--model={folder / 'model'}", "--precision=bfloat16"],
@@ -212,9 +214,11 @@ def test_bfloat16_and_frozen_models_answer_alike(folder, tmp_path, capsys):
         top = json.loads(captured.out)["top"]
         probabilities.append({entry["label"]: entry["probability"] for entry in top})
         notes.append("runs code" in captured.err)
+        slow.append("5 times as long in bfloat16" in captured.err)
     for other in probabilities[1:]:
         for name, value in probabilities[0].items():
             assert other[name] == pytest.approx(value, abs=0.01)
     assert notes == [False, False, True]
+    assert slow == [False, True, False]
     assert main(["predict", video, f"--model={frozen}", "--precision=bfloat16"]) == 2
     assert "frozen in float32" in capsys.readouterr().err
