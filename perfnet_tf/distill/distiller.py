@@ -259,11 +259,16 @@ class Distiller(tf_keras.Model):
         frames = clips.frames(self.stream, self.render)
         student_logits, features = self._ask_student(frames, training=False)
         teachers = self._ask_teachers(clips)
-        count = tf.maximum(tf.shape(labels)[0], 1)
+        whole = _whole(clips, replicas=1, parts=1)
         terms = distillation_losses(
-            labels, student_logits, teachers.logits, self.distill_config, count
+            labels,
+            student_logits,
+            teachers.logits,
+            self.distill_config,
+            whole.clips,
+            global_labelled=whole.labelled,
         )
-        terms |= feature_losses(features, teachers.features, count)
+        terms |= feature_losses(features, teachers.features, whole.clips)
         decay = self._weight_decay()
         loss = weighted_sum(terms, self.distill_config) + decay
         self._update_metrics({"loss": loss, **terms, "weight_decay": decay}, student_logits, labels)
@@ -392,10 +397,10 @@ def _check_features(student: tf_keras.Model, teachers: Mapping[str, Recognizer])
 
 def _whole(clips: StepClips, replicas: int, parts: int) -> _Whole:
     labelled = known(clips.labels)
-    count = tf.reduce_sum(tf.cast(labelled, tf.int32))
-    return _Whole(
-        tf.shape(labelled)[0] * replicas, tf.maximum(count, 1) * replicas, replicas * parts
-    )
+    # A replica's part of an evaluation's last batch may be empty.
+    clips_here = tf.maximum(tf.shape(labelled)[0], 1)
+    labelled_here = tf.maximum(tf.reduce_sum(tf.cast(labelled, tf.int32)), 1)
+    return _Whole(clips_here * replicas, labelled_here * replicas, replicas * parts)
 
 
 def _config(

@@ -245,6 +245,18 @@ def test_clips_without_labels_learn_from_the_teachers_only(batch):
         assert metrics[name] == pytest.approx(plain[name], rel=1e-5)
 
 
+def test_evaluation_counts_clips_without_labels_as_training_does(batch):
+    student = Linear()
+    student(batch["rgb"])
+    distiller = Distiller(student, {"flow": flow_teacher})
+    distiller.compile(tf_keras.optimizers.SGD(0.0))
+    batch["label"] = tf.constant([2, -1, 3, -1, 1])
+    trained = {name: float(value) for name, value in distiller.train_step(batch).items()}
+    distiller.reset_metrics()
+    measured = {name: float(value) for name, value in distiller.test_step(batch).items()}
+    assert measured == pytest.approx(trained, rel=1e-5)
+
+
 def test_features_of_teachers_are_matched_whatever_the_order_of_their_classes(batch):
     names = ["a", "b", "c", "d"]
     student, flow = (built(stream, seed) for seed, stream in enumerate(("rgb", "flow")))
