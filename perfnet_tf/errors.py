@@ -14,6 +14,10 @@ class InputError(ValueError):
     The command line prints the message on one line, without a traceback, and exits with status 2.
     """
 
+    #: TensorFlow's AutoGraph reads this. Without it, what is raised while a graph is traced becomes
+    #: an error of AutoGraph's own, of many lines.
+    ag_pass_through = True
+
 
 class FailureError(RuntimeError):
     """The system failed, not the input: a full disk, a failed download, a diverged loss.

@@ -315,6 +315,21 @@ def test_a_batch_must_hold_every_stream_that_is_asked_for(batch):
         distiller.test_step(batch)
 
 
+def test_what_a_step_refuses_while_it_is_traced_is_one_line(batch):
+    narrow, wide = built("rgb", 0), built("flow", 1)
+    wide.pool = lambda features: tf.concat([tf.reduce_mean(features, [1, 2, 3])[:, None]] * 2, -1)
+    wide.classifier = tf_keras.layers.Dense(CLASSES)
+    wide.classifier.build([None, 16])
+    distiller = Distiller(narrow, {"flow": wide}, DistillConfig(feature_weight=1.0))
+    distiller.compile(tf_keras.optimizers.SGD(0.1))
+    data = tf.data.Dataset.from_tensors(batch)
+    with pytest.raises(InputError, match="^A student matches the features .* 8 of the student"):
+        distiller.fit(data, verbose=0)
+    del batch["flow"]
+    with pytest.raises(InputError, match="^The stream 'flow' needs flow"):
+        distiller.evaluate(tf.data.Dataset.from_tensors(batch), verbose=0)
+
+
 def test_top_k_gives_ties_to_the_lower_index_and_nan_is_never_right():
     logits = tf.constant([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 2.0, 1.0], [0.0, np.nan, 1.0]])
     labels = tf.constant([0, 1, 0, 2])
