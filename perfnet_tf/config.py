@@ -192,7 +192,8 @@ class DistillConfig:
             without teachers, on what they say of the video rather than of the crop.
         feature_weight: of one further term for each teacher: the mean squared error between the
             student's pooled features and the teacher's, which are as many (as in Crasto et al.,
-            "MARS", CVPR 2019). 0 has no such term.
+            "MARS", CVPR 2019). One weight for all teachers, under either loss; `teacher_weights`
+            and `clip_weights` are for the terms of logits. 0 has no such term.
     """
 
     loss: str = "separate"

@@ -7,7 +7,9 @@ import tiny_network
 
 from perfnet_tf.config import DistillConfig, ModelConfig, PoseRenderConfig
 from perfnet_tf.distill.distiller import Distiller, in_top
+from perfnet_tf.distill.mixup import draw_mixing, mix, step_seed
 from perfnet_tf.errors import InputError
+from perfnet_tf.models.precision import precision_policy
 from perfnet_tf.pose.rendering import render_pose
 from perfnet_tf.recognizers.load import load
 from perfnet_tf.recognizers.recognizer import Teacher
@@ -255,6 +257,60 @@ def test_evaluation_counts_clips_without_labels_as_training_does(batch):
     distiller.reset_metrics()
     measured = {name: float(value) for name, value in distiller.test_step(batch).items()}
     assert measured == pytest.approx(trained, rel=1e-5)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_features_are_matched_on_mixed_clips_and_those_without_labels(batch, accumulate):
+    """Class weights and the teachers' own weights leave the term alone."""
+    config = DistillConfig(teacher_weights={"flow": 0.0}, feature_weight=2.0)
+    student, flow = (
+        tiny_network.build_tiny(
+            ModelConfig("tiny", dropout_rate=0.0, weight_decay=0.0, options={"batch_norm": False}),
+            CLASSES,
+            stream,
+        )
+        for stream in ("rgb", "flow")
+    )
+    for seed, network in enumerate((student, flow)):
+        tiny_network.fixed_weights(network, seed)
+    batch = {name: tf.convert_to_tensor(values[:4]) for name, values in batch.items()}
+    batch["label"] = tf.constant([-1, -1, -1, -1])
+    distiller = Distiller(
+        student,
+        {"flow": flow},
+        config,
+        class_weights=[9.0, 8.0, 7.0, 6.0],
+        mixup=0.8,
+        seed=11,
+        accumulate=accumulate,
+    )
+    distiller.compile(tf_keras.optimizers.SGD(1.0))
+    start = step_seed(11, tf.constant(0, tf.int64))
+    mixing = draw_mixing(batch, batch["label"], 0.8, start)
+    seen = {name: mix(batch[name], mixing.others[name], mixing.share) for name in ("rgb", "flow")}
+    wanted = flow.endpoints(seen["flow"])["features"]
+    with tf.GradientTape() as tape:
+        features = student.endpoints(seen["rgb"], training=True)["features"]
+        term = tf.reduce_mean((features - wanted) ** 2)
+        loss = 2 * term
+    kernel = student.unit.trainable_variables[0]
+    expected = kernel - tape.gradient(loss, kernel)
+    found = {name: float(value) for name, value in distiller.train_step(batch).items()}
+    assert found["feature_mse_flow"] == pytest.approx(float(term), rel=1e-5)
+    assert found["loss"] == pytest.approx(float(loss), rel=1e-5)
+    np.testing.assert_allclose(kernel, expected, atol=1e-6)
+
+
+def test_features_are_compared_in_float32_under_mixed_precision(batch):
+    with precision_policy("mixed_bfloat16"):
+        student, flow = (built(stream, seed) for seed, stream in enumerate(("rgb", "flow")))
+        distiller = Distiller(student, {"flow": flow}, DistillConfig(feature_weight=2.0))
+    distiller.compile(tf_keras.optimizers.SGD(0.0))
+    of_student = student.endpoints(batch["rgb"], training=True)["features"]
+    of_teacher = flow.endpoints(batch["flow"])["features"]
+    assert of_student.dtype == of_teacher.dtype == tf.float32
+    found = distiller.train_step(batch)["feature_mse_flow"]
+    assert float(found) == pytest.approx(float(np.mean((of_student - of_teacher) ** 2)), rel=1e-5)
 
 
 def test_features_of_teachers_are_matched_whatever_the_order_of_their_classes(batch):

@@ -4,13 +4,14 @@
                                        [--term_at=STEP] [--epochs=N] [--pause=SECONDS]
                                        [--tuned=1] [--unlabelled=1] [--accumulate=N]
                                        [--clip_norm=X] [--mixup=X] [--optimizer=NAME]
+                                       [--feature_weight=X]
 
 DEVICES is 1, 2 or 4 logical CPU devices, or `multiworker` (TF_CONFIG). FOLDER holds `data` and is
 shared by all; NAME is the run's. `--kill_at` and `--term_at` send this
 process SIGKILL and SIGTERM when that many steps are done. With `--pause` every step waits, and
 prints its number first. `--tuned=1` trains by the options of fine-tuning. `--unlabelled=1` adds
-the clips of FOLDER/unlabelled, four to each batch, without their labels. The others are of
-`TrainConfig`.
+the clips of FOLDER/unlabelled, four to each batch, without their labels. With `--feature_weight`
+the teachers are the runs FOLDER/flow and FOLDER/pose. The others are of `TrainConfig`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,13 @@ import numpy as np
 import tensorflow as tf
 
 #: Options of the command line that are of `TrainConfig`, and their types.
-OPTIONS = {"accumulate": int, "clip_norm": float, "mixup": float, "optimizer": str}
+OPTIONS = {
+    "accumulate": int,
+    "class_weights": str,
+    "clip_norm": float,
+    "mixup": float,
+    "optimizer": str,
+}
 
 
 def make_strategy(devices: str):
@@ -67,6 +74,7 @@ def config(
     epochs: int = 10,
     tuned: bool = False,
     unlabelled_batch: int | None = None,
+    feature_weight: float = 0.0,
     **options: Any,
 ):
     """Epochs of 2 batches of 8 from 15 clips."""
@@ -93,7 +101,10 @@ def config(
         clip=ClipConfig(6, 24, 32, short_side=28),
         model=ModelConfig("tiny", dropout_rate=0.0, weight_decay=0.01),
         distill=DistillConfig(
-            "separate", {"flow": 0.5, "pose": 2.0}, unlabelled_batch=unlabelled_batch
+            "separate",
+            {"flow": 0.5, "pose": 2.0},
+            unlabelled_batch=unlabelled_batch,
+            feature_weight=feature_weight,
         ),
         train=TrainConfig(
             epochs=epochs,
@@ -118,6 +129,8 @@ def main(folder: pathlib.Path, name: str, devices: str, *options: str) -> None:
 
     values = dict(option.removeprefix("--").split("=") for option in options)
     unlabelled = values.get("unlabelled") == "1"
+    feature_weight = float(values.get("feature_weight", 0))
+    runs = {stream: folder / stream for stream in ("flow", "pose")}
     for option, number in (("kill_at", signal.SIGKILL), ("term_at", signal.SIGTERM)):
         if option in values:
             KeepCheckpoints.on_train_batch_begin = _sender(number, int(values[option]))
@@ -130,11 +143,12 @@ def main(folder: pathlib.Path, name: str, devices: str, *options: str) -> None:
             epochs=int(values.get("epochs", 10)),
             tuned=values.get("tuned") == "1",
             unlabelled_batch=4 if unlabelled else None,
+            feature_weight=feature_weight,
             **{name: kind(values[name]) for name, kind in OPTIONS.items() if name in values},
         ),
         folder / "data",
         folder / name,
-        teachers=teachers(),
+        teachers=runs if feature_weight else teachers(),
         unlabelled=folder / "unlabelled" if unlabelled else None,
         strategy=strategy,
     )

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from perfnet_tf.config import ExperimentConfig, ModelConfig
 from perfnet_tf.errors import InputError
+from perfnet_tf.recognizers.run_directory import save_run
+from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.training.strategy import describe_batch, make_strategy
 
 REFERENCE = pathlib.Path(__file__).parent.parent / "reference"
@@ -70,7 +73,8 @@ def results(folder, name):
     weights = {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map()}
     weights = {key: value for key, value in weights.items() if isinstance(value, np.ndarray)}
     lines = [line.split(",") for line in (run / "history.csv").read_text().splitlines()]
-    columns = [lines[0].index(f) for f in ("loss", "cross_entropy", "mse_flow", "mse_pose")]
+    wanted = ("loss", "cross_entropy", "mse_flow", "mse_pose", "feature_mse_flow")
+    columns = [lines[0].index(name) for name in wanted if name in lines[0]]
     return weights, np.array([[float(line[c]) for c in columns] for line in lines[1:]])
 
 
@@ -181,6 +185,28 @@ def test_two_devices_learn_from_clips_without_labels_as_one_does(tmp_path):
 
 
 @pytest.mark.slow
+def test_two_devices_match_features_as_one_does(tmp_path):
+    """With clips without labels and class weights, which the term takes and leaves alone."""
+    from prepared_clips import write_tiny_dataset
+    from tiny_network import build_tiny, fixed_weights
+
+    write_tiny_dataset(tmp_path / "data")
+    write_tiny_dataset(tmp_path / "unlabelled", num_classes=2)
+    classes = read_dataset_info(tmp_path / "data").classes
+    for seed, stream in ((1, "flow"), (2, "pose")):
+        config = ExperimentConfig(stream=stream, model=ModelConfig("tiny"))
+        teacher = build_tiny(config.model, len(classes), stream)
+        fixed_weights(teacher, seed)
+        save_run(tmp_path / stream, config, classes, teacher)
+    options = ["--feature_weight=1", "--unlabelled=1", "--epochs=5", "--class_weights=balanced"]
+    finish([start(tmp_path, "one", "1", *options)])
+    losses = results(tmp_path, "one")[1]
+    assert losses.shape == (5, 5) and losses[:, -1].min() > 1e-3
+    finish([start(tmp_path, "two", "2", *options)])
+    assert_equal_runs(tmp_path, "one", "two")
+
+
+@pytest.mark.slow
 def test_two_devices_accumulate_as_one_device_steps_at_once(tmp_path):
     """AdamW, clipped gradients, frozen batch norm."""
     from prepared_clips import make_clip, write_dataset
@@ -254,8 +280,10 @@ def test_the_shares_of_a_batch_are_printed_and_must_be_even():
     assert describe_batch(two, 6) == (
         "2 devices (mirrored), 3 clips each: a global batch of 6 clips"
     )
-    with pytest.raises(InputError, match="batch_size=7 for 2 replicas. Take a multiple of 2"):
+    with pytest.raises(InputError, match="`batch_size`=7 for 2 replicas. Take a multiple of 2"):
         describe_batch(two, 7)
+    with pytest.raises(InputError, match="`unlabelled_batch`=3 for 2 replicas"):
+        describe_batch(two, 3, name="unlabelled_batch")
     assert describe_batch(two, 12, 3) == (
         "2 devices (mirrored), 6 clips each in 3 micro-batches of 2: a global batch of 12 clips"
     )
