@@ -31,7 +31,7 @@ from perfnet_tf.recognizers.load import Network, load
 from perfnet_tf.recognizers.probabilities import probabilities_of
 from perfnet_tf.recognizers.recognizer import DEFAULT_FPS, DEFAULT_SHORT_SIDE, Recognizer
 from perfnet_tf.streams import FLOW, RGB, STREAM_TITLES, STREAMS
-from perfnet_tf.video.decode import read_video
+from perfnet_tf.video.decode import VideoStream, read_video
 
 #: Of a longer video only this much of the beginning is used, as `perfnet prepare` does.
 MAX_SECONDS = 300.0
@@ -257,7 +257,8 @@ class VideoFootage:
         Raises:
             InputError: no video.
         """
-        limit = max(1, round(MAX_SECONDS * (fps or DEFAULT_FPS)))
+        with VideoStream(path) as probe:
+            limit = max(1, round(MAX_SECONDS * (fps or probe.source_fps)))
         video = read_video(
             path,
             fps=fps,

@@ -13,12 +13,11 @@ import tensorflow as tf
 
 from perfnet_tf.config import ClipConfig
 from perfnet_tf.datasets import video_files
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import InputError, check_positive
 from perfnet_tf.input_pipeline.augment import central_view, frame_indices
 from perfnet_tf.label_kinds import SINGLE_LABEL
 from perfnet_tf.prediction.answers import ClipClassifier, PoseSource, top_classes
 from perfnet_tf.recognizers.load import Network
-from perfnet_tf.recognizers.recognizer import DEFAULT_FPS
 
 #: Of a longer video only this much of the beginning counts, as for `perfnet prepare`.
 DEFAULT_MAX_SECONDS = 300.0
@@ -75,15 +74,14 @@ def predict_videos(
 
     Raises:
         InputError: one path in place of a list, no network, one that does not say its classes or
-            clip, or a `max_seconds` that is not above 0.
+            clip, or a `max_seconds` that is not above 0 and finite.
     """
     if isinstance(videos, str | os.PathLike):
         raise InputError(
             f"`videos` are several: a list of paths. Received: {os.fspath(videos)!r}. "
             "Give [path], or list_videos([path])."
         )
-    if not max_seconds > 0:
-        raise InputError(f"max_seconds must be greater than 0. Received: {max_seconds!r}.")
+    check_positive(max_seconds=max_seconds)
     classifier = ClipClassifier(model, clip, people)
     for video in videos:
         try:
@@ -104,11 +102,11 @@ def list_videos(paths: Iterable[str | os.PathLike[str]]) -> list[pathlib.Path]:
 
 
 def _predict(path: pathlib.Path, classifier: ClipClassifier, max_seconds: float) -> Prediction:
-    limit = max(1, round(max_seconds * (classifier.fps or DEFAULT_FPS)))
     incomplete = None
     # Read twice, so that the middle need not be held in memory before the end is known. One frame
     # beyond the limit tells a video that is longer from one that ends there.
     with classifier.open(path) as stream:
+        limit = max(1, round(max_seconds * (classifier.fps or stream.source_fps)))
         num_frames = stream.count(limit + 1)
         if num_frames > limit:
             num_frames = limit

@@ -143,7 +143,7 @@ class CalibrationData:
             short_side=self.videos.get("short_side") or DEFAULT_SHORT_SIDE,
             square_pixels=self.videos.get("square_pixels", True),
         ) as video:
-            rate = fps or DEFAULT_FPS
+            rate = fps or video.source_fps
             frames = np.stack(list(itertools.islice(video.frames(), round(_MAX_SECONDS * rate))))
         indices = frame_indices(tf.constant(len(frames)), clip, central_view().start).numpy()
         sources = sources_of_frames(frames, rate, [stream], indices=indices)

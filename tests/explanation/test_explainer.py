@@ -12,6 +12,7 @@ from tiny_network import build_tiny
 
 from perfnet_tf.config import ClipConfig, DistillConfig, ExperimentConfig
 from perfnet_tf.errors import InputError
+from perfnet_tf.explanation import explainer
 from perfnet_tf.explanation.explainer import Explainer, RecordFootage, VideoFootage
 from perfnet_tf.explanation.picture import overlay_heat, write_explanation
 from perfnet_tf.inspection.stored_clip import open_clip
@@ -135,6 +136,12 @@ def test_flow_and_people_of_a_video_are_found(runs, tmp_path):
     explained = Explainer(runs)(footage)
     assert explained.label is None
     assert len(explained.streams) == 3
+
+
+def test_a_video_that_keeps_its_own_rate_is_read_for_as_many_seconds(tmp_path, monkeypatch):
+    monkeypatch.setattr(explainer, "MAX_SECONDS", 1.5)
+    write_video(tmp_path / "a.mp4", frames=100, fps=50)
+    assert VideoFootage(tmp_path / "a.mp4", fps=None, short_side=48).num_frames == 75
 
 
 def test_heat_covers_what_it_speaks_for_only():

@@ -59,6 +59,20 @@ def test_prediction_gives_the_logits_of_evaluation(tmp_path, num_frames):
     assert from_video.classes == CLASSES
 
 
+def test_the_limit_is_in_seconds_of_a_video_that_keeps_its_own_rate(tmp_path):
+    write_video(tmp_path / "a.mp4", frames=100, fps=50)
+    config = ExperimentConfig(clip=CLIP)
+    dataset = {"fps": None, "short_side": 40}
+    run = Run(tmp_path, config, CLASSES, build_tiny(config.model, 3), {"dataset": dataset})
+    whole, part = (
+        next(predict_videos([tmp_path / "a.mp4"], run, max_seconds=seconds)).incomplete
+        for seconds in (2.5, 1.5)
+    )
+    assert whole is None and part == "longer than 1.5 s: only that much was used"
+    with pytest.raises(InputError, match="`max_seconds` must be .* finite. Received: inf"):
+        next(predict_videos([tmp_path / "a.mp4"], run, max_seconds=float("inf")))
+
+
 def test_one_path_in_place_of_a_list_is_refused():
     with pytest.raises(InputError, match="a list of paths. Received: 'a.mp4'"):
         next(predict_videos("a.mp4", "no model"))

@@ -7,16 +7,18 @@ import resized_inputs
 import tensorflow as tf
 import tf_keras
 from prepared_clips import make_clip, write_dataset
+from small_clips import write_video
 from tiny_network import build_tiny
 
 from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.models.folding import fold_batch_norm
+from perfnet_tf.preparation.frame_sources import sources_of_frames
 from perfnet_tf.recognizers.frozen import frozen_function
 from perfnet_tf.recognizers.frozen_graph import freeze, frozen_graph
 from perfnet_tf.recognizers.info import describe_quantization, read_info
-from perfnet_tf.saved_model import export_saved_model
+from perfnet_tf.saved_model import calibration, export_saved_model
 from perfnet_tf.saved_model.calibration import CalibrationData, read_calibration, write_calibration
 from perfnet_tf.saved_model.conversion import Conversion
 from perfnet_tf.saved_model.int8_tflite import CALIBRATION, write_int8_tflite
@@ -165,6 +167,23 @@ def test_networks_of_every_stream_are_calibrated_on_records(records):
         data = CalibrationData.open(records, CONFIG.replace(stream=stream), {})
         clip, _ = next(data.clips("test", 2))
         assert clip.shape == (1, 6, 24, 32, channels)
+
+
+def test_a_calibration_video_that_keeps_its_own_rate_is_read_for_as_many_seconds(
+    tmp_path, monkeypatch
+):
+    write_video(tmp_path / "a.mp4", frames=100, fps=50)
+    seen = []
+
+    def note(frames, rate, streams, **options):
+        seen.append((len(frames), rate))
+        return sources_of_frames(frames, rate, streams, **options)
+
+    monkeypatch.setattr(calibration, "sources_of_frames", note)
+    monkeypatch.setattr(calibration, "_MAX_SECONDS", 1.5)
+    data = CalibrationData.open(tmp_path / "a.mp4", CONFIG, {"fps": None, "short_side": 30})
+    assert [clip.shape for clip, _ in data.clips("", 1)] == [(1, 6, 24, 32, 3)]
+    assert seen == [(75, 50.0)]
 
 
 def test_wrong_calibrations_are_refused_before_any_work(records, tmp_path, tiny):
