@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from perfnet_tf.config import ClipConfig
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import InputError, check_positive
 from perfnet_tf.opencv import cv2
 from perfnet_tf.prediction.annotation import draw_answers
 from perfnet_tf.prediction.answers import ClipClassifier, PoseSource
@@ -89,13 +89,11 @@ def watch_camera(
         A prediction as soon as it is there, in order; times are seconds from the first frame.
 
     Raises:
-        InputError: a flow or pose model, a number that is not above 0, an output that cannot be
-            written, no frame from the camera, or no window where `show` needs one.
+        InputError: a number that is not above 0 and finite, an output that cannot be written, no
+            frame from the camera, or no window where `show` needs one.
     """
     try:
-        for name, value in (("hop", hop), ("max_seconds", max_seconds)):
-            if value is not None and not value > 0:
-                raise InputError(f"{name} must be greater than 0. Received: {value!r}.")
+        check_positive(hop=hop, max_seconds=max_seconds)
         if output is not None:
             check_video_output(output)
         classifier = ClipClassifier(model, clip, people)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from perfnet_tf.config import ClipConfig
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import check_positive, check_whole
 from perfnet_tf.label_kinds import SINGLE_LABEL
 from perfnet_tf.prediction.answers import ClipClassifier, PoseSource, top_classes
 from perfnet_tf.recognizers.load import Network
@@ -82,11 +82,10 @@ def predict_windows(
 
     Raises:
         InputError: no video, no network, one that does not say its classes or clip, or a number
-            that is not above 0.
+            that is not above 0 and finite.
     """
-    for name, value in (("hop", hop), ("max_seconds", max_seconds), ("batch_size", batch_size)):
-        if value is not None and not value > 0:
-            raise InputError(f"{name} must be greater than 0. Received: {value!r}.")
+    check_positive(hop=hop, max_seconds=max_seconds)
+    check_whole(batch_size=batch_size)
     classifier = ClipClassifier(model, clip, people)
     with classifier.open(path) as stream:
         frames = stream.frames()

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from perfnet_tf import storage
-from perfnet_tf.errors import InputError, check_choice, check_whole
+from perfnet_tf.errors import InputError, check_choice, check_positive, check_whole
 from perfnet_tf.flow.methods import FLOW_METHODS
 from perfnet_tf.label_kinds import LABEL_KINDS, SINGLE_LABEL
 from perfnet_tf.pose.estimators import POSE_ESTIMATORS, estimator_weights
 from perfnet_tf.pose.keypoint_formats import KEYPOINT_FORMATS
+from perfnet_tf.records.validation import MAX_FLOW_BOUND, MAX_PEOPLE, MAX_SIDE
 from perfnet_tf.streams import SOURCES
 
 #: Seconds per clip. 300 s of video take a quarter of that on a slow core; a decoder that hangs
@@ -102,12 +103,19 @@ class PrepareConfig:
             raise InputError(
                 f"`fps_of_frames` must be in (0, 1000]. Received: {self.fps_of_frames!r}."
             )
-        if self.short_side < 16:
-            raise InputError(f"short_side must be at least 16. Received: {self.short_side!r}.")
-        positive = ("max_people", "flow_bound", "max_seconds", "clips_per_shard")
-        for name in (*positive, "flow_bound_of_files"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} must be above 0. Received: {getattr(self, name)!r}.")
+        # What is larger would be prepared, and the finished dataset refused by every reader.
+        for name, least, most in (("short_side", 16, MAX_SIDE), ("max_people", 1, MAX_PEOPLE)):
+            if not least <= getattr(self, name) <= most:
+                raise InputError(
+                    f"`{name}` must be from {least} to {most}. Received: {getattr(self, name)!r}."
+                )
+        if not 0 < self.flow_bound <= MAX_FLOW_BOUND:
+            raise InputError(
+                f"`flow_bound` must be above 0 and at most {MAX_FLOW_BOUND:g}. "
+                f"Received: {self.flow_bound!r}."
+            )
+        check_whole(clips_per_shard=self.clips_per_shard)
+        check_positive(flow_bound_of_files=self.flow_bound_of_files, max_seconds=self.max_seconds)
         self._check_flow_folder()
         check_whole(pose_every=self.pose_every)
         if self.pose_every > 1 and self.pose not in POSE_ESTIMATORS:

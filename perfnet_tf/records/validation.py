@@ -15,8 +15,10 @@ from perfnet_tf.label_kinds import LABEL_KINDS, SINGLE_LABEL
 
 #: No file of records is larger, and TensorFlow's offsets hold it.
 MAX_OFFSET = 2**60
-_MAX_PEOPLE = 1000
-_MAX_SIDE = 16384
+#: Limits of the settings in `dataset.json`.
+MAX_PEOPLE = 1000
+MAX_SIDE = 16384
+MAX_FLOW_BOUND = 1e6
 
 
 def check_info(values: Any) -> None:
@@ -32,13 +34,13 @@ def check_info(values: Any) -> None:
         _check_split(f"splits.{name}", split)
     if values["fps"] is not None:
         check_number(values["fps"], "fps", above=0, most=1000)
-    check_whole(values["short_side"], "short_side", 1, _MAX_SIDE)
-    check_whole(values["max_people"], "max_people", 1, _MAX_PEOPLE)
+    check_whole(values["short_side"], "short_side", 1, MAX_SIDE)
+    check_whole(values["max_people"], "max_people", 1, MAX_PEOPLE)
     for name in ("pose", "flow"):
         if values[name] is not None:
             check_kind(values[name], name, str)
     _check_list(values.get("sources", []), "sources", lambda name: isinstance(name, str))
-    check_number(values["flow_bound"], "flow_bound", above=0, most=1e6)
+    check_number(values["flow_bound"], "flow_bound", above=0, most=MAX_FLOW_BOUND)
     for name in ("num_failed", "num_truncated", "num_deinterlaced", "num_flow_rescaled"):
         check_whole(values.get(name, 0), name, 0)
     check_kind(values.get("square_pixels", True), "square_pixels", bool)

@@ -95,7 +95,7 @@ def test_a_camera_without_frames_is_refused(brightness_model):
     with pytest.raises(InputError, match="gave no frame"):
         list(watch_camera(camera, brightness_model))
     assert camera.released
-    with pytest.raises(InputError, match="hop must be"):
+    with pytest.raises(InputError, match="`hop` must be"):
         list(watch_camera(FakeCamera(), brightness_model, hop=-1))
 
 

@@ -111,5 +111,5 @@ def test_segments_join_at_half_of_what_windows_share():
 
 @pytest.mark.parametrize("name", ["hop", "max_seconds", "batch_size"])
 def test_numbers_that_are_not_positive_are_refused(brightness_model, dark_then_bright, name):
-    with pytest.raises(InputError, match=f"{name} must be"):
+    with pytest.raises(InputError, match=f"`{name}` must be"):
         next(predict_windows(dark_then_bright, brightness_model, **{name: 0}))

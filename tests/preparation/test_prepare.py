@@ -153,6 +153,20 @@ def test_a_wrong_pose_every_is_refused(options, message):
         PrepareConfig("name", **options)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_people", 1001),
+        ("short_side", 16385),
+        ("flow_bound", float("inf")),
+        ("max_seconds", float("inf")),
+    ],
+)
+def test_what_readers_of_the_dataset_would_refuse_is_not_prepared(name, value):
+    with pytest.raises(InputError, match=f"`{name}` must be .*Received: {value}"):
+        PrepareConfig("name", pose="none", **{name: value})
+
+
 def test_a_dataset_of_a_plugin_is_prepared_by_its_reader(videos, tmp_path, plugin):
     load_plugin(plugin("toy_dataset", DATASET))
     result = perfnet_tf.prepare(
