@@ -33,6 +33,7 @@ from perfnet_tf.config import ClipConfig
 from perfnet_tf.errors import InputError, check_whole
 from perfnet_tf.evaluation import metrics
 from perfnet_tf.evaluation.fusion import ClipScores, fuse
+from perfnet_tf.files import check_local
 from perfnet_tf.input_pipeline.augment import ClipView, evenly_spread_views
 from perfnet_tf.input_pipeline.dataset import explaining_damaged_records
 from perfnet_tf.label_kinds import MULTI_LABEL, SINGLE_LABEL
@@ -82,7 +83,7 @@ def evaluate_runs(
     Raises:
         InputError: no such split, a damaged shard, records without a network's stream, a run
             without weights, a network that has other classes or does not say its classes or clip,
-            logits that are not finite.
+            an `output` that is a file or cannot be written to, logits that are not finite.
     """
     if not runs:
         raise InputError("Evaluation needs at least one network. Received: none.")
@@ -101,6 +102,8 @@ def evaluate_runs(
             remedy="Fine-tune it on this data first: perfnet finetune.",
         )
     clips = [clip or run.expected_clip() for run in loaded]
+    if output is not None:
+        _make_folder(pathlib.Path(output))
     with explaining_damaged_records(data, split):
         views = evenly_spread_views(windows, crops)
         scores = _score(loaded, clips, views, data, info, split, batch_size, progress)
@@ -172,16 +175,25 @@ def _unique_names(runs: Sequence[Recognizer]) -> list[str]:
     return names
 
 
+def _make_folder(output: pathlib.Path) -> None:
+    """Makes the folder of the results: before anything is measured, which may take hours."""
+    check_local(output)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"The output must be a folder. Received: {output}, a file.") from error
+    except OSError as error:
+        raise InputError(
+            f"The output cannot be written to: {output} ({error.strerror})."
+        ) from error
+
+
 def _write(
     output: pathlib.Path,
     result: dict[str, Any],
     fused: ClipScores,
     scores: Mapping[str, ClipScores],
 ) -> None:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise InputError(f"The output must be a folder. Received: {output}, a file.") from error
     if fused.labels.ndim == 2:
         _write_average_precisions(output / "per_class.csv", fused)
     else:

@@ -48,6 +48,16 @@ def make_run(model, *, stream="rgb", classes=CLASSES, clip=CLIP, name="run"):
     return Run(pathlib.Path(name), config, classes, model)
 
 
+def test_a_wrong_output_is_refused_before_anything_is_measured(data, tmp_path):
+    def never(inputs, training):
+        raise AssertionError("it was measured")
+
+    (tmp_path / "file").touch()
+    for output in (tmp_path / "file", tmp_path / "file" / "below", "gs://bucket/results"):
+        with pytest.raises(InputError, match="The output must be a"):
+            evaluate_runs([make_run(never)], data, output, progress=False)
+
+
 def test_accuracy_of_networks_that_are_known(data):
     assert evaluate_runs([make_run(color_model)], data)["top1"] == 1.0
     result = evaluate_runs([make_run(flow_model, stream="flow")], data, progress=False)
