@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
-from perfnet_tf.config import ClipConfig, ExperimentConfig
+from perfnet_tf.config import ClipConfig, DistillConfig, ExperimentConfig, TrainConfig
+from perfnet_tf.distill.losses import UNIFIED
 from perfnet_tf.evaluation import metrics
 from perfnet_tf.reporting.html import Chart, Table, wilson_interval
 from perfnet_tf.reproduction.formatting import (
@@ -19,10 +21,36 @@ from perfnet_tf.reproduction.formatting import (
 from perfnet_tf.reproduction.plan import Workspace, run_name
 from perfnet_tf.reproduction.results import Reproduction, mean_history
 from perfnet_tf.reproduction.tables import BACKBONE_TITLES
+from perfnet_tf.streams import FLOW, POSE
+from perfnet_tf.training.run_identity import FREE
 from perfnet_tf.training.sources import describe
 
 #: Most classes in the report's table of gains: the largest and the smallest; all are in the CSV.
 _MOST_CLASSES = 30
+#: Settings of the training that every report states; of the others those that were changed.
+_STATED = (
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "warmup_epochs",
+    "momentum",
+    "mirror",
+    "precision",
+    "seed",
+)
+#: What the names of terms between student and teachers begin with -> what they are.
+_TERMS = {
+    "mse": "Squared error against {} logits",
+    "standardized_mse": "Squared error against {} standardised logits",
+    "kl": "Divergence from {} probabilities",
+    "feature_mse": "Squared error against {} pooled features",
+}
+#: What those names end with -> whose it is.
+_TEACHERS = {
+    FLOW: "the flow teacher's",
+    POSE: "the pose teacher's",
+    UNIFIED: "the teachers' summed",
+}
 
 
 def summary(reproduction: Reproduction) -> list[str]:
@@ -178,9 +206,11 @@ def charts(reproduction: Reproduction, workspace: Workspace) -> list[Chart]:
         ("cross_entropy", "Cross-entropy of the labels, training clips", "nats", 1),
         ("top1", "Top-1 of the training clips, as they were cut and coloured", "percent", 100),
         ("val_top1", "Top-1 of the validation clips", "percent", 100),
-        ("mse_flow", "Squared error against the flow teacher's logits", "", 1),
-        ("mse_pose", "Squared error against the pose teacher's logits", "", 1),
-        ("mse_unified", "Squared error against the sum of the teachers' logits", "", 1),
+        *(
+            (f"{term}_{teacher}", title.format(whose), "", 1)
+            for term, title in _TERMS.items()
+            for teacher, whose in _TEACHERS.items()
+        ),
     ):
         series = {
             name: (history["epoch"], [factor * value for value in history[column]])
@@ -201,7 +231,7 @@ def settings(reproduction: Reproduction) -> dict[str, str]:
     common = {
         name: value
         for name, value in next(iter(configs.values())).items()
-        if all(config.get(name, value) == value for config in configs.values())
+        if all(config.get(name) == value for config in configs.values())
     }
     shown = {
         "preset": reproduction.preset,
@@ -214,6 +244,12 @@ def settings(reproduction: Reproduction) -> dict[str, str]:
         for name, value in config.items():
             if name not in common:
                 shown[f"{name} ({key})"] = str(value)
+    many = len(reproduction.backbones) > 1
+    for run in reproduction.plan:
+        if run.config.distill is not None:
+            backbone = f"{BACKBONE_TITLES.get(run.backbone, run.backbone)} " if many else ""
+            name = f"teachers of {backbone}{run.network.name.replace('_', ' ')}"
+            shown[name] = _distillation(run.config.distill)
     initial = {describe(run.initial) for run in reproduction.plan if run.initial is not None}
     if initial:
         shown["first weights"] = ", ".join(sorted(initial))
@@ -224,7 +260,7 @@ def settings(reproduction: Reproduction) -> dict[str, str]:
 
 def _flat_settings(config: ExperimentConfig) -> dict[str, Any]:
     train, model = config.train, config.model
-    values = {
+    values: dict[str, Any] = {
         "training clip": _clip(config.clip),
         "evaluation clip": _clip(config.resolved_eval_clip),
         "width multiplier": model.width_multiplier,
@@ -239,10 +275,27 @@ def _flat_settings(config: ExperimentConfig) -> dict[str, Any]:
         "mirroring": train.mirror,
         "precision": train.precision,
     }
-    if config.distill is not None:
-        weights = config.distill.teacher_weights
-        values["teacher weights"] = ", ".join(f"{k}={v:g}" for k, v in weights.items()) or "1"
+    for name, value in _changed(train, TrainConfig()).items():
+        if name not in _STATED and f"train.{name}" not in FREE:
+            values[name.replace("_", " ")] = value
     return values
+
+
+def _distillation(config: DistillConfig) -> str:
+    """Weights, and what else differs from Eq. 1."""
+    weights = ", ".join(f"{name}={value:g}" for name, value in config.teacher_weights.items())
+    changed = _changed(config, DistillConfig(teacher_weights=config.teacher_weights))
+    others = ", ".join(f"{name}={value}" for name, value in changed.items())
+    return "; ".join(filter(None, [f"weights {weights or 1}", others]))
+
+
+def _changed(config: Any, usual: Any) -> dict[str, Any]:
+    """Attributes of a configuration that are not as in `usual`."""
+    return {
+        field.name: value
+        for field in dataclasses.fields(config)
+        if (value := getattr(config, field.name)) != getattr(usual, field.name)
+    }
 
 
 def _clip(clip: ClipConfig) -> str:

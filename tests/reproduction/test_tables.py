@@ -5,8 +5,10 @@ import pytest
 from perfnet_tf.config import DistillConfig, PoseRenderConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.pose.variants import BEST_VARIANT, POSE_VARIANTS
+from perfnet_tf.reproduction import content
 from perfnet_tf.reproduction.plan import partner_seed, plan_runs, row_runs, rows_by_backbone
 from perfnet_tf.reproduction.reproduce import ReproduceConfig
+from perfnet_tf.reproduction.results import Reproduction
 from perfnet_tf.reproduction.settings import (
     REPRODUCTION_PRESETS,
     STUDENT_STARTS,
@@ -142,6 +144,27 @@ def test_settings_change_by_kind_and_keep_weights_that_a_loss_has():
     assert configs["student_unified"].distill == DistillConfig("unified", {"unified": 4.0})
     assert configs["student_flow"].distill.teacher_weights == {"flow": 2.0}
     assert configs["rgb"].distill is None
+
+
+def test_reports_state_each_students_own_teaching_and_every_changed_setting():
+    def change(kind, config):
+        tuned = {"optimizer": "adam"} if kind == "flow" else {"mixup": 0.2}
+        return config.replace(train=dataclasses.replace(config.train, **tuned))
+
+    table = TABLES["terms"]
+    plan = plan_runs({"s3d_g": table.rows}, choose_settings("mini", change), (0,))
+    reproduction = Reproduction(
+        table, "mini", "toy", "test", (1, 1), 9, (0,), plan, results=(), notes=(), command=""
+    )
+    shown = content.settings(reproduction)
+    teachers = {key: value for key, value in shown.items() if key.startswith("teachers of")}
+    assert len(teachers) == sum(bool(run.teachers) for run in plan)
+    assert teachers["teachers of student separate"] == "weights flow=0.2, pose=0.2"
+    assert teachers["teachers of student kl"] == "weights flow=1, pose=1; term=kl, temperature=2.0"
+    unified = "weights unified=1; loss=unified, term=kl, temperature=4.0"
+    assert teachers["teachers of student fusion"] == unified
+    assert shown["optimizer (S3D-G flow)"] == "adam" and "optimizer (S3D-G rgb)" not in shown
+    assert shown["mixup (S3D-G student)"] == "0.2" and "mixup (S3D-G flow)" not in shown
 
 
 def test_students_of_other_terms_differ_from_equation_1_by_their_term_alone():
