@@ -17,7 +17,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from perfnet_tf.config import ClipConfig, PoseRenderConfig
-from perfnet_tf.errors import InputError
+from perfnet_tf.errors import InputError, check_not_negative, check_whole
 from perfnet_tf.input_pipeline import augment
 from perfnet_tf.input_pipeline.order import training_order
 from perfnet_tf.input_pipeline.record_index import RecordIndex
@@ -110,9 +110,8 @@ def build_dataset(
     reader.check_streams(streams, info)
     if not streams:
         raise InputError(f"streams must name at least one of {', '.join(STREAMS)}. Received: none.")
-    for name, value in (("batch_size", batch_size), ("start_step", start_step + 1)):
-        if value < 1:
-            raise InputError(f"{name} is too small. Received: {value - (name == 'start_step')}.")
+    check_whole(batch_size=batch_size)
+    check_not_negative(start_step=start_step)
     if sampling == "balanced" and info.label_kind == MULTI_LABEL:
         raise InputError(
             "Classes are balanced where a clip has one label. Received: sampling=balanced for "
@@ -277,7 +276,7 @@ def _share(
     replicas = input_context.num_replicas_in_sync
     if batch_size % replicas:
         raise InputError(
-            f"The replicas share a batch evenly. Received: batch_size={batch_size} for "
+            f"The replicas share a batch evenly. Received: `batch_size`={batch_size} for "
             f"{replicas} replicas. Take a multiple of {replicas}."
         )
     return (

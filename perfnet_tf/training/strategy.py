@@ -46,13 +46,20 @@ def make_strategy(name: str = "auto", *, tpu: str = "local") -> tf.distribute.St
     return get_distribution_strategy(name, num_gpus=gpus)
 
 
-def describe_batch(strategy: tf.distribute.Strategy, batch_size: int, accumulate: int = 1) -> str:
+def describe_batch(
+    strategy: tf.distribute.Strategy,
+    batch_size: int,
+    accumulate: int = 1,
+    *,
+    name: str = "batch_size",
+) -> str:
     """Which devices share a batch, in words.
 
     Args:
         strategy: the devices.
         batch_size: clips, over all replicas.
         accumulate: micro-batches of a replica's clips.
+        name: of the argument that `batch_size` is, for the error.
 
     Raises:
         InputError: the replicas, or their micro-batches, cannot share the batch evenly.
@@ -60,14 +67,14 @@ def describe_batch(strategy: tf.distribute.Strategy, batch_size: int, accumulate
     replicas = strategy.num_replicas_in_sync
     if batch_size % replicas:
         raise InputError(
-            f"The replicas share a batch evenly. Received: batch_size={batch_size} for "
+            f"The replicas share a batch evenly. Received: `{name}`={batch_size} for "
             f"{replicas} replicas. Take a multiple of {replicas}."
         )
     share = batch_size // replicas
     if share % accumulate:
         raise InputError(
             "The micro-batches of all replicas share a batch evenly. Received: "
-            f"batch_size={batch_size} for {replicas} replicas with `accumulate`={accumulate}. "
+            f"`{name}`={batch_size} for {replicas} replicas with `accumulate`={accumulate}. "
             f"Take a multiple of {replicas * accumulate}."
         )
     devices = "1 device" if replicas == 1 else f"{replicas} devices ({_kind(strategy)})"

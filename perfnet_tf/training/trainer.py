@@ -137,7 +137,7 @@ def train(
     workers = Workers(strategy)
     if workers.ask_chief(lambda: _is_finished(folder, config, info, record)):
         if progress and workers.is_chief:
-            print(f"{output} is finished: nothing is left to train.")
+            print(f"{output} is finished: nothing is left to train.", file=sys.stderr, flush=True)
         return load_run(output, precision=precision)
     continued = _earlier_ends(folder)
     first_step = int(workers.gather(continued[-1]["steps"] if continued else 0)[0, 0])
@@ -150,7 +150,8 @@ def train(
         )
     _check_devices(config, strategy)
     if unlabelled is not None:
-        describe_batch(strategy, config.unlabelled_batch, config.train.accumulate)
+        size, parts = config.unlabelled_batch, config.train.accumulate
+        describe_batch(strategy, size, parts, name="unlabelled_batch")
     if config.train.selects and VALIDATION_SPLIT not in info.splits:
         raise InputError(
             "Weights are chosen by clips that are neither trained on nor tested: the split "

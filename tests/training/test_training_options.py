@@ -103,7 +103,7 @@ def test_what_the_options_need_is_checked_before_anything_is_written(data, tmp_p
         teachers=teachers,
     )
     refused(
-        "batch_size=3 for 1 replicas with `accumulate`=2",
+        "`unlabelled_batch`=3 for 1 replicas with `accumulate`=2",
         CONFIG.replace(distill=DistillConfig(unlabelled_batch=3)),
         teachers=teachers,
         unlabelled=data,
