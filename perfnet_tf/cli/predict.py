@@ -54,6 +54,12 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
         raise InputError(f"--top must be 1 or greater. Received: {arguments.top}.")
     if arguments.show and arguments.camera is None:
         raise InputError("--show is for --camera. Play what --output writes instead.")
+    slides = bool(arguments.sliding or arguments.output)
+    if arguments.hop is not None and not slides and arguments.camera is None:
+        raise InputError(
+            "--hop is from window to window. Received: --hop without windows. Give --sliding as "
+            "well, or leave it out."
+        )
     with quick_imports():
         from perfnet_tf.datasets.video_files import describe_left_out, list_videos
         from perfnet_tf.prediction.answers import PoseSource
@@ -79,7 +85,7 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
         clip = ClipConfig.parse(arguments.clip, frame_stride=stride)
     if arguments.camera is not None:
         return _watch(arguments, model, clip, people)
-    if arguments.sliding or arguments.output:
+    if slides:
         return _slide(arguments, model, clip, people, files, outputs)
     return _middles(arguments, model, clip, people, files)
 

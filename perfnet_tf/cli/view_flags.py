@@ -19,7 +19,9 @@ def define_clip_flags(command: Command, *, default: str = "its own evaluation cl
         None,
         f"FRAMESxHEIGHTxWIDTH that the network sees; without it, {default}.",
     )
-    command.integer("frame_stride", None, "With --clip: take every n-th stored frame.")
+    command.integer(
+        "frame_stride", None, "With --clip: take every n-th stored frame; without it, every one."
+    )
     command.integer(
         "short_side", None, "With --clip: pixels of the frames' shorter side before the crop."
     )
@@ -32,9 +34,8 @@ def clip_to_see(values: flags.FlagValues) -> ClipConfig | None:
         InputError: no clip, or one of the others without --clip.
     """
     if values.clip is not None:
-        return ClipConfig.parse(
-            values.clip, frame_stride=values.frame_stride or 1, short_side=values.short_side
-        )
+        stride = 1 if values.frame_stride is None else values.frame_stride
+        return ClipConfig.parse(values.clip, frame_stride=stride, short_side=values.short_side)
     if values.frame_stride is not None or values.short_side is not None:
         raise InputError("--frame_stride and --short_side belong to --clip. Give it, too.")
     return None

@@ -61,6 +61,7 @@ def test_one_run_with_another_clip_and_split(data_and_runs, tmp_path, capsys):
         (["--split=dev"], "split must be one of train, test"),
         (["--short_side=20"], "belong to --clip"),
         (["--clip=8x8"], "FRAMESxHEIGHTxWIDTH"),
+        (["--clip=4x8x8", "--frame_stride=0"], "--frame_stride must be greater than 0"),
         (["--views=3"], "WINDOWSxCROPS"),
         (["--views=0x1"], "WINDOWSxCROPS"),
         (["--data=nowhere"], "A prepared dataset is a folder"),

@@ -124,6 +124,7 @@ def test_a_part_of_a_long_video_is_said_to_be_one(folder, capsys):
         (["--model=MODEL"], "at least one video"),
         (["--model=MODEL", "--top=0", "a.mp4"], "--top must be"),
         (["--model=MODEL", "--max_seconds=0", "a.mp4"], "max_seconds must be"),
+        (["--model=MODEL", "--hop=1", "a.mp4"], "--hop without windows. Give --sliding"),
         (["--model=MODEL", "EMPTY"], "A folder must hold videos"),
     ],
 )
