@@ -48,7 +48,7 @@ class FeatureScaling:
     scale: np.ndarray
 
     @classmethod
-    def of(cls, features: np.ndarray) -> FeatureScaling:
+    def from_features(cls, features: np.ndarray) -> FeatureScaling:
         """That of float `[samples, channels]`."""
         features = np.asarray(features, np.float64)
         centre = features.mean(axis=0)
@@ -88,7 +88,7 @@ def fit_softmax_regression(
         decay: greater than 0.
         weights: of each sample's cross-entropy, `[samples]`; None weighs all the same.
     """
-    scaling = FeatureScaling.of(features)
+    scaling = FeatureScaling.from_features(features)
     inputs = scaling.apply(features)
     count, channels = inputs.shape
     share = np.full(count, 1.0) if weights is None else np.asarray(weights, np.float64)

@@ -39,6 +39,7 @@ from perfnet_tf.recognizers.outputs import clip_bar, outputs_of_views
 from perfnet_tf.recognizers.recognizer import Recognizer
 from perfnet_tf.records.folder import read_dataset_info, read_index
 from perfnet_tf.streams import FEATURES
+from perfnet_tf.training.decay_choice import choose_decay
 from perfnet_tf.training.softmax_regression import (
     FeatureScaling,
     LinearClassifier,
@@ -49,7 +50,6 @@ from perfnet_tf.training.sources import copy_weights
 STREAMS = ("rgb", "flow", "pose")
 TEACHERS = ("flow", "pose")
 FOLDS, INNER_FOLDS = 5, 4
-DECAYS = (1e-4, 1e-3, 1e-2, 1e-1)
 #: Of a teacher's term, against a cross-entropy of weight 1.
 WEIGHTS = (0.2, 1.0)
 
@@ -129,7 +129,7 @@ def fit_student(
         decay: of the parameters for features on one scale.
         teachers: weight, term (`squared_error` or `kl`) and logits of each, for all clips.
     """
-    scaling = FeatureScaling.of(features)
+    scaling = FeatureScaling.from_features(features)
     inputs = scaling.apply(features)
     wanted = np.eye(num_classes)[labels]
     soft = [(weight, term, logits, softmax(logits, axis=1)) for weight, term, logits in teachers]
@@ -187,16 +187,14 @@ def held_out_answers(
     return found
 
 
-def choose_decay(clips: Clips, stream: str, seen: np.ndarray, seed: int) -> float:
-    """By the cross-entropy of held-out recordings; the most where a class has one clip alone."""
-    if np.bincount(clips.labels[seen]).min() < 2:
-        return DECAYS[-1]
-
-    def entropy(decay: float) -> float:
-        logs = log_softmax(held_out_answers(clips, stream, seen, decay, seed), axis=1)
-        return -float(logs[np.arange(len(seen)), clips.labels[seen]].mean())
-
-    return min(DECAYS, key=entropy)
+def decay_of(clips: Clips, stream: str, seen: np.ndarray, seed: int) -> float:
+    """By recordings that are held out in turn; none are where a class has one clip alone."""
+    parts: list[np.ndarray] = []
+    if np.bincount(clips.labels[seen]).min() > 1:
+        parts = draw_parts(clips, seen, INNER_FOLDS, seed)
+    features, labels = clips.features[stream][seen], clips.labels[seen]
+    folds = [np.searchsorted(seen, part) for part in parts if len(part)]
+    return choose_decay(features[None], labels, len(clips.classes), folds)[0]
 
 
 def answers_of_fold(
@@ -212,7 +210,7 @@ def answers_of_fold(
         ]
         seen = np.sort(np.concatenate(drawn))
     others = np.setdiff1d(train, seen)
-    decays = {stream: choose_decay(clips, stream, seen, seed) for stream in STREAMS}
+    decays = {stream: decay_of(clips, stream, seen, seed) for stream in STREAMS}
     classifiers = {stream: fit(clips, stream, seen, decays[stream]) for stream in STREAMS}
     rows = {s: classifiers[s].logits(clips.features[s][test]) for s in STREAMS}
     logs = {stream: log_softmax(rows[stream], axis=1) for stream in STREAMS}
