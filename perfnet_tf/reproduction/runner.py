@@ -200,11 +200,12 @@ def _identity(
 def _waiting(path: pathlib.Path, progress: bool) -> contextlib.AbstractContextManager[None]:
     """The lock of a run; waits for another process that works on it."""
 
-    def tell() -> None:
+    def report() -> None:
         if progress:
-            print(f"{path.stem.lstrip('.')}: waiting for another process", flush=True)
+            name = path.stem.lstrip(".")
+            print(f"{name}: waiting for another process", file=sys.stderr, flush=True)
 
-    return exclusive_lock(path, on_busy=tell)
+    return exclusive_lock(path, on_busy=report)
 
 
 class _ProgressLine:

@@ -42,7 +42,7 @@ class StopOnBadStep(tf_keras.callbacks.Callback):
         self._checkpoints, self._workers, self._total = checkpoints, workers, total
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Raises `InputError` after a bad step."""
+        """Raises `FailureError` after a bad step."""
         own = self.model.first_bad_step()
         number = -1 if own is None else own + self._checkpoints.first_step
         first = self._workers.gather(number)[:, 0]

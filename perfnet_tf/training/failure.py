@@ -21,6 +21,9 @@ from perfnet_tf.records.folder import read_index
 #: In a run's folder: the step, its clips, and the checkpoint of before.
 BAD_STEP_FILE = "bad_step.json"
 _SHOWN = 4
+#: Of a full disk: the numbers of the system's errors, and what TensorFlow's say.
+_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+_WORDS = ("No space left on device", "Disk quota exceeded")
 
 
 def clips_of_step(
@@ -74,12 +77,6 @@ def stop_for_bad_step(
         f"The last good checkpoint is {checkpoint or 'none'}. Lower `learning_rate`, lengthen the "
         "warm-up, or train in float32 if this was bfloat16."
     )
-
-
-_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
-
-
-_WORDS = ("No space left on device", "Disk quota exceeded")
 
 
 @contextlib.contextmanager

@@ -93,8 +93,8 @@ def fit(
         The epoch whose weights the student has if the best are kept; else None.
 
     Raises:
-        InputError: an unreadable checkpoint, a loss that is no longer finite, or a batch that the
-            devices cannot share evenly.
+        InputError: an unreadable checkpoint, or a batch that the devices cannot share evenly.
+        FailureError: a loss that is no longer finite.
         KeyboardInterrupt, SystemExit: after a signal, and after saving.
     """
     train, data = config.train, clips.folder

@@ -1,4 +1,4 @@
-"""Tells people how far a training is: a bar on a terminal, else a line an epoch or a minute."""
+"""Reports how far a training is: a bar on a terminal, else a line per epoch or minute."""
 
 from __future__ import annotations
 
