@@ -202,6 +202,25 @@ def test_wrong_calibrations_are_refused_before_any_work(records, tmp_path, tiny)
         CalibrationData.open(tmp_path / "video.mp4", CONFIG.replace(stream="pose"), {})
 
 
+@pytest.mark.slow
+def test_openvinos_file_keeps_the_range_of_a_single_clip(tmp_path, tiny):
+    pytest.importorskip("openvino")
+    pytest.importorskip("nncf")
+    from perfnet_tf.saved_model.int8_openvino import open_openvino, write_int8_openvino
+
+    rng = np.random.default_rng(0)
+    shape = (1, 6, 24, 32, 3)
+    dark = rng.integers(0, 26, (30, *shape[1:]), np.uint8)
+    bright = rng.integers(0, 256, (1, *shape[1:]), np.uint8)
+    np.save(tmp_path / "clips.npy", np.concatenate([dark, bright]))
+    network = frozen_graph(tiny, "float32")
+    options = {CALIBRATION: str(tmp_path / "clips.npy")}
+    write_int8_openvino(Conversion(network, tmp_path / "model.xml", (shape,), options))
+    *_, clip = read_calibration(tmp_path / "clips.npy")
+    expected = frozen_function(network.with_constants())(tf.constant(clip))[1]
+    assert difference(open_openvino(tmp_path / "model.xml")(clip), expected) < 0.02
+
+
 @pytest.fixture(scope="module")
 def tiny():
     tf_keras.utils.set_random_seed(0)
