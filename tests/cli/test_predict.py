@@ -181,7 +181,7 @@ def test_sliding_in_json_has_every_window(folder, tmp_path, capsys):
     [
         (["--camera=0", "a.mp4"], "takes no videos"),
         (["--show", "a.mp4"], "--show is for --camera"),
-        (["--sliding", "--hop=0", "VIDEO"], "hop must be"),
+        (["--sliding", "--hop=0", "VIDEO"], "`hop` must be greater than 0"),
         (["--output=x.mp4", "VIDEO", "VIDEO"], "must be a folder for 2 videos"),
         (["--output=x.avi", "VIDEO"], "FILE.mp4"),
         (["--output=new", "VIDEO", "VIDEO"], "different names"),

@@ -169,7 +169,7 @@ def test_the_reports_hold_both_figures_curves_and_confusions(finished):
     for file in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", markdown):
         assert (output / "table4" / file).stat().st_size > 1000
     assert "Gain over RGB, class by class" in page
-    for setting in ("learning rate", "teacher weights (S3D-G student)", "training clip"):
+    for setting in ("learning rate", "teachers of student flow", "training clip"):
         assert f"<dt>{setting}</dt>" in page
 
 

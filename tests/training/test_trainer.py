@@ -110,7 +110,7 @@ def test_the_run_that_training_returns_can_be_exported(unstopped, tmp_path):
 def test_a_finished_run_is_returned_as_it_is(data, unstopped, capsys):
     before = (unstopped.path / "weights.index").stat().st_mtime_ns
     again = train(CONFIG, data, unstopped.path)
-    assert "nothing is left to train" in capsys.readouterr().out
+    assert "nothing is left to train" in capsys.readouterr().err
     assert (unstopped.path / "weights.index").stat().st_mtime_ns == before
     assert_close(weights(again), weights(unstopped), 0)
 
