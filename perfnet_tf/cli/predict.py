@@ -62,6 +62,7 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
         )
     with quick_imports():
         from perfnet_tf.datasets.video_files import describe_left_out, list_videos
+        from perfnet_tf.models.precision import slow_precision
         from perfnet_tf.prediction.answers import PoseSource
         from perfnet_tf.video.versions import reading_difference
 
@@ -73,8 +74,6 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
     model = load_named_network(arguments, handle, folded=True, precision=arguments.precision)
     if note := reading_difference(model.record_versions):
         print(f"note: {handle}: {note}", file=sys.stderr, flush=True)
-    from perfnet_tf.models.precision import slow_precision
-
     frozen = model.info.inference_precision if model.info else None
     if note := slow_precision(frozen or arguments.precision or "float32"):
         print(f"note: {note}", file=sys.stderr, flush=True)

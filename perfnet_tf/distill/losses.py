@@ -27,9 +27,9 @@ CROSS_ENTROPY = "cross_entropy"
 #: The one term, and its weight's name, of the unified loss.
 UNIFIED = "unified"
 #: `DistillConfig.term` -> what its metrics' names begin with.
-_PREFIXES = {"squared_error": "mse_", "standardized": "standardized_mse_", "kl": "kl_"}
+TERM_PREFIXES = {"squared_error": "mse_", "standardized": "standardized_mse_", "kl": "kl_"}
 #: What the names of the features' terms begin with.
-_OF_FEATURES = "feature_mse_"
+FEATURE_PREFIX = "feature_mse_"
 #: Added to a variance of logits: equal logits have none.
 _SMALL = 1e-6
 
@@ -87,7 +87,7 @@ def distillation_losses(
         error = term(logits, student, config.temperature)  # [batch]
         if config.clip_weights == "confidence":
             error *= by_label(labels, functools.partial(confidence, logits=logits))
-        terms[_PREFIXES[config.term] + name] = tf.reduce_sum(error) / clips
+        terms[TERM_PREFIXES[config.term] + name] = tf.reduce_sum(error) / clips
     return terms
 
 
@@ -123,7 +123,7 @@ def feature_losses(
             )
         teacher = tf.stop_gradient(tf.cast(features, tf.float32))
         error = tf.reduce_mean(tf.square(teacher - student), axis=-1)
-        terms[_OF_FEATURES + name] = tf.reduce_sum(error) / clips
+        terms[FEATURE_PREFIX + name] = tf.reduce_sum(error) / clips
     return terms
 
 
@@ -159,8 +159,8 @@ def term_names(teachers: Iterable[str], config: DistillConfig) -> list[str]:
     of_features = teachers if config.feature_weight else []
     return [
         CROSS_ENTROPY,
-        *(_PREFIXES[config.term] + name for name in terms),
-        *(_OF_FEATURES + name for name in of_features),
+        *(TERM_PREFIXES[config.term] + name for name in terms),
+        *(FEATURE_PREFIX + name for name in of_features),
     ]
 
 
@@ -241,6 +241,6 @@ _TERMS: dict[str, Callable[[tf.Tensor, tf.Tensor, float], tf.Tensor]] = {
 def _weight(term: str, config: DistillConfig) -> float:
     if term == CROSS_ENTROPY:
         return 1.0
-    if term.startswith(_OF_FEATURES):
+    if term.startswith(FEATURE_PREFIX):
         return config.feature_weight
-    return float(config.teacher_weights.get(term.removeprefix(_PREFIXES[config.term]), 1.0))
+    return float(config.teacher_weights.get(term.removeprefix(TERM_PREFIXES[config.term]), 1.0))

@@ -257,14 +257,16 @@ class VideoFootage:
         Raises:
             InputError: no video.
         """
-        with VideoStream(path) as probe:
-            limit = max(1, round(MAX_SECONDS * (fps or probe.source_fps)))
+        rate = fps
+        if not rate:
+            with VideoStream(path) as probe:
+                rate = probe.source_fps
         video = read_video(
             path,
             fps=fps,
             short_side=short_side,
             square_pixels=square_pixels,
-            max_frames=limit,
+            max_frames=max(1, round(MAX_SECONDS * rate)),
         )
         self._path = pathlib.Path(path)
         self._frames = video.frames

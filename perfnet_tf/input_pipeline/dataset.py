@@ -273,17 +273,30 @@ def _share(
     """This worker's number, the number of workers, and the clips for one replica."""
     if input_context is None:
         return 0, 1, batch_size
-    replicas = input_context.num_replicas_in_sync
-    if batch_size % replicas:
-        raise InputError(
-            f"The replicas share a batch evenly. Received: `batch_size`={batch_size} for "
-            f"{replicas} replicas. Take a multiple of {replicas}."
-        )
     return (
         input_context.input_pipeline_id,
         input_context.num_input_pipelines,
-        batch_size // replicas,
+        clips_per_replica(batch_size, input_context.num_replicas_in_sync),
     )
+
+
+def clips_per_replica(batch_size: int, replicas: int, *, name: str = "batch_size") -> int:
+    """The clips of a batch that one replica takes.
+
+    Args:
+        batch_size: clips, over all replicas.
+        replicas: how many share them.
+        name: of the argument that `batch_size` is, for the error.
+
+    Raises:
+        InputError: the replicas cannot share the batch evenly.
+    """
+    if batch_size % replicas:
+        raise InputError(
+            f"The replicas share a batch evenly. Received: `{name}`={batch_size} for "
+            f"{replicas} replicas. Take a multiple of {replicas}."
+        )
+    return batch_size // replicas
 
 
 def _with_known_frames(sources: dict[str, tf.Tensor], num_frames: int) -> dict[str, tf.Tensor]:

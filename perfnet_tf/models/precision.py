@@ -1,4 +1,4 @@
-"""The number format that networks compute in, set for as long as a block lasts."""
+"""The number format that networks compute in: set for as long as a block lasts, and its speed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import tf_keras
 from perfnet_tf.config import INFERENCE_PRECISIONS, TRAINING_PRECISIONS
 from perfnet_tf.errors import check_choice
 
-#: Users are told from here on (our choice).
+#: Slowdown from which a precision is called slow (our choice).
 _SLOW = 2.0
 
 
@@ -38,7 +38,7 @@ def precision_policy(precision: str) -> Iterator[None]:
 
 
 def slow_precision(precision: str) -> str | None:
-    """What to tell users whose device computes in `precision` later than in float32, or None.
+    """A note for users whose device computes more slowly in `precision` than in float32; else None.
 
     Measured, in a fraction of a second, rather than read from a list of processors.
 

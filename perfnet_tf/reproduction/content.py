@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from perfnet_tf.config import ClipConfig, DistillConfig, ExperimentConfig, TrainConfig
-from perfnet_tf.distill.losses import UNIFIED
+from perfnet_tf.distill.losses import FEATURE_PREFIX, TERM_PREFIXES, UNIFIED
 from perfnet_tf.evaluation import metrics
 from perfnet_tf.reporting.html import Chart, Table, wilson_interval
 from perfnet_tf.reproduction.formatting import (
@@ -40,10 +40,10 @@ _STATED = (
 )
 #: What the names of terms between student and teachers begin with -> what they are.
 _TERMS = {
-    "mse": "Squared error against {} logits",
-    "standardized_mse": "Squared error against {} standardised logits",
-    "kl": "Divergence from {} probabilities",
-    "feature_mse": "Squared error against {} pooled features",
+    TERM_PREFIXES["squared_error"]: "Squared error against {} logits",
+    TERM_PREFIXES["standardized"]: "Squared error against {} standardised logits",
+    TERM_PREFIXES["kl"]: "Divergence from {} probabilities",
+    FEATURE_PREFIX: "Squared error against {} pooled features",
 }
 #: What those names end with -> whose it is.
 _TEACHERS = {
@@ -207,8 +207,8 @@ def charts(reproduction: Reproduction, workspace: Workspace) -> list[Chart]:
         ("top1", "Top-1 of the training clips, as they were cut and coloured", "percent", 100),
         ("val_top1", "Top-1 of the validation clips", "percent", 100),
         *(
-            (f"{term}_{teacher}", title.format(whose), "", 1)
-            for term, title in _TERMS.items()
+            (f"{prefix}{teacher}", title.format(whose), "", 1)
+            for prefix, title in _TERMS.items()
             for teacher, whose in _TEACHERS.items()
         ),
     ):

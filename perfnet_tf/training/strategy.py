@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from perfnet_tf.errors import InputError, check_choice, first_line
+from perfnet_tf.input_pipeline.dataset import clips_per_replica
 from perfnet_tf.training.model_garden import get_distribution_strategy
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multiworker", "tpu")
@@ -65,12 +66,7 @@ def describe_batch(
         InputError: the replicas, or their micro-batches, cannot share the batch evenly.
     """
     replicas = strategy.num_replicas_in_sync
-    if batch_size % replicas:
-        raise InputError(
-            f"The replicas share a batch evenly. Received: `{name}`={batch_size} for "
-            f"{replicas} replicas. Take a multiple of {replicas}."
-        )
-    share = batch_size // replicas
+    share = clips_per_replica(batch_size, replicas, name=name)
     if share % accumulate:
         raise InputError(
             "The micro-batches of all replicas share a batch evenly. Received: "

@@ -169,9 +169,9 @@ def train(
     if carried is not None:
         record |= {"carried_over": carried.record(), **carried.ancestry()}
 
-    if progress and workers.is_chief and not isinstance(strategy, tf.distribute.TPUStrategy):
-        if note := slow_precision(precision):
-            print(f"note: {note}", file=sys.stderr, flush=True)
+    on_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+    if progress and workers.is_chief and not on_tpu and (note := slow_precision(precision)):
+        print(f"note: {note}", file=sys.stderr, flush=True)
     if progress and workers.is_chief and initial is None:
         _warn_lagging_averages(distiller.student, record["steps"] * config.train.accumulate)
     if workers.is_chief and not run_directory.is_run(folder):

@@ -73,8 +73,9 @@ def results(folder, name):
     weights = {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map()}
     weights = {key: value for key, value in weights.items() if isinstance(value, np.ndarray)}
     lines = [line.split(",") for line in (run / "history.csv").read_text().splitlines()]
-    wanted = ("loss", "cross_entropy", "mse_flow", "mse_pose", "feature_mse_flow")
-    columns = [lines[0].index(name) for name in wanted if name in lines[0]]
+    wanted = ["loss", "cross_entropy", "mse_flow", "mse_pose"]
+    wanted += [name for name in lines[0] if name == "feature_mse_flow"]
+    columns = [lines[0].index(name) for name in wanted]
     return weights, np.array([[float(line[c]) for c in columns] for line in lines[1:]])
 
 
