@@ -38,18 +38,19 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     logits.npz. Where clips have several labels, mAP takes the place of the accuracy per class, and
     there is no confusion.png.
     """
-    clip = clip_to_see(arguments)
+    clip_to_see(arguments)  # refuses what is wrong before anything is loaded
     windows, crops = windows_and_crops(arguments)
     check_one_network(arguments, arguments.models)
     from perfnet_tf.evaluation.protocol import evaluate_runs
+    from perfnet_tf.recognizers.load import load
 
+    networks = [load_named_network(arguments, handle) for handle in arguments.models]
     result = evaluate_runs(
-        [load_named_network(arguments, handle) for handle in arguments.models],
+        [load(network, clip=clip_to_see(arguments, network.clip)) for network in networks],
         arguments.data,
         arguments.output,
         split=arguments.split,
         batch_size=arguments.batch,
-        clip=clip,
         windows=windows,
         crops=crops,
         progress=arguments.progress,

@@ -28,14 +28,17 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     command to resume an interrupted run.
     """
     windows, crops = windows_and_crops(arguments)
+    clip_to_see(arguments)  # refuses what is wrong before anything is loaded
     note_mirrored_sides(arguments, mirror=arguments.mirror)
+    from perfnet_tf.recognizers.load import load
     from perfnet_tf.training.classifier_fitting import fit_classifier
 
+    network = load(arguments["from"].value, trainable=True, folded=True)
     run = fit_classifier(
-        arguments["from"].value,
+        network,
         training_data(arguments),
         arguments.output,
-        clip=clip_to_see(arguments),
+        clip=clip_to_see(arguments, network.clip),
         windows=windows,
         crops=crops,
         mirror=arguments.mirror,

@@ -16,14 +16,15 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     --dataset=unlabelled). The result has the classes of --from and is a run like any other: a
     start for fit-classifier, train, distill and finetune.
     """
-    from perfnet_tf.transfer.transfer import transfer
+    clip_to_see(arguments)  # refuses what is wrong before anything is imported
+    from perfnet_tf.transfer.transfer import CLIP, transfer
 
     run = transfer(
         arguments["from"].value,
         arguments.data,
         arguments.output,
         backbone=arguments.backbone,
-        clip=clip_to_see(arguments),
+        clip=clip_to_see(arguments, CLIP),
         num_clips=arguments.clips,
         places=arguments.places,
         batch_size=arguments.batch,

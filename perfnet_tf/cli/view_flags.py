@@ -20,21 +20,31 @@ def define_clip_flags(command: Command, *, default: str = "its own evaluation cl
         f"FRAMESxHEIGHTxWIDTH that the network sees; without it, {default}.",
     )
     command.integer(
-        "frame_stride", None, "With --clip: take every n-th stored frame; without it, every one."
+        "frame_stride",
+        None,
+        "With --clip: take every n-th stored frame; without it, as often as the clip that is taken "
+        "without --clip.",
     )
     command.integer(
         "short_side", None, "With --clip: pixels of the frames' shorter side before the crop."
     )
 
 
-def clip_to_see(values: flags.FlagValues) -> ClipConfig | None:
-    """What --clip and its likes say; None for the network's own.
+def clip_to_see(values: flags.FlagValues, own: ClipConfig | None = None) -> ClipConfig | None:
+    """What --clip and its likes say; None without --clip.
+
+    Args:
+        values: of the flags.
+        own: the clip that is taken without --clip, whose stride stays; None for one that is not
+            known, of every frame.
 
     Raises:
         InputError: no clip, or one of the others without --clip.
     """
     if values.clip is not None:
-        stride = 1 if values.frame_stride is None else values.frame_stride
+        stride = values.frame_stride
+        if stride is None:
+            stride = own.frame_stride if own else 1
         return ClipConfig.parse(values.clip, frame_stride=stride, short_side=values.short_side)
     if values.frame_stride is not None or values.short_side is not None:
         raise InputError("--frame_stride and --short_side belong to --clip. Give it, too.")

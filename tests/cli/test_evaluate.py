@@ -54,6 +54,17 @@ def test_one_run_with_another_clip_and_split(data_and_runs, tmp_path, capsys):
     assert (run["clip"], run["short_side"], run["frame_stride"]) == ("4x16x20", 18, 2)
 
 
+def test_another_clip_keeps_each_networks_stride(data_and_runs, tmp_path):
+    data, rgb, _ = data_and_runs
+    config = ExperimentConfig(clip=ClipConfig(3, 24, 32, frame_stride=2))
+    network = build_tiny(config.model, len(CLASSES))
+    other = run_directory.save_run(tmp_path / "other", config, CLASSES, network).path
+    words = [f"--models={rgb},{other}", f"--data={data}", f"--output={tmp_path / 'r'}"]
+    assert main(["evaluate", *words, "--clip=4x16x20", "--noprogress"]) == 0
+    runs = json.loads((tmp_path / "r" / "metrics.json").read_text())["runs"]
+    assert [(run["clip"], run["frame_stride"]) for run in runs] == [("4x16x20", 1), ("4x16x20", 2)]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

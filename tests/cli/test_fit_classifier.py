@@ -8,12 +8,12 @@ from perfnet_tf.config import ClipConfig, ExperimentConfig, ModelConfig
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.recognizers.run_directory import load_run, save_run
 
-CLIP = ["--clip=6x24x32", "--short_side=28"]
+CLIP = ["--clip=3x24x32", "--short_side=28"]
 
 
 def test_a_classifier_is_fitted_evaluated_and_refused_where_it_cannot_be(tmp_path, capsys):
     data = write_tiny_dataset(tmp_path / "data")
-    config = ExperimentConfig(clip=ClipConfig(6, 24, 32), model=ModelConfig("tiny"))
+    config = ExperimentConfig(clip=ClipConfig(4, 24, 32, frame_stride=2), model=ModelConfig("tiny"))
     save_run(tmp_path / "first", config, ["a"], build_from_config(config.model, 1))
     fit = ["fit-classifier", f"--data={data}", f"--from={tmp_path / 'first'}", "--noprogress"]
     output = f"--output={tmp_path / 'run'}"
@@ -22,7 +22,8 @@ def test_a_classifier_is_fitted_evaluated_and_refused_where_it_cannot_be(tmp_pat
     run = load_run(tmp_path / "run")
     assert f"decay {run.record['fitted']['decay']:g}; " in said and "held-out clips" in said
     assert f"next: perfnet evaluate --models={tmp_path / 'run'}" in said
-    assert run.config.clip == ClipConfig(6, 24, 32, short_side=28)
+    # The stride stays the network's.
+    assert run.config.clip == ClipConfig(3, 24, 32, short_side=28, frame_stride=2)
     assert run.record["classifier"] == {"windows": 2, "crops": 1, "decay": None}
 
     evaluate = ["evaluate", f"--models={tmp_path / 'run'}", f"--data={data}", "--noprogress"]
