@@ -6,6 +6,7 @@ The `paper` ones state PERF-Net Sec. 4 for the slice it was trained on; the othe
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 
@@ -47,6 +48,20 @@ _FEW_CLIPS = ExperimentConfig(
 #: has 0.005.
 FINETUNING = TrainConfig(epochs=30, batch_size=32, learning_rate=0.005)
 
+# Adam at a low rate keeps what is known; once the clips are learnt, decay would be its whole step.
+_FINETUNED_I3D = ExperimentConfig(
+    clip=ClipConfig(32, 160, 160, frame_stride=2),
+    model=ModelConfig("i3d", dropout_rate=0.5, weight_decay=0.0),
+    distill=LIGHT_TEACHERS,
+    train=TrainConfig(
+        epochs=4,
+        batch_size=8,
+        learning_rate=3e-5,
+        optimizer="adam",
+        freeze=("batch_norm", "Mixed_3c"),
+    ),
+)
+
 PRESETS: dict[str, ExperimentConfig] = {
     # PERF-Net Sec. 4, Tables 2-5: 256 TPU v3 cores x 8 clips, momentum SGD, 2k warm-up steps to
     # 1.6 and 20k cosine steps. 22k steps of 2048 clips are 117 epochs of Kinetics-600's 384k clips.
@@ -80,17 +95,16 @@ PRESETS: dict[str, ExperimentConfig] = {
         train=FINETUNING,
     ),
     # Ours: I3D's Kinetics weights to the classes of a few hundred videos, after fit-classifier.
-    # Adam at a low rate keeps what is known; once the clips are learnt, decay would be its whole
-    # step.
-    "finetune_i3d": ExperimentConfig(
-        clip=ClipConfig(32, 160, 160, frame_stride=2),
-        model=ModelConfig("i3d", dropout_rate=0.5, weight_decay=0.0),
-        train=TrainConfig(
-            epochs=4,
-            batch_size=8,
-            learning_rate=3e-5,
-            optimizer="adam",
-            freeze=("batch_norm", "Mixed_3c"),
+    "finetune_i3d": _FINETUNED_I3D,
+    # Flow from RGB's weights: every layer has another input, and so have its moving averages.
+    "finetune_i3d_flow": _FINETUNED_I3D.replace(
+        model=dataclasses.replace(_FINETUNED_I3D.model, options={"batch_norm_momentum": 0.9}),
+        train=dataclasses.replace(
+            _FINETUNED_I3D.train,
+            epochs=12,
+            learning_rate=3e-4,
+            head_learning_rate_scale=10.0,
+            freeze=(),
         ),
     ),
     # Ours: for a few hundred videos and two CPU cores; `perfnet reproduce` trains every network of

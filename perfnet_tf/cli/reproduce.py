@@ -22,8 +22,6 @@ from perfnet_tf.config import DistillConfig, ExperimentConfig
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.reproduction.settings import (
     REPRODUCTION_PRESETS,
-    STUDENT_STARTS,
-    VIEWS,
     Settings,
     choose_settings,
 )
@@ -103,7 +101,7 @@ def reproduce_config(arguments: flags.FlagValues, table: str) -> ReproduceConfig
         rows=tuple(arguments.rows),
         seeds=_numbers("seeds", arguments.seeds),
         initial=tuple(arguments.initial),
-        start=arguments.start,
+        start=_start(arguments),
         student_start=_student_start(arguments),
         split=arguments.split,
         validation_fold=arguments.validation_fold if arguments.validation else None,
@@ -158,7 +156,7 @@ def _run_few_clips(arguments: flags.FlagValues) -> int:
         seeds=_numbers("seeds", arguments.seeds),
         rows=tuple(arguments.rows),
         initial=tuple(arguments.initial),
-        start=arguments.start,
+        start=_start(arguments),
         student_start=_student_start(arguments),
         views=_views(arguments),
     )
@@ -175,7 +173,13 @@ def _run_few_clips(arguments: flags.FlagValues) -> int:
 
 
 def _views(arguments: flags.FlagValues) -> tuple[int, int]:
-    return VIEWS[arguments.preset] if arguments.views is None else windows_and_crops(arguments)
+    if arguments.views is None:
+        return REPRODUCTION_PRESETS[arguments.preset].views
+    return windows_and_crops(arguments)
+
+
+def _start(arguments: flags.FlagValues) -> str | None:
+    return arguments.start or REPRODUCTION_PRESETS[arguments.preset].start
 
 
 def _execution(arguments: flags.FlagValues, strategy: tf.distribute.Strategy) -> Execution:
@@ -216,10 +220,12 @@ def _check_flags_of(table: str, arguments: flags.FlagValues) -> None:
 
 def _settings(arguments: flags.FlagValues) -> Settings:
     """The preset's, changed by the flags for all networks, then by those for each kind."""
+    check_choice("--preset", arguments.preset, REPRODUCTION_PRESETS)
     kind_flags = {kind: _parse_kind_flags(kind, arguments[kind].value) for kind in KINDS}
-    if arguments.start is not None:
+    start = _start(arguments)
+    if start is not None:
         for given in (arguments, *kind_flags.values()):
-            _refuse_network_flags(given)
+            _refuse_network_flags(given, start)
 
     def change(kind: str, config: ExperimentConfig) -> ExperimentConfig:
         config = apply_flags(arguments, config)
@@ -228,19 +234,20 @@ def _settings(arguments: flags.FlagValues) -> Settings:
         return apply_flags(kind_flags[kind], config)
 
     settings = choose_settings(arguments.preset, change, backbone=arguments.backbone)
-    if arguments.start is None:
+    if start is None:
         return settings
     from perfnet_tf.reproduction.plan import begin_with
 
-    return begin_with(settings, arguments.start)
+    return begin_with(settings, start)
 
 
-def _refuse_network_flags(arguments: flags.FlagValues) -> None:
+def _refuse_network_flags(arguments: flags.FlagValues, start: str) -> None:
     """Raises `InputError` if flags choose a network, which --start does."""
     given = [name for name in _OF_NETWORKS if arguments[name].present]
     if given:
         raise InputError(
-            f"--start gives the network. Received: --{given[0]} as well. Leave one of them out."
+            f"--start gives the network, here {start}. Received: --{given[0]} as well. Leave it "
+            "out, or choose another --start."
         )
 
 
@@ -277,7 +284,7 @@ def _weights(arguments: flags.FlagValues) -> dict[str, float]:
 
 def _student_start(arguments: flags.FlagValues) -> str | None:
     if arguments.student_start is None:
-        return None if arguments.start else STUDENT_STARTS[arguments.preset]
+        return None if arguments.start else REPRODUCTION_PRESETS[arguments.preset].student_start
     return None if arguments.student_start == "none" else arguments.student_start
 
 
@@ -313,8 +320,8 @@ COMMAND.string("output", None, "Folder of networks and reports: new, or of an ea
 COMMAND.string(
     "preset",
     "paper",
-    f"{', '.join(REPRODUCTION_PRESETS)}: the paper's settings, for a TPU slice; or small networks "
-    "for a CPU. Other flags change them.",
+    f"{', '.join(REPRODUCTION_PRESETS)}: the paper's settings, for a TPU slice; small networks "
+    "from scratch, for a CPU; networks with Kinetics weights. Other flags change them.",
 )
 COMMAND.list("seeds", ["0"], "Random seeds; each trains every network once.")
 COMMAND.list(
@@ -331,7 +338,7 @@ COMMAND.boolean(
 )
 COMMAND.integer("validation_fold", 0, "Which of four parts is held out, 0 to 3.")
 COMMAND.string("split", None, "Split to measure on; default: val for Kinetics, test for others.")
-define_view_flag(COMMAND, VIEWS)
+define_view_flag(COMMAND, {name: preset.views for name, preset in REPRODUCTION_PRESETS.items()})
 COMMAND.list(
     "initial",
     [],
@@ -341,13 +348,13 @@ COMMAND.string(
     "start",
     None,
     "Pretrained network, run or export whose architecture and weights all networks start from, "
-    "whatever their stream.",
+    "whatever their stream; default: i3d_kinetics400 for finetune_i3d, none for the others.",
 )
 COMMAND.string(
     "student_start",
     None,
     "pose: students start from the pose network's weights; none: like other networks. Default: "
-    "none for paper and with --start, pose for the other presets.",
+    "none for paper and finetune_i3d and with --start, pose for the other presets.",
 )
 COMMAND.list(
     "from",

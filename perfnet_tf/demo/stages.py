@@ -44,7 +44,7 @@ from perfnet_tf.reproduction.plan import Workspace, run_name
 from perfnet_tf.reproduction.reproduce import ReproduceConfig, reproduce_table
 from perfnet_tf.reproduction.results import Reproduction
 from perfnet_tf.reproduction.runner import Execution
-from perfnet_tf.reproduction.settings import STUDENT_STARTS, VIEWS, choose_settings
+from perfnet_tf.reproduction.settings import REPRODUCTION_PRESETS, choose_settings
 from perfnet_tf.reproduction.tables import S3D_G, TABLES
 from perfnet_tf.saved_model import export_saved_model
 from perfnet_tf.synthetic.dataset import SyntheticConfig, generate_synthetic_dataset
@@ -111,14 +111,15 @@ class DemoConfig:
             epochs = config.train.epochs if self.epochs is None else self.epochs
             return config.replace(train=dataclasses.replace(config.train, epochs=epochs))
 
+        preset = REPRODUCTION_PRESETS[PRESET]
         return ReproduceConfig(
             table=TABLES[TABLE],
             settings=choose_settings(PRESET, change),
             preset=PRESET,
             rows=ROWS,
             seeds=(self.seed,),
-            student_start=STUDENT_STARTS[PRESET],
-            views=VIEWS[PRESET],
+            student_start=preset.student_start,
+            views=preset.views,
         )
 
 

@@ -7,11 +7,14 @@ import pathlib
 from typing import Any
 
 from perfnet_tf.config import ExperimentConfig, ModelConfig, TrainConfig
+from perfnet_tf.models.factory import list_options
 from perfnet_tf.presets import FINETUNING, load_preset
 from perfnet_tf.recognizers.load import Network, load
 from perfnet_tf.recognizers.run_directory import Run
 from perfnet_tf.streams import POSE
 from perfnet_tf.training.trainer import train
+
+_MOMENTUM = "batch_norm_momentum"
 
 
 def continued_config(
@@ -71,11 +74,21 @@ def finetuning_config(
 
 
 def network_of(initial: ExperimentConfig, config: ExperimentConfig) -> ModelConfig:
-    """The network of `initial`, with the regularization of `config`: dropout and weight decay."""
+    """The network of `initial`, trained as `config` says.
+
+    Dropout and weight decay are those of `config`, and so is the momentum of batch norms' moving
+    averages where `config` states one that the network takes: averages that follow in some hundred
+    steps are a matter of the training, whatever network it begins with.
+    """
+    options = dict(initial.model.options)
+    momentum = config.model.options.get(_MOMENTUM)
+    if momentum is not None and _MOMENTUM in list_options(initial.model.backbone):
+        options[_MOMENTUM] = momentum
     return dataclasses.replace(
         initial.model,
         dropout_rate=config.model.dropout_rate,
         weight_decay=config.model.weight_decay,
+        options=options,
     )
 
 

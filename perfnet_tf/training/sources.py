@@ -19,6 +19,8 @@ from perfnet_tf.recognizers.run_directory import Run
 from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.streams import FLOW, STREAM_CHANNELS, STREAMS
 
+_UNCHANGED, _AVERAGED = "unchanged", "averaged over colour and repeated over (dx, dy)"
+
 
 def describe(source: Network) -> str:
     """What `run.json` says of a source."""
@@ -59,6 +61,11 @@ class CarriedOver:
     classes: int
     num_classes: int
     pretrained: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def averages_fit(self) -> bool:
+        """Whether the moving averages of batch norms are of inputs like those of the student."""
+        return self.first_kernels == _UNCHANGED
 
     def record(self) -> dict[str, Any]:
         """For `run.json`."""
@@ -134,7 +141,7 @@ def copy_weights(source: Run, student: VideoModel, classes: Sequence[str]) -> Ca
         for label, place in found:
             value[..., label] = columns[..., place]
         mine.assign(value)
-    kernels = "averaged over colour and repeated over (dx, dy)" if averages else "unchanged"
+    kernels = _AVERAGED if averages else _UNCHANGED
     published = source.record.get("pretrained", {})
     return CarriedOver(theirs.stream, kernels, len(found), len(classes), published)
 

@@ -172,7 +172,8 @@ def train(
     on_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
     if progress and workers.is_chief and not on_tpu and (note := slow_precision(precision)):
         print(f"note: {note}", file=sys.stderr, flush=True)
-    if progress and workers.is_chief and initial is None:
+    new_averages = initial is None or (carried is not None and not carried.averages_fit)
+    if progress and workers.is_chief and new_averages:
         _warn_lagging_averages(distiller.student, record["steps"] * config.train.accumulate)
     if workers.is_chief and not run_directory.is_run(folder):
         run_directory.create_run(folder, config, info.classes, **record)
@@ -268,8 +269,8 @@ def _warn_lagging_averages(student: tf_keras.Model, steps: int) -> None:
             f"warning: {steps} steps are too few for the network's batch norms: their moving "
             f"averages, which evaluation and prediction use, will still hold {share:.0%} of the "
             "initial values, so accuracies will be far below those in training. Train longer, "
-            "start from trained weights, or take a smaller batch_norm_momentum (presets mini and "
-            "small have 0.9).",
+            "start from weights that were trained on this stream, or take a smaller "
+            "batch_norm_momentum (presets mini and small have 0.9).",
             file=sys.stderr,
             flush=True,
         )

@@ -14,6 +14,14 @@ def test_what_gives_the_network_is_named_once(flag, capsys, tmp_path):
     assert "--start gives the network" in capsys.readouterr().err
 
 
+def test_the_preset_of_kinetics_weights_gives_the_network(capsys, tmp_path):
+    words = ["reproduce", "table4", f"--data={tmp_path}", f"--output={tmp_path / 'out'}"]
+    assert main([*words, "--preset=finetune_i3d", "--backbone=s3d_g"]) == 2
+    assert (
+        "gives the network, here i3d_kinetics400. Received: --backbone" in capsys.readouterr().err
+    )
+
+
 def test_a_row_of_terms_is_named_as_others(capsys, tmp_path):
     words = ["reproduce", "terms", f"--data={tmp_path}", f"--output={tmp_path / 'out'}"]
     assert main([*words, "--preset=mini", "--rows=student_kll"]) == 2

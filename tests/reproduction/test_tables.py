@@ -9,12 +9,7 @@ from perfnet_tf.reproduction import content
 from perfnet_tf.reproduction.plan import partner_seed, plan_runs, row_runs, rows_by_backbone
 from perfnet_tf.reproduction.reproduce import ReproduceConfig
 from perfnet_tf.reproduction.results import Reproduction
-from perfnet_tf.reproduction.settings import (
-    REPRODUCTION_PRESETS,
-    STUDENT_STARTS,
-    VIEWS,
-    choose_settings,
-)
+from perfnet_tf.reproduction.settings import REPRODUCTION_PRESETS, choose_settings
 from perfnet_tf.reproduction.tables import NETWORKS, TABLE7, TABLES, networks_of
 
 
@@ -228,6 +223,26 @@ def test_mini_students_weigh_each_term_alike_and_start_from_the_pose_teacher():
         "student_separate": {"flow": 0.2, "pose": 0.2},
         "student_unified": {"unified": 0.2},
     }
-    assert STUDENT_STARTS == {"paper": None, "small": "pose", "mini": "pose", "demo": "pose"}
-    assert VIEWS["paper"] == (1, 1)
-    assert set(STUDENT_STARTS) == set(VIEWS) == set(REPRODUCTION_PRESETS)
+    starts = {name: preset.student_start for name, preset in REPRODUCTION_PRESETS.items()}
+    assert starts == {
+        "paper": None,
+        "small": "pose",
+        "mini": "pose",
+        "finetune_i3d": None,
+        "demo": "pose",
+    }
+    assert REPRODUCTION_PRESETS["paper"].views == (1, 1)
+
+
+def test_from_kinetics_weights_flow_alone_is_trained_from_its_first_layer_on():
+    preset = REPRODUCTION_PRESETS["finetune_i3d"]
+    assert preset.start == "i3d_kinetics400"
+    kinds = preset.settings["i3d"]
+    assert {kind: bool(config.train.freeze) for kind, config in kinds.items()} == {
+        "rgb": True,
+        "flow": False,
+        "pose": True,
+        "student": True,
+    }
+    assert kinds["flow"].model.options == {"batch_norm_momentum": 0.9}
+    assert len({config.clip for config in kinds.values()}) == 1

@@ -49,6 +49,16 @@ def test_dropout_and_decay_are_those_of_the_preset():
         assert config(*arguments).model == INITIAL.model
 
 
+def test_moving_averages_follow_as_fast_as_the_preset_says():
+    slow = INITIAL.replace(model=ModelConfig("s3d_g", options={"gating": "cell"}))
+    for config in (finetuning_config(slow, "small"), continued_config(slow, "flow", "small")):
+        assert config.model.options == {"gating": "cell", "batch_norm_momentum": 0.9}
+    kept = finetuning_config(slow, "paper_s3d_g_ucf101").model.options
+    assert kept == {"gating": "cell"}
+    # The network `tiny` has no such option.
+    assert finetuning_config(INITIAL, "small").model.options == {}
+
+
 def test_a_run_is_fine_tuned_from_python(data, tmp_path):
     first = perfnet_tf.train(INITIAL.replace(stream="rgb"), data, tmp_path / "a", progress=False)
     update_record(first.path, pretrained={"publisher": "a lab", "license": "MIT"})

@@ -189,6 +189,9 @@ def test_too_few_steps_for_batch_norm_are_warned_of(data, tmp_path, capsys):
     assert "warning: 4 steps are too few for the network's batch norms" in capsys.readouterr().err
     train(slow, data, tmp_path / "further", initial=run)
     assert "too few" not in capsys.readouterr().err
+    # Averages of RGB are none of flow.
+    train(slow.replace(stream="flow"), data, tmp_path / "flow", initial=run)
+    assert "warning: 4 steps are too few" in capsys.readouterr().err
 
 
 def test_a_long_epoch_is_not_silent(data, tmp_path, capsys, monkeypatch):
