@@ -44,13 +44,16 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         mirror=arguments.mirror,
         class_weights=arguments.class_weights,
         decay=arguments.decay,
+        unlabelled=arguments.unlabelled,
         batch_size=arguments.batch,
         progress=arguments.progress,
     )
     fitted = run.record["fitted"]
     held_out = fitted.get("held_out", {}).get(f"{fitted['decay']:g}")
     answered = "" if held_out is None else f"; {held_out['top1']:.1%} of held-out clips answered"
-    print(f"{run.path}: decay {fitted['decay']:g}{answered}")
+    others = sum(fitted.get("unlabelled", {}).values())
+    added = f"; {others} clips without labels added" if others else ""
+    print(f"{run.path}: decay {fitted['decay']:g}{answered}{added}")
     print(f"next: perfnet evaluate --models={run.path} --data={arguments.data} --output=DIR")
     return 0
 
@@ -70,6 +73,12 @@ COMMAND.string(
 )
 COMMAND.number(
     "decay", None, "Of the classifier; without it, chosen on recordings that are held out in turn."
+)
+COMMAND.string(
+    "unlabelled",
+    None,
+    "Prepared clips of these classes, in about the same shares, whose labels are not known: "
+    "labelled by the classifier, which is then fitted to them as well.",
 )
 COMMAND.integer("batch", 4, "Clips at once.", argument="batch_size")
 COMMAND.boolean("progress", True, "Report progress.")

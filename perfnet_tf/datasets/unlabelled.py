@@ -1,4 +1,4 @@
-"""Any videos, in folders of any depth, as clips without labels: for `distill --unlabelled`.
+"""Any videos, in folders of any depth, as clips without labels: for `--unlabelled`.
 
 Records always have a class: these have one, which is called `unlabelled` and means nothing.
 """
@@ -40,5 +40,5 @@ def read_catalog(
         for file in index.files
     ]
     clips.sort(key=lambda clip: clip.clip_id)
-    note = "For perfnet distill --unlabelled: nothing else can be trained on clips without labels."
+    note = "For --unlabelled of perfnet distill and fit-classifier, and for perfnet transfer."
     return Catalog(name, (CLASS,), tuple(clips), notes=(note,), left_out=index.left_out)

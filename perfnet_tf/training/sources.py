@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from perfnet_tf.models.input_normalization import INPUT_SCALINGS
 from perfnet_tf.models.video_model import VideoModel
 from perfnet_tf.recognizers.load import Network
 from perfnet_tf.recognizers.run_directory import Run
+from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.streams import FLOW, STREAM_CHANNELS, STREAMS
 
@@ -42,6 +44,28 @@ def describe_dataset(info: DatasetInfo, split: str) -> dict[str, Any]:
         "versions": dict(info.versions),
         **({} if info.label_kind == SINGLE_LABEL else {"label_kind": info.label_kind}),
     }
+
+
+def read_unlabelled_info(folder: str | pathlib.Path, info: DatasetInfo, split: str) -> DatasetInfo:
+    """What is known of a prepared dataset of clips without labels.
+
+    Args:
+        folder: of the dataset.
+        info: of the dataset with labels.
+        split: that is learnt from.
+
+    Raises:
+        InputError: there is no such dataset or split, or its frame rate is another.
+    """
+    other = read_dataset_info(folder)
+    other.split(split)
+    if other.fps != info.fps:
+        raise InputError(
+            "Clips with and without labels have the same frame rate. Received: "
+            f"{info.fps} fps and, without labels, {other.fps} fps in {folder}. Prepare them again "
+            "at one rate."
+        )
+    return other
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from perfnet_tf.training.fitting import TRAIN_SPLIT, VALIDATION_SPLIT, TrainingC
 from perfnet_tf.training.optimizers import OptimizerSource, describe_optimizer
 from perfnet_tf.training.run_identity import find_earlier_run
 from perfnet_tf.training.schedules import steps_per_epoch
-from perfnet_tf.training.sources import describe, describe_dataset
+from perfnet_tf.training.sources import describe, describe_dataset, read_unlabelled_info
 from perfnet_tf.training.start import Start, find_frozen, make_distiller
 from perfnet_tf.training.strategy import describe_batch, make_strategy
 from perfnet_tf.training.teacher_logits import keep_teacher_logits, remove_teacher_logits
@@ -119,7 +119,12 @@ def train(
     check_streams([config.stream], info)
     _check_labels(config, info)
     if unlabelled is not None:
-        _check_unlabelled(unlabelled, info, teachers)
+        if not teachers:
+            raise InputError(
+                "Clips without labels learn from teachers. Received: `unlabelled` without "
+                "`teachers`. Name some, or leave it out."
+            )
+        others_info = read_unlabelled_info(unlabelled, info, TRAIN_SPLIT)
     num_clips = info.split(TRAIN_SPLIT)["num_clips"]
     record: dict[str, Any] = {
         "dataset": describe_dataset(info, TRAIN_SPLIT),
@@ -128,7 +133,7 @@ def train(
         "steps": config.train.epochs * steps_per_epoch(num_clips, config.train.batch_size),
     }
     if unlabelled is not None:
-        record["unlabelled"] = describe_dataset(read_dataset_info(unlabelled), TRAIN_SPLIT)
+        record["unlabelled"] = describe_dataset(others_info, TRAIN_SPLIT)
     if optimizer is not None:
         record["optimizer"] = describe_optimizer(optimizer)
     precision = config.train.precision
@@ -165,7 +170,7 @@ def train(
     with precision_policy(precision), resumable_dropout(), strategy.scope():
         distiller, carried = make_distiller(config, info, start, frozen, jit_compile=jit_compile)
     if unlabelled is not None:
-        check_streams(distiller.seen_streams, read_dataset_info(unlabelled))
+        check_streams(distiller.seen_streams, others_info)
     if carried is not None:
         record |= {"carried_over": carried.record(), **carried.ancestry()}
 
@@ -273,24 +278,6 @@ def _warn_lagging_averages(student: tf_keras.Model, steps: int) -> None:
             "batch_norm_momentum (presets mini and small have 0.9).",
             file=sys.stderr,
             flush=True,
-        )
-
-
-def _check_unlabelled(
-    folder: str | pathlib.Path, info: DatasetInfo, teachers: Mapping[str, Network]
-) -> None:
-    if not teachers:
-        raise InputError(
-            "Clips without labels learn from teachers. Received: `unlabelled` without `teachers`. "
-            "Name some, or leave it out."
-        )
-    other = read_dataset_info(folder)
-    other.split(TRAIN_SPLIT)
-    if other.fps != info.fps:
-        raise InputError(
-            "Clips with and without labels have the same frame rate. Received: "
-            f"{info.fps} fps and, without labels, {other.fps} fps in {folder}. Prepare them again "
-            "at one rate."
         )
 
 

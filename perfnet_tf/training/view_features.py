@@ -33,6 +33,7 @@ def compute_features(
     entries: Sequence[IndexEntry],
     folder: pathlib.Path,
     *,
+    name: str = "view",
     batch_size: int,
     progress: bool,
 ) -> np.ndarray:
@@ -46,6 +47,7 @@ def compute_features(
         data: a prepared dataset.
         entries: its index of training clips.
         folder: of the run.
+        name: what the files of these clips begin with.
         batch_size: clips at once.
         progress: report on standard error.
 
@@ -55,7 +57,7 @@ def compute_features(
     kept = folder / FEATURES_FOLDER
     kept.mkdir(exist_ok=True)
     origin = _digest(model, entries)
-    files = [kept / f"view_{index}.npz" for index in range(len(views))]
+    files = [kept / f"{name}_{index}.npz" for index in range(len(views))]
     found = {}
     for index, file in enumerate(files):
         features = _read(file, origin)

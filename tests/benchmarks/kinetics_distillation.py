@@ -12,6 +12,10 @@ learn from those, and students from the teachers' answers to the others as well.
 
 Teachers answer their own training clips as if there were no doubt. `held out` students learn from
 what teachers say that were fitted to other clips.
+
+Where only some clips have labels, a row has RGB's classifier fitted to the others as well, by what
+it says of them, as `perfnet fit-classifier --unlabelled` does. `--pseudo_labels_only` leaves the
+students out.
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ from perfnet_tf.recognizers.outputs import clip_bar, outputs_of_views
 from perfnet_tf.recognizers.recognizer import Recognizer
 from perfnet_tf.records.folder import read_dataset_info, read_index
 from perfnet_tf.streams import FEATURES
+from perfnet_tf.training.classifier_fitting import fit_with_unlabelled
 from perfnet_tf.training.decay_choice import choose_decay
 from perfnet_tf.training.softmax_regression import (
     FeatureScaling,
@@ -198,7 +203,12 @@ def decay_of(clips: Clips, stream: str, seen: np.ndarray, seed: int) -> float:
 
 
 def answers_of_fold(
-    clips: Clips, train: np.ndarray, test: np.ndarray, seed: int, labelled: int | None
+    clips: Clips,
+    train: np.ndarray,
+    test: np.ndarray,
+    seed: int,
+    labelled: int | None,
+    pseudo_labels_only: bool,
 ) -> dict[str, Logits]:
     """Row -> logits of the test clips."""
     random = np.random.default_rng(seed)
@@ -213,19 +223,32 @@ def answers_of_fold(
     decays = {stream: decay_of(clips, stream, seen, seed) for stream in STREAMS}
     classifiers = {stream: fit(clips, stream, seen, decays[stream]) for stream in STREAMS}
     rows = {s: classifiers[s].logits(clips.features[s][test]) for s in STREAMS}
+    rgb = clips.features["rgb"]
+    if len(others):
+        classifier, _ = fit_with_unlabelled(
+            rgb[None, seen],
+            clips.labels[seen],
+            rgb[None, others],
+            classifiers["rgb"],
+            decay=decays["rgb"],
+        )
+        rows["rgb, also of clips without labels"] = classifier.logits(rgb[test])
+    if pseudo_labels_only:
+        return rows
     logs = {stream: log_softmax(rows[stream], axis=1) for stream in STREAMS}
     for fused in (("rgb", "flow"), ("rgb", "pose"), TEACHERS, STREAMS):
         rows[" + ".join(fused)] = np.sum([logs[stream] for stream in fused], axis=0)
 
-    rgb = clips.features["rgb"]
     everything = np.concatenate([seen, others])
     usual = {s: classifiers[s].logits(clips.features[s][everything]) for s in STREAMS}
-    held_out = {
-        s: np.concatenate(
-            [held_out_answers(clips, s, seen, decays[s], seed + 1), usual[s][len(seen) :]]
-        )
-        for s in STREAMS
-    }
+    held_out = {}
+    if labelled != 1:  # else nothing of a class is left to be fitted to
+        held_out = {
+            s: np.concatenate(
+                [held_out_answers(clips, s, seen, decays[s], seed + 1), usual[s][len(seen) :]]
+            )
+            for s in STREAMS
+        }
 
     def student(name: str, teachers: Sequence[tuple[float, str, Logits]]) -> None:
         classify = fit_student(
@@ -237,13 +260,15 @@ def answers_of_fold(
     student("pose, 0.2", [(0.2, "squared_error", usual["pose"])])
     for weight in WEIGHTS:
         for said, what in ((usual, ""), (held_out, ", held out")):
-            both = [(weight, "squared_error", said[name]) for name in TEACHERS]
-            student(f"both, {weight:g}{what}", both)
+            if said:
+                both = [(weight, "squared_error", said[name]) for name in TEACHERS]
+                student(f"both, {weight:g}{what}", both)
         summed = usual["flow"] + usual["pose"]
         student(f"both, unified, {weight:g}", [(weight, "squared_error", summed)])
-    student("both, divergence, 1, held out", [(1.0, "kl", held_out[name]) for name in TEACHERS])
-    fusion = np.sum([log_softmax(held_out[s], axis=1) for s in STREAMS], axis=0)
-    student("all three's fusion, divergence, 1, held out", [(1.0, "kl", fusion)])
+    if held_out:
+        student("both, divergence, 1, held out", [(1.0, "kl", held_out[name]) for name in TEACHERS])
+        fusion = np.sum([log_softmax(held_out[s], axis=1) for s in STREAMS], axis=0)
+        student("all three's fusion, divergence, 1, held out", [(1.0, "kl", fusion)])
     if len(others):
         student("itself, divergence, 1", [(1.0, "kl", usual["rgb"])])
     return rows
@@ -294,7 +319,9 @@ def main() -> None:
     parser.add_argument("--frame_stride", type=int, default=2)
     parser.add_argument("--short_side", type=int, help="of the frames before the crop, pixels")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first_seed", type=int, default=0)
     parser.add_argument("--labelled", type=int, help="labelled clips of each class")
+    parser.add_argument("--pseudo_labels_only", action="store_true")
     arguments = parser.parse_args()
     clip = ClipConfig.parse(
         arguments.clip, frame_stride=arguments.frame_stride, short_side=arguments.short_side
@@ -302,18 +329,19 @@ def main() -> None:
     clips = read_clips(arguments.data, arguments.start, clip, pathlib.Path(arguments.features))
     everything = np.arange(len(clips.labels))
     answers = []
-    for seed in range(arguments.seeds):
+    for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
         rows: dict[str, Logits] = {}
         for test in draw_parts(clips, everything, FOLDS, seed):
             train = np.setdiff1d(everything, test)
             for row, logits in answers_of_fold(
-                clips, train, test, seed, arguments.labelled
+                clips, train, test, seed, arguments.labelled, arguments.pseudo_labels_only
             ).items():
                 empty = np.zeros([len(everything), len(clips.classes)])
                 rows.setdefault(row, empty)[test] = logits
         answers.append(rows)
     print_rows(clips, answers)
-    print_errors(clips, answers)
+    if not arguments.pseudo_labels_only:
+        print_errors(clips, answers)
 
 
 if __name__ == "__main__":

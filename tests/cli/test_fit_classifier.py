@@ -36,6 +36,10 @@ def test_a_classifier_is_fitted_evaluated_and_refused_where_it_cannot_be(tmp_pat
     assert dataset["name"].endswith("validation1")
     capsys.readouterr()
 
+    others = [f"--output={tmp_path / 'others'}", f"--unlabelled={data}"]
+    assert main([*fit, *others, *CLIP, "--nomirror"]) == 0
+    assert "15 clips without labels added" in capsys.readouterr().out
+
     assert main([*fit, output, *CLIP]) == 2
     assert "holds another run" in capsys.readouterr().err
     for flags, message in [

@@ -1,6 +1,7 @@
 """A classifier on a network that stays as it is."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -133,6 +134,38 @@ def test_an_interrupted_one_resumes_after_its_last_view(
         file.name for file in fitted.path.iterdir()
     }
     assert run.record["status"] == "finished" and run.record["fitted"] == fitted.record["fitted"]
+
+
+def test_clips_without_labels_are_added_by_what_the_classifier_says(first, data, tmp_path):
+    from prepared_clips import write_tiny_dataset
+
+    others = write_tiny_dataset(tmp_path / "others", num_classes=2)
+    options = {"decay": 0.01, "windows": 2, "mirror": False}
+    alone = fit_classifier(first.path, data, tmp_path / "alone", **options)
+    run = fit_classifier(first.path, data, tmp_path / "run", unlabelled=others, **options)
+    taken = run.record["fitted"]["unlabelled"]
+    info = perfnet_tf.read_dataset_info(others)
+    assert list(taken) == list(run.classes)
+    assert sum(taken.values()) == info.split("train")["num_clips"]
+    assert run.record["unlabelled"]["num_clips"] == sum(taken.values())
+    assert not np.allclose(run.model.classifier.kernel, alone.model.classifier.kernel)
+    assert not (run.path / "features").exists()
+    # The same again is the same run, and one without those clips is another.
+    again = fit_classifier(first.path, data, run.path, unlabelled=others, **options)
+    assert again.record == run.record
+    with pytest.raises(InputError, match=r"unlabelled.*Choose another `output`"):
+        fit_classifier(first.path, data, run.path, **options)
+
+
+def test_clips_without_labels_have_the_same_frame_rate(first, data, tmp_path):
+    from prepared_clips import write_tiny_dataset
+
+    others = write_tiny_dataset(tmp_path / "others")
+    info = json.loads((others / "dataset.json").read_text())
+    (others / "dataset.json").write_text(json.dumps({**info, "fps": 12.5}))
+    with pytest.raises(InputError, match="without labels, 12.5 fps"):
+        fit_classifier(first.path, data, tmp_path / "run", unlabelled=others)
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_has_no_layers_is_refused(data, tmp_path):
