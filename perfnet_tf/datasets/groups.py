@@ -53,7 +53,7 @@ def draw_folds(
 
     The division depends on the ids only: the same clips always give the same parts. A class all
     of whose clips are one group by their names alone is divided clip by clip, as
-    `datasets.folder` does; one of a single stated group is in no part.
+    `datasets.folder` does; one of a single clip or a single stated group is in no part.
 
     Args:
         entries: the clips.
@@ -80,8 +80,8 @@ def draw_folds(
         groups = by_label[label]
         if len(groups) == 1:
             (clips,) = groups.values()
-            if stated.issuperset(clips):
-                continue
+            if len(clips) == 1 or stated.issuperset(clips):
+                continue  # else nothing of the class would be left to train on
             groups = {clip_id: [clip_id] for clip_id in clips}
         sizes = [0] * num_folds
         for group in sorted(groups, key=lambda name: (-len(groups[name]), _digest(name))):

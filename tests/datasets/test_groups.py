@@ -84,6 +84,14 @@ def test_a_class_of_one_recording_is_divided_only_where_nothing_says_so():
     )
 
 
+def test_the_only_clip_of_a_class_is_never_held_out():
+    alone = [entry("folder/pancake", 7), entry("folder/wave", 8, group="wave")]
+    folds = draw_folds([*ucf_like(), *alone], "folder")
+    assert not {one.clip_id for one in alone} & {name for fold in folds for name in fold}
+    with pytest.raises(InputError, match="Clips of 0 groups"):
+        draw_folds(alone, "folder", 2)
+
+
 def test_too_few_groups_are_refused():
     with pytest.raises(InputError, match="Clips of 3 groups cannot be divided into 4"):
         draw_folds([entry(f"a/{k}") for k in range(3)], "else")
