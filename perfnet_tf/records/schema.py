@@ -292,6 +292,17 @@ class DatasetInfo:
         check_choice("split", name, self.splits)
         return self.splits[name]
 
+    def records_digest(self, split: str) -> str:
+        """SHA-256 of a split's records, hexadecimal: other clips, flow or pose give another.
+
+        Raises:
+            InputError: the dataset has no such split.
+        """
+        values = self.split(split)
+        # A subset has the shards of the dataset that it was made of, and other counts.
+        held = [values["sha256"], values["num_frames"], values["clips_per_class"]]
+        return hashlib.sha256(json.dumps(held).encode()).hexdigest()
+
 
 @dataclass(frozen=True)
 class IndexEntry:

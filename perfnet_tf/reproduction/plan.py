@@ -18,8 +18,8 @@ from perfnet_tf.reproduction.settings import Settings, network_config
 from perfnet_tf.reproduction.tables import EARLIER_NETWORKS, Network, PaperRow, networks_of
 from perfnet_tf.streams import POSE
 from perfnet_tf.training.finetuning import network_of
-from perfnet_tf.training.run_identity import describe_run, differences
-from perfnet_tf.training.sources import describe
+from perfnet_tf.training.run_identity import RECORDS_DIGEST, describe_run, differences
+from perfnet_tf.training.sources import describe, describe_dataset
 
 
 @dataclass(frozen=True)
@@ -269,11 +269,10 @@ def run_differences(run: PlannedRun, workspace: Workspace, info: DatasetInfo) ->
     config, classes, record = run_directory.read_run(workspace.run(run.name))
     old, new = describe_run(config, classes), describe_run(run.config, info.classes)
     data = record.get("dataset") or {}
-    old |= {f"data.{key}": data.get(key) for key in ("name", "num_clips")}
-    new |= {
-        "data.name": info.name,
-        "data.num_clips": info.split("train")["num_clips"],
-    }
+    described = describe_dataset(info, "train")
+    for key in ("name", "num_clips", RECORDS_DIGEST):
+        if key in data or key != RECORDS_DIGEST:
+            old[f"data.{key}"], new[f"data.{key}"] = data.get(key), described[key]
     old["teachers"] = sorted(record.get("teachers") or {})
     new["teachers"] = sorted(run.teachers)
     old["initial"] = record.get("initial")

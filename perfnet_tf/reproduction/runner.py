@@ -25,6 +25,7 @@ from perfnet_tf.recognizers.run_directory import update_record
 from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.reproduction.plan import PlannedRun, Workspace, missing_runs, weights_digest
+from perfnet_tf.training.run_identity import RECORDS_DIGEST
 from perfnet_tf.training.schedules import steps_per_epoch
 from perfnet_tf.training.trainer import train
 
@@ -175,6 +176,8 @@ def _is_evaluated(name: str, workspace: Workspace, measured: Mapping[str, object
         content = json.loads((workspace.evaluation(name) / IDENTITY_FILE).read_text())
     except (OSError, json.JSONDecodeError):
         return False
+    if isinstance(content, dict):  # earlier versions did not state the records
+        content.setdefault(RECORDS_DIGEST, measured[RECORDS_DIGEST])
     return bool(content == measured)
 
 
@@ -191,6 +194,7 @@ def _identity(
         "dataset": info.name,
         "split": split,
         "num_clips": info.split(split)["num_clips"],
+        RECORDS_DIGEST: info.records_digest(split),
         "clip": dataclasses.asdict(clip),
         "views": list(views),
         "weights_sha256": weights_digest(workspace.run(name)),

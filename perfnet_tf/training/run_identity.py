@@ -23,6 +23,9 @@ FREE = (
     "train.steps_per_execution",
     VALIDATION,
 )
+#: Of a dataset, as `run.json` describes it: `DatasetInfo.records_digest`. Earlier versions did not
+#: state it.
+RECORDS_DIGEST = "records_sha256"
 _LONGEST_VALUE = 80
 
 
@@ -79,6 +82,9 @@ def find_earlier_run(
     old_config, old_classes, record = run_directory.read_run(folder)
     found = describe_run(old_config, old_classes, **{key: record.get(key) for key in entries})
     wanted = describe_run(config, classes, **entries)
+    for name in [name for name in wanted if name.endswith(f".{RECORDS_DIGEST}")]:
+        if name not in found:
+            del wanted[name]
     return EarlierRun(folder, old_config, record, differences(found, wanted))
 
 
@@ -90,7 +96,8 @@ def describe_run(
     Args:
         config: of the run.
         classes: class names in label order.
-        **entries: what else decides it, such as data and teachers; JSON values.
+        **entries: what else decides it, such as data and teachers; JSON values. Those of a mapping
+            have dotted names as well.
     """
     flat: dict[str, Any] = {}
 
@@ -105,7 +112,9 @@ def describe_run(
                 flat[name] = value
 
     add(json.loads(config.to_json()), "")  # tuples as the lists that a file has
-    return {**flat, "classes": list(classes), **entries}
+    flat["classes"] = list(classes)
+    add({name: value for name, value in entries.items() if value is not None}, "")
+    return flat
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from perfnet_tf.recognizers.run_directory import Run
 from perfnet_tf.records.folder import read_dataset_info
 from perfnet_tf.records.schema import DatasetInfo
 from perfnet_tf.streams import FLOW, STREAM_CHANNELS, STREAMS
+from perfnet_tf.training.run_identity import RECORDS_DIGEST
 
 _UNCHANGED, _AVERAGED = "unchanged", "averaged over colour and repeated over (dx, dy)"
 
@@ -42,6 +43,7 @@ def describe_dataset(info: DatasetInfo, split: str) -> dict[str, Any]:
         "short_side": info.short_side,
         "square_pixels": info.square_pixels,
         "versions": dict(info.versions),
+        RECORDS_DIGEST: info.records_digest(split),
         **({} if info.label_kind == SINGLE_LABEL else {"label_kind": info.label_kind}),
     }
 

@@ -202,6 +202,38 @@ def test_another_setting_is_refused_by_name_before_anything_is_trained(copied, d
         reproduce(data, copied, train={"learning_rate": 0.2}, seeds=(2, 0))
 
 
+def with_other_records(data, folder, split):
+    """The dataset as it would be of other videos: as many clips, other bytes."""
+    shutil.copytree(data, folder)
+    info = json.loads((folder / "dataset.json").read_text())
+    info["splits"][split]["sha256"][0] = "0" * 64
+    (folder / "dataset.json").write_text(json.dumps(info))
+    return folder
+
+
+def test_other_training_clips_are_refused_and_other_test_clips_measured_again(
+    copied, data, tmp_path, no_training, monkeypatch
+):
+    with pytest.raises(InputError, match="another run .*data.records_sha256 was"):
+        reproduce(with_other_records(data, tmp_path / "train", "train"), copied)
+    measured = []
+    evaluate = runner.evaluate_runs
+    monkeypatch.setattr(
+        runner, "evaluate_runs", lambda *a, **o: measured.append(1) or evaluate(*a, **o)
+    )
+    other = with_other_records(data, tmp_path / "test", "test")
+    reproduce(other, copied, rows=("rgb",), seeds=(0,))
+    assert measured == [1]
+    reproduce(other, copied, rows=("rgb",), seeds=(0,))
+    assert measured == [1]
+    identity = copied / "evaluation/s3d_g-rgb-seed0/evaluation.json"
+    stated = json.loads(identity.read_text())
+    del stated["records_sha256"]  # as earlier versions left it
+    identity.write_text(json.dumps(stated))
+    reproduce(other, copied, rows=("rgb",), seeds=(0,))
+    assert measured == [1]
+
+
 def test_a_student_of_weights_that_are_gone_is_refused(copied, data):
     shutil.rmtree(copied / "runs/s3d_g-flow-seed1")
     reproduce(data, copied, rows=("flow",), seeds=(1,), train={})

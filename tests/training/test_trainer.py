@@ -320,3 +320,37 @@ def test_bfloat16_trains_and_is_kept_in_float32(data, tmp_path, monkeypatch, cap
 def test_fewer_clips_than_a_batch_still_train(data, tmp_path):
     run = train(changed(batch_size=20, epochs=3), data, tmp_path / "run", progress=False)
     assert [row["step"] for row in rows(run.path)] == ["1", "2", "3"]
+
+
+def with_other_records(data, folder, split="train"):
+    """The dataset as it would be of other videos: as many clips, other bytes."""
+    shutil.copytree(data, folder)
+    info = json.loads((folder / "dataset.json").read_text())
+    info["splits"][split]["sha256"][0] = "0" * 64
+    (folder / "dataset.json").write_text(json.dumps(info))
+    return folder
+
+
+def test_other_records_of_as_many_clips_are_another_run(data, tmp_path, unstopped):
+    other = with_other_records(data, tmp_path / "data")
+    with pytest.raises(InputError, match="another run: dataset.records_sha256 was '"):
+        train(CONFIG, other, unstopped.path, progress=False)
+    train(CONFIG, with_other_records(data, tmp_path / "test", "test"), unstopped.path)
+
+
+def test_a_run_of_an_earlier_version_does_not_state_its_records(data, tmp_path, unstopped):
+    output = shutil.copytree(unstopped.path, tmp_path / "run")
+    record = json.loads((output / "run.json").read_text())
+    del record["dataset"]["records_sha256"]
+    (output / "run.json").write_text(json.dumps(record))
+    again = train(CONFIG, with_other_records(data, tmp_path / "data"), output, progress=False)
+    assert_close(weights(again), weights(unstopped), 0)
+
+
+def test_a_refusal_names_what_of_the_data_differs(data, tmp_path, unstopped):
+    info = json.loads((data / "dataset.json").read_text())
+    info["versions"]["av"] = "1.2.3"
+    other = shutil.copytree(data, tmp_path / "data")
+    (other / "dataset.json").write_text(json.dumps(info))
+    with pytest.raises(InputError, match="another run: dataset.versions.av was .*, is '1.2.3'"):
+        train(CONFIG, other, unstopped.path, progress=False)
