@@ -224,8 +224,10 @@ def _train(
 
 
 def _with_steps(config: ExperimentConfig, num_all: int, num_clips: int) -> ExperimentConfig:
-    """As many steps on `num_clips` as the configuration has on `num_all`."""
-    epochs = max(1, round(config.train.epochs * num_all / num_clips))
+    """About as many steps on `num_clips` as the configuration has on `num_all`."""
+    # Of fewer clips than a batch, an epoch is a batch.
+    whole, few = (max(number, config.train.batch_size) for number in (num_all, num_clips))
+    epochs = max(1, round(config.train.epochs * whole / few))
     return config.replace(train=dataclasses.replace(config.train, epochs=epochs))
 
 

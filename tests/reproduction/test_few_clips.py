@@ -13,11 +13,13 @@ from perfnet_tf.records.folder import read_index
 from perfnet_tf.reproduction import runner
 from perfnet_tf.reproduction.few_clips import (
     FewClipsConfig,
+    _with_steps,
     few_clips_table,
     parse_counts,
     reproduce_few_clips,
 )
 from perfnet_tf.reproduction.settings import choose_settings
+from perfnet_tf.training.schedules import steps_per_epoch
 
 EXPERIMENT = ExperimentConfig(
     clip=ClipConfig(6, 24, 32, short_side=28),
@@ -94,12 +96,23 @@ def test_every_row_is_measured_by_every_number_of_clips(
     assert records["few"]["dataset"]["num_clips"] == 3
     assert records["few"]["unlabelled"]["num_clips"] == 12
     assert "unlabelled" not in records["taught"]
-    assert records["few"]["steps"] == records["taught"]["steps"] == 10
+    assert records["few"]["steps"] == records["taught"]["steps"] == 6
     assert records["whole"]["steps"] == 6
 
     monkeypatch.setattr(runner, "train", None)  # called again, nothing is trained
     again, _ = reproduce_few_clips(config, data, tmp_path, execution=QUIET)
     assert again.top1 == result.top1
+
+
+@pytest.mark.parametrize(
+    ("num_all", "num_clips", "batch_size"),
+    [(229, 8, 16), (229, 16, 16), (229, 64, 16), (60, 2, 32), (20, 2, 32), (90, 25, 16)],
+)
+def test_a_training_on_few_clips_has_about_as_many_steps(num_all, num_clips, batch_size):
+    train = TrainConfig(epochs=80, batch_size=batch_size)
+    longer = _with_steps(EXPERIMENT.replace(train=train), num_all, num_clips).train
+    steps = longer.epochs * steps_per_epoch(num_clips, batch_size)
+    assert steps == pytest.approx(80 * steps_per_epoch(num_all, batch_size), rel=0.25)
 
 
 @pytest.mark.parametrize("words", [["0"], ["1", "some"], ["-1"]])
