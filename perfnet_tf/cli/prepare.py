@@ -134,7 +134,7 @@ COMMAND.string(
     None,
     "ucf101, hmdb51, kinetics400, kinetics600, kinetics700, ssv2, diving48, charades, folder (one "
     "folder per class), list (annotation lists of mmaction2, SlowFast or PyTorchVideo, and "
-    "segments), unlabelled (any videos, for distill --unlabelled), synthetic, or a dataset of a "
+    "segments), unlabelled (any videos, for --unlabelled), synthetic, or a dataset of a "
     "plugin.",
 )
 COMMAND.string(

@@ -26,7 +26,7 @@ class TestWithoutLabels:
         assert [clip.clip_id for clip in catalog.clips] == ["2024/May/b", "a"]
         assert catalog.clips_per_split == {"train": 2}
         assert catalog.left_out == {".txt": 1}
-        assert "distill --unlabelled" in catalog.notes[0]
+        assert "--unlabelled of perfnet distill and fit-classifier" in catalog.notes[0]
 
     def test_lists_are_refused(self, tmp_path):
         make(tmp_path, "a.mp4")
