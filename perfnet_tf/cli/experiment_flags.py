@@ -12,6 +12,7 @@ from absl import flags
 
 from perfnet_tf.backbones import BACKBONES
 from perfnet_tf.cli.command import Command, FlagSet
+from perfnet_tf.cli.view_flags import parse_clip
 from perfnet_tf.config import (
     CLASS_WEIGHTS,
     OPTIMIZERS,
@@ -326,8 +327,7 @@ def _clip(arguments: flags.FlagValues, base: ClipConfig, text: str | None) -> Cl
     changes = _given(arguments, {"frame_stride": "frame_stride", "short_side": "short_side"})
     if text is None:
         return dataclasses.replace(base, **changes)
-    # A short side was chosen for its own crop.
-    return ClipConfig.parse(text, **{"frame_stride": base.frame_stride, **changes})
+    return parse_clip(text, base, **changes)
 
 
 def _eval_clip(arguments: flags.FlagValues, base: ExperimentConfig) -> ClipConfig | None:

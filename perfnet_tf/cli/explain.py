@@ -9,7 +9,7 @@ from absl import flags
 
 from perfnet_tf.cli.command import Command, quick_imports
 from perfnet_tf.cli.network_flags import default_network
-from perfnet_tf.config import ClipConfig
+from perfnet_tf.cli.view_flags import parse_clip
 from perfnet_tf.errors import InputError
 from perfnet_tf.pose.estimators import POSE_ESTIMATORS
 
@@ -43,8 +43,7 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
     networks = [load(path, trainable=True) for path in arguments.model or [default_network()]]
     cut = None
     if arguments.clip is not None:
-        own = networks[0].expected_clip()
-        cut = ClipConfig.parse(arguments.clip, frame_stride=own.frame_stride)
+        cut = parse_clip(arguments.clip, networks[0].expected_clip())
     explain = Explainer(networks, endpoint=arguments.endpoint, label=arguments.label, clip=cut)
     clips = []
     for footage in _footage(arguments, videos, networks):

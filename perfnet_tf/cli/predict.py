@@ -12,6 +12,7 @@ from absl import flags
 
 from perfnet_tf.cli.command import Command, quick_imports
 from perfnet_tf.cli.network_flags import default_network, define_network_flags, load_named_network
+from perfnet_tf.cli.view_flags import parse_clip
 from perfnet_tf.config import INFERENCE_PRECISIONS, ClipConfig
 from perfnet_tf.errors import InputError
 from perfnet_tf.pose.estimators import POSE_ESTIMATORS
@@ -78,10 +79,7 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
     if note := slow_precision(frozen or arguments.precision or "float32"):
         print(f"note: {note}", file=sys.stderr, flush=True)
     people = PoseSource(arguments.pose, arguments.pose_weights)
-    clip = None
-    if arguments.clip is not None:
-        stride = model.clip.frame_stride if model.clip else 1
-        clip = ClipConfig.parse(arguments.clip, frame_stride=stride)
+    clip = None if arguments.clip is None else parse_clip(arguments.clip, model.clip)
     if arguments.camera is not None:
         return _watch(arguments, model, clip, people)
     if slides:

@@ -41,14 +41,29 @@ def clip_to_see(values: flags.FlagValues, own: ClipConfig | None = None) -> Clip
     Raises:
         InputError: no clip, or one of the others without --clip.
     """
+    given = {name: values[name].value for name in ("frame_stride", "short_side")}
+    changes = {name: value for name, value in given.items() if value is not None}
     if values.clip is not None:
-        stride = values.frame_stride
-        if stride is None:
-            stride = own.frame_stride if own else 1
-        return ClipConfig.parse(values.clip, frame_stride=stride, short_side=values.short_side)
-    if values.frame_stride is not None or values.short_side is not None:
+        return parse_clip(values.clip, own, **changes)
+    if changes:
         raise InputError("--frame_stride and --short_side belong to --clip. Give it, too.")
     return None
+
+
+def parse_clip(text: str, own: ClipConfig | None, **changes: int) -> ClipConfig:
+    """The clip that --clip names, at the stride of another.
+
+    Args:
+        text: FRAMESxHEIGHTxWIDTH.
+        own: whose stride stays; None for one that is not known, of every frame.
+        **changes: other attributes of the clip, the stride included. Its short side is not that of
+            `own`, which was chosen for another crop.
+
+    Raises:
+        InputError: `text` is no clip, or a value breaks a rule.
+    """
+    stride = own.frame_stride if own else 1
+    return ClipConfig.parse(text, **{"frame_stride": stride, **changes})
 
 
 def define_view_flag(
