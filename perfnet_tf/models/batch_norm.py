@@ -80,16 +80,27 @@ class VideoBatchNormalization(tf_keras.layers.BatchNormalization):
         """Creates the weights, of shape `[channels]`."""
         channels = tf.TensorShape(input_shape)[-1]
         super().build(tf.TensorShape([None, None, None, channels]))
-        self.input_spec = tf_keras.layers.InputSpec(ndim=5, axes={4: channels})
+        self.input_spec = tf_keras.layers.InputSpec(ndim=5)
 
-    def call(self, inputs: tf.Tensor, training: Any = None) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, training: Any = None, positions: int = 1) -> tf.Tensor:
         """Normalises `[batch, frames, height, width, channels]`; with batch moments in training.
 
-        A frozen layer (`trainable` is False) takes its moving averages in training as well.
+        A frozen layer (`trainable` is False) takes its moving averages in training as well. With
+        `positions` the last axis holds so many pixels, the channels of one after the other's.
+
+        Raises:
+            InputError: the last axis holds other channels than the layer was built for.
         """
+        channels = positions * self.moving_mean.shape[0]
+        if inputs.shape[-1] != channels:
+            raise InputError(
+                f"This batch norm takes {channels} channels. Received: {inputs.shape[-1]}."
+            )
         if is_building():
             return inputs
         training = training if self.trainable else False
+        if positions > 1:
+            return self._normalize_positions(inputs, bool(training), positions)
         if runs_on_tpu() and not (training and is_synchronized()):
             return self._normalize_video(inputs, bool(training))
         frames = tf.reshape(inputs, merged_frames(inputs))
@@ -138,6 +149,27 @@ class VideoBatchNormalization(tf_keras.layers.BatchNormalization):
             self._move(averages)
         return outputs
 
+    def _normalize_positions(self, inputs: tf.Tensor, training: bool, positions: int) -> tf.Tensor:
+        """By moments that are taken of each position, then put together. As on TPUs of squares."""
+        values = tf.cast(inputs, tf.float32)
+        mean, variance = tf.identity(self.moving_mean), tf.identity(self.moving_variance)
+        if training:
+            averages = (mean, variance)
+            mean, variance, count = (
+                global_moments(inputs) if is_synchronized() else _moments_by_squares(values)
+            )
+            mean, variance = _moments_of_all(mean, variance, positions)
+            moments = (mean, variance)
+            self._move(moving_averages(averages, moments, count * positions, self.momentum))
+        scale = tf.math.rsqrt(variance + self.epsilon)
+        if self.scale:
+            scale = scale * self.gamma
+        offset = -mean * scale
+        if self.center:
+            offset = offset + self.beta
+        outputs = values * tf.tile(scale, [positions]) + tf.tile(offset, [positions])
+        return tf.cast(outputs, inputs.dtype)
+
     def _channel_values(self) -> list[tf.Tensor]:
         """Scale, offset, moving mean and moving variance, `[channels]` each."""
         channels = self.moving_mean.shape
@@ -164,3 +196,22 @@ class VideoBatchNormalization(tf_keras.layers.BatchNormalization):
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), "axis": -1}
+
+
+def _moments_by_squares(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """As `global_moments`, of this replica in one pass, as XLA's own batch norm takes them."""
+    mean = tf.reduce_mean(values, axis=[0, 1, 2, 3])
+    square = tf.reduce_mean(tf.square(values), axis=[0, 1, 2, 3])
+    count = tf.cast(tf.size(values) / tf.shape(values)[-1], tf.float32)
+    return mean, tf.maximum(square - tf.square(mean), 0.0), count
+
+
+def _moments_of_all(
+    means: tf.Tensor, variances: tf.Tensor, positions: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Moments `[channels]` over positions, of those of each: `[positions * channels]`."""
+    means = tf.reshape(means, [positions, -1])
+    variances = tf.reshape(variances, [positions, -1])
+    mean = tf.reduce_mean(means, axis=0)
+    between = tf.math.squared_difference(means, mean)
+    return mean, tf.reduce_mean(variances + between, axis=0)

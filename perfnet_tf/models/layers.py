@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -14,6 +15,7 @@ from perfnet_tf.models import PACKAGE, space_to_depth
 from perfnet_tf.models.batch_norm import BatchNormOptions, VideoBatchNormalization
 from perfnet_tf.models.filter_gradient import conv2d
 from perfnet_tf.models.modes import is_building, runs_on_tpu
+from perfnet_tf.models.space_to_depth import PIXEL, Block
 from perfnet_tf.models.video_shapes import merged_frames, pad_symmetrically, sizes_of
 
 
@@ -30,6 +32,7 @@ class FeatureGating(tf_keras.layers.Layer):
 
     Call:
         features: float `[batch, frames, height, width, channels]`.
+        block: that they are laid in, see `space_to_depth`.
 
     Returns:
         Same shape and dtype: `features * sigmoid(W mean(features) + b)`, twice that if `neutral`.
@@ -68,12 +71,17 @@ class FeatureGating(tf_keras.layers.Layer):
         self.gate.build((None, int(input_shape[-1])))
         super().build(input_shape)
 
-    def call(self, features: tf.Tensor) -> tf.Tensor:
+    def call(self, features: tf.Tensor, block: Block = PIXEL) -> tf.Tensor:
         """Gates; see the class."""
         if is_building():
             return features
-        context = tf.reduce_mean(features, axis=[1, 2, 3])  # [batch, channels]
+        positions = math.prod(block)
+        context = tf.reduce_mean(features, axis=[1, 2, 3])  # [batch, positions * channels]
+        if positions > 1:
+            parts = tf.reshape(context, [-1, positions, context.shape[-1] // positions])
+            context = tf.reduce_mean(parts, axis=1)
         gate = 2 * self.gate(context) if self.neutral else self.gate(context)
+        gate = tf.tile(gate, [1, positions]) if positions > 1 else gate
         return features * gate[:, None, None, None, :]
 
     def get_config(self) -> dict[str, Any]:
@@ -120,18 +128,52 @@ class FactorizedConv3D(tf_keras.layers.Conv3D):
         super().__init__(filters, kernel_size, strides, **kwargs)
         self.pad_symmetrically = pad_symmetrically
 
+    def build(self, input_shape: Any) -> None:
+        """Creates the weights."""
+        super().build(input_shape)
+        # Of pixels. Blocks have more channels; `call` checks both.
+        self.input_spec = tf_keras.layers.InputSpec(ndim=5)
+
+    def call(self, inputs: tf.Tensor, block: Block = PIXEL) -> tf.Tensor:
+        """Convolves `[batch, frames, height, width, channels]`, in blocks by `space_to_depth`.
+
+        Raises:
+            InputError: other channels than the layer was built for.
+        """
+        channels = math.prod(block) * self.kernel.shape[3]
+        if inputs.shape[-1] != channels:
+            raise InputError(
+                f"This convolution takes {channels} channels. Received: {inputs.shape[-1]}."
+            )
+        if block == PIXEL:
+            return super().call(inputs)
+        outputs = self._convolve_blocks(inputs, self.kernel, block)
+        if self.use_bias:
+            outputs = outputs + tf.tile(self.bias, [outputs.shape[-1] // self.filters])
+        return outputs
+
+    def _convolve_blocks(self, inputs: tf.Tensor, kernel: tf.Tensor, block: Block) -> tf.Tensor:
+        symmetric = self.pad_symmetrically and max(self.strides) > 1
+        return space_to_depth.convolve(inputs, kernel, self.strides, symmetric, block)
+
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Convolves `[batch, frames, height, width, channels]`, without the bias."""
         if is_building():
             shape = self.compute_output_shape(inputs.shape)
             return tf.raw_ops.Placeholder(dtype=inputs.dtype, shape=shape)
-        if runs_on_tpu() and space_to_depth.is_worth_it(inputs, kernel, self.strides):
-            return space_to_depth.convolve(inputs, kernel, self.strides[0], self.pad_symmetrically)
+        block = self.strides[1:]
+        if runs_on_tpu() and space_to_depth.is_worth_it(inputs, kernel, self.strides, block):
+            return self._convolve_blocks(space_to_depth.to_blocks(inputs, block), kernel, block)
         padding = "SAME"
         if self.pad_symmetrically and max(self.strides) > 1:
             inputs, padding = pad_symmetrically(inputs, self.kernel_size, 0.0), "VALID"
         if runs_on_tpu():
-            return tf.nn.convolution(inputs, kernel, self.strides, padding, "NDHWC")
+            strides = self.strides
+            if self.kernel_size[1:] == (1, 1):
+                # The gradient of a strided convolution multiplies the zeros between.
+                inputs = inputs[:, :, :: strides[1], :: strides[2]]
+                strides = (strides[0], 1, 1)
+            return tf.nn.convolution(inputs, kernel, strides, padding, "NDHWC")
         if self.kernel_size[0] == 1 and self.strides[0] == 1:
             frames = tf.reshape(inputs, merged_frames(inputs))
             outputs = conv2d(frames, tf.squeeze(kernel, 0), self.strides[1:], padding)
@@ -195,9 +237,11 @@ class ConvUnit(tf_keras.layers.Layer):
 
     Call:
         inputs: float `[batch, frames, height, width, channels]`.
+        block: that the inputs are laid in, see `space_to_depth`.
 
     Returns:
-        `[batch, ceil(frames / stride), ceil(height / stride), ceil(width / stride), filters]`.
+        `[batch, ceil(frames / stride), ceil(height / stride), ceil(width / stride), filters]`,
+        in blocks of `space_to_depth.after_strides(block, strides)`.
     """
 
     def __init__(
@@ -250,11 +294,12 @@ class ConvUnit(tf_keras.layers.Layer):
         if self.batch_norm is not None:
             self.norm = VideoBatchNormalization(**asdict(self.batch_norm), name="norm")
 
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, training: bool = False, block: Block = PIXEL) -> tf.Tensor:
         """Convolves; see the class."""
-        outputs = self.conv(inputs)
+        outputs = self.conv(inputs, block=block)
         if self.norm is not None:
-            outputs = self.norm(outputs, training=training)
+            positions = math.prod(space_to_depth.after_strides(block, self.conv.strides))
+            outputs = self.norm(outputs, training=training, positions=positions)
         return tf.nn.relu(outputs) if self.activation else outputs
 
     def get_config(self) -> dict[str, Any]:

@@ -5,20 +5,19 @@ Source: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost" (arXiv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
-import tf_keras
 
 from perfnet_tf.models import modes
 from perfnet_tf.models.ordering import computed_after
 
 
-def call_block(layer: tf_keras.layers.Layer, inputs: tf.Tensor, *, training: bool) -> tf.Tensor:
+def call_block(layer: Callable[..., tf.Tensor], inputs: tf.Tensor, *, training: bool) -> tf.Tensor:
     """`layer(inputs, training=training)`, and where gradients find what is inside.
 
     Args:
-        layer: built; of one tensor, one result, and nothing random.
+        layer: a built layer, or a call of one; of one tensor, one result, and nothing random.
         inputs: float tensor.
         training: whether it trains. Without, or outside of `modes.rematerialization`, this is a
             plain call.

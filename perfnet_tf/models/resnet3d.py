@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,10 @@ from perfnet_tf.models.layers import (
     FeatureGating,
     VideoMaxPool,
 )
+from perfnet_tf.models.modes import is_building, runs_on_tpu
 from perfnet_tf.models.rematerialization import call_block
+from perfnet_tf.models.space_to_depth import PAIR, PIXEL, Block, from_columns, to_blocks
+from perfnet_tf.models.stem import convolve_and_pool
 from perfnet_tf.models.video_model import VideoModel
 
 
@@ -39,6 +43,8 @@ BLOCKS = (
     BlockSpec("res5", 512, 3, spatial_stride=2),
 )
 EXPANSION = 4
+#: Two columns of so many channels take the room of one on a TPU, which stores channels by 128.
+MAX_FILTERS_IN_PAIRS = 64
 
 #: Temporal kernel size of each cell's first convolution, by reading of Table 1.
 TEMPORAL_KERNELS = {
@@ -94,16 +100,18 @@ class Bottleneck(tf_keras.layers.Layer):
         if gate_output:
             self.output_gating = FeatureGating(use_bias=True, weight_decay=weight_decay)
 
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, training: bool = False, block: Block = PIXEL) -> tf.Tensor:
         """The cell's output."""
-        shortcut = inputs if self.shortcut is None else self.shortcut(inputs, training=training)
-        residual = self.temporal(inputs, training=training)
-        residual = self.spatial(residual, training=training)
-        residual = self.expand(residual, training=training)
+        shortcut = inputs
+        if self.shortcut is not None:
+            shortcut = self.shortcut(inputs, training=training, block=block)
+        residual = self.temporal(inputs, training=training, block=block)
+        residual = self.spatial(residual, training=training, block=block)
+        residual = self.expand(residual, training=training, block=block)
         if self.residual_gating is not None:
-            residual = self.residual_gating(residual)
+            residual = self.residual_gating(residual, block=block)
         outputs = tf.nn.relu(residual + shortcut)
-        return outputs if self.output_gating is None else self.output_gating(outputs)
+        return outputs if self.output_gating is None else self.output_gating(outputs, block=block)
 
 
 class ResidualBlock(tf_keras.layers.Layer):
@@ -121,8 +129,10 @@ class ResidualBlock(tf_keras.layers.Layer):
         **options: Any,
     ) -> None:
         super().__init__(name=name)
+        # On TPUs, see `space_to_depth`. Without a stride pairs of columns stay pairs.
+        self.pairs_on_tpu = filters <= MAX_FILTERS_IN_PAIRS and spatial_stride == 1
         last = len(temporal_kernels) - 1
-        self.cells = [
+        self.cells: list[Bottleneck] = [
             Bottleneck(
                 filters,
                 temporal_kernel,
@@ -142,10 +152,20 @@ class ResidualBlock(tf_keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """The block's output."""
-        outputs = inputs
+        block = self._layout(inputs)
+        outputs = to_blocks(inputs, block)
         for cell in self.cells:
-            outputs = call_block(cell, outputs, training=training)
-        return outputs if self.gating is None else self.gating(outputs)
+            in_blocks = functools.partial(cell.__call__, block=block)
+            outputs = call_block(in_blocks, outputs, training=training)
+        if self.gating is not None:
+            outputs = self.gating(outputs, block=block)
+        return from_columns(outputs, block)
+
+    def _layout(self, inputs: tf.Tensor) -> Block:
+        width = inputs.shape[3]
+        even = width is not None and width % 2 == 0
+        in_pairs = self.pairs_on_tpu and runs_on_tpu() and even and not is_building()
+        return PAIR if in_pairs else PIXEL
 
 
 @tf_keras.utils.register_keras_serializable(package=PACKAGE)
@@ -258,8 +278,8 @@ class ResNet3D50(VideoModel):
 
     def feature_maps(self, inputs: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
         """Table 1, row by row."""
-        maps = {"conv1": call_block(self.conv1, inputs, training=training)}
-        maps["pool1"] = outputs = self.pool1(maps["conv1"])
+        conv1, outputs = convolve_and_pool(self.conv1, self.pool1, inputs, training=training)
+        maps = {"conv1": conv1, "pool1": outputs}
         for spec, block in zip(BLOCKS, self.blocks, strict=True):
             maps[spec.name] = outputs = block(outputs, training=training)
             if spec.name == "res2" and self.pool2 is not None:

@@ -21,6 +21,7 @@ from perfnet_tf.models.inception_cells import (
 )
 from perfnet_tf.models.layers import VideoMaxPool
 from perfnet_tf.models.rematerialization import call_block
+from perfnet_tf.models.stem import convolve_and_pool
 from perfnet_tf.models.video_model import VideoModel
 
 GATINGS = ("branch", "cell", "none")
@@ -136,9 +137,10 @@ class S3D(VideoModel):
 
     def feature_maps(self, inputs: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
         """The stages, one after the other."""
-        maps: dict[str, tf.Tensor] = {}
-        outputs = inputs
-        for name, stage in self.stages.items():
+        (conv, stem), (pool, pooling), *others = self.stages.items()
+        features, outputs = convolve_and_pool(stem, pooling, inputs, training=training)
+        maps = {conv: features, pool: outputs}
+        for name, stage in others:
             if isinstance(stage, VideoMaxPool):
                 outputs = stage(outputs)
             else:

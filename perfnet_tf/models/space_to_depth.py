@@ -1,74 +1,178 @@
-"""A first convolution with stride 2 as one without, on a quarter of the pixels.
+"""Neighbouring pixels side by side as the channels of one, for TPUs.
 
-A TPU stores a frame's three channels as eight or 128. Four neighbouring pixels as the channels of
-one are twelve, in a quarter of the places: the same values, in a fraction of the memory. The
-kernel's rows and columns are put together alike, zeros filling up what is odd.
+A TPU stores channels by 128: a frame's three, or the 64 of a network's first features, take the
+room of 128. Pixels of a block laid side by side are the same values in a fraction of the memory.
+Kernels are laid out alike, zeros filling up what a block's results do not see.
+
+A block of `[rows, columns]` pixels has `rows * columns * channels` channels: those of its first
+pixel, of the next in its row, then those of the next row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import tensorflow as tf
 
 from perfnet_tf.models.video_shapes import sizes_of
 
-#: Of the input, at most; with more channels there is little to win.
+#: Rows and columns of a block.
+Block = tuple[int, int]
+#: No blocks: every pixel by itself.
+PIXEL: Block = (1, 1)
+#: Two columns of one row.
+PAIR: Block = (1, 2)
+#: Of a convolution's input, at most, that is worth being laid in blocks for it.
 MAX_CHANNELS = 4
 
 
-def is_worth_it(inputs: tf.Tensor, kernel: tf.Tensor, strides: Sequence[int]) -> bool:
-    """Whether `convolve` computes this convolution, and in less memory.
+def is_worth_it(inputs: tf.Tensor, kernel: tf.Tensor, strides: Sequence[int], block: Block) -> bool:
+    """Whether `convolve` computes this strided convolution of frames, and in less memory.
 
     Args:
         inputs: `[batch, frames, height, width, channels]`.
         kernel: `[frames, rows, columns, channels, filters]`.
         strides: of frames, height and width.
+        block: that the inputs would be laid in.
     """
-    height, width, channels = inputs.shape[2:]
-    even = height is not None and width is not None and height % 2 == width % 2 == 0
-    wide = min(kernel.shape[1:3]) > 1
-    return even and wide and channels <= MAX_CHANNELS and tuple(strides[1:]) == (2, 2)
+    sizes, channels = inputs.shape[2:4], inputs.shape[4]
+    if None in sizes or channels > MAX_CHANNELS:
+        return False
+    axes = list(zip(sizes, block, kernel.shape[1:3], strides[1:], strict=True))
+    whole = all(size % side == side % stride == 0 for size, side, _, stride in axes)
+    return whole and all(width > 1 and stride > 1 for *_, width, stride in axes)
+
+
+def after_strides(block: Block, strides: Sequence[int]) -> Block:
+    """The blocks that a convolution or pooling of these strides makes of such ones."""
+    return max(block[0] // strides[1], 1), max(block[1] // strides[2], 1)
+
+
+def to_blocks(frames: tf.Tensor, block: Block) -> tf.Tensor:
+    """Lays `[batch, frames, height, width, channels]` in blocks; see the module."""
+    if block == PIXEL:
+        return frames
+    _, num_frames, height, width, channels = sizes_of(frames)
+    down, across = height // block[0], width // block[1]
+    pixels = tf.reshape(frames, [-1, num_frames, down, block[0], across, block[1], channels])
+    pixels = tf.transpose(pixels, [0, 1, 2, 4, 3, 5, 6])
+    return tf.reshape(pixels, [-1, num_frames, down, across, block[0] * block[1] * channels])
+
+
+def from_columns(blocks: tf.Tensor, block: Block) -> tf.Tensor:
+    """`[batch, frames, height, width, channels]` of blocks of one row."""
+    if block == PIXEL:
+        return blocks
+    _, num_frames, height, width, channels = sizes_of(blocks)
+    return tf.reshape(blocks, [-1, num_frames, height, block[1] * width, channels // block[1]])
 
 
 def convolve(
-    inputs: tf.Tensor, kernel: tf.Tensor, temporal_stride: int, symmetric: bool
+    blocks: tf.Tensor, kernel: tf.Tensor, strides: Sequence[int], symmetric: bool, block: Block
 ) -> tf.Tensor:
-    """A convolution with stride 2 in height and width, which are even.
+    """A convolution of frames that are laid in blocks.
 
     Args:
-        inputs: float `[batch, frames, height, width, channels]`.
+        blocks: float `[batch, frames, height / rows, width / columns, rows * columns * channels]`.
         kernel: `[frames, rows, columns, channels, filters]`, of the same type.
-        temporal_stride: of frames.
+        strides: of frames, height and width. A block has a multiple of its stride of rows, and of
+            columns, or one.
         symmetric: whether half the kernel is padded on both sides, else as SAME does.
+        block: of the inputs.
 
     Returns:
-        `[batch, ceil(frames / stride), height / 2, width / 2, filters]`.
+        `[batch, ceil(frames / stride), ...]` in blocks of `after_strides(block, strides)`.
     """
-    _, num_frames, height, width, channels = sizes_of(inputs)
-    length, rows, columns, _, filters = kernel.shape
-    if symmetric:
-        before = [(size - 1) // 2 for size in (length, rows, columns)]
-        time_behind = before[0]
-    else:
-        steps = -(-num_frames // temporal_stride)
-        lacking = (steps - 1) * temporal_stride + length - num_frames
-        lacking = tf.maximum(lacking, 0) if tf.is_tensor(lacking) else max(lacking, 0)
-        before = [lacking // 2, (rows - 2) // 2, (columns - 2) // 2]
-        time_behind = lacking - before[0]
-    pads, places = [[0, 0], [before[0], time_behind]], []
-    for size, front in zip((rows, columns), before[1:], strict=True):
-        whole = front + front % 2  # the kernel begins at an even pixel
-        blocks = -(-(whole - front + size) // 2)
-        places.append([whole - front, 2 * blocks - (whole - front) - size])
-        pads.append([whole // 2, blocks - 1 - whole // 2])
-    pixels = tf.reshape(inputs, [-1, num_frames, height // 2, 2, width // 2, 2, channels])
-    pixels = tf.transpose(pixels, [0, 1, 2, 4, 3, 5, 6])
-    shape = [-1, num_frames, height // 2, width // 2, 4 * channels]
-    padded = tf.pad(tf.reshape(pixels, shape), [*pads, [0, 0]])
-    whole_kernel = tf.pad(kernel, [[0, 0], *places, [0, 0], [0, 0]])
-    down, across = whole_kernel.shape[1] // 2, whole_kernel.shape[2] // 2
-    taps = tf.reshape(whole_kernel, [length, down, 2, across, 2, channels, filters])
+    length, *window, channels, filters = kernel.shape
+    sizes = sizes_of(blocks)[1:4]
+    time = _Axis.of_pixels(sizes[0], length, strides[0], symmetric)
+    down, across = (
+        _Axis.of_pixels(size, width, stride, symmetric)
+        if side == 1
+        else _Axis.of_blocks(side, width, stride, symmetric)
+        for size, side, width, stride in zip(sizes[1:], block, window, strides[1:], strict=True)
+    )
+    taps = tf.concat(
+        [
+            tf.pad(kernel, [[0, 0], row, column, [0, 0], [0, 0]])
+            for row in down.places
+            for column in across.places
+        ],
+        axis=-1,
+    )
+    inputs, outputs = block[0] * block[1] * channels, len(down.places) * len(across.places)
+    taps = tf.reshape(
+        taps,
+        [length, down.blocks, block[0], across.blocks, block[1], channels, outputs * filters],
+    )
     taps = tf.transpose(taps, [0, 1, 3, 2, 4, 5, 6])
-    taps = tf.reshape(taps, [length, down, across, 4 * channels, filters])
-    return tf.nn.convolution(padded, taps, [temporal_stride, 1, 1], "VALID", "NDHWC")
+    taps = tf.reshape(taps, [length, down.blocks, across.blocks, inputs, outputs * filters])
+    padded = tf.pad(blocks, [[0, 0], time.padding, down.padding, across.padding, [0, 0]])
+    steps = [time.step, down.step, across.step]
+    return tf.nn.convolution(padded, taps, steps, "VALID", "NDHWC")
+
+
+def max_pool_pairs(pairs: tf.Tensor, symmetric: bool) -> tf.Tensor:
+    """Max pooling by 3x3 with stride 2 of frames whose columns are laid in pairs.
+
+    Of equal values in a window another may take the gradient than in the pooling of the frames.
+
+    Args:
+        pairs: float `[batch, frames, height, width / 2, 2 channels]`.
+        symmetric: whether windows begin one pixel before the frame, else with it, as SAME does.
+
+    Returns:
+        `[batch, frames, ceil(height / 2), width / 2, channels]`.
+    """
+    least = pairs.dtype.min
+    if symmetric:
+        pairs = tf.pad(pairs, [[0, 0], [0, 0], [1, 1], [0, 0], [0, 0]], constant_values=least)
+    rows = tf.nn.max_pool3d(pairs, [1, 3, 1], [1, 2, 1], "VALID" if symmetric else "SAME")
+    # Both columns move by a pair, then one of them is taken: the compiler computes that at once.
+    beyond = [1, 0] if symmetric else [0, 1]
+    moved = tf.pad(rows, [[0, 0], [0, 0], [0, 0], beyond, [0, 0]], constant_values=least)
+    moved = moved[:, :, :, :-1] if symmetric else moved[:, :, :, 1:]
+    first, second = tf.split(rows, 2, axis=-1)
+    next_first, last_second = tf.split(moved, 2, axis=-1)
+    if symmetric:
+        return tf.maximum(tf.maximum(last_second, first), second)
+    return tf.maximum(tf.maximum(first, second), next_first)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """How a kernel meets the blocks of rows or columns, or of frames.
+
+    Attributes:
+        blocks: how many blocks the results of one block see.
+        padding: blocks before the first and behind the last.
+        step: from block to block.
+        places: zeros in front of the kernel and behind it, for each result of a block.
+    """
+
+    blocks: int
+    padding: Sequence[Any]
+    step: int
+    places: Sequence[Sequence[int]]
+
+    @classmethod
+    def of_pixels(cls, size: Any, width: int, stride: int, symmetric: bool) -> _Axis:
+        """Of `size` single pixels, or frames."""
+        half = (width - 1) // 2
+        if symmetric:
+            return cls(width, [half, half], stride, [[0, 0]])
+        lacking = (-(-size // stride) - 1) * stride + width - size
+        lacking = tf.maximum(lacking, 0) if tf.is_tensor(lacking) else max(lacking, 0)
+        return cls(width, [lacking // 2, lacking - lacking // 2], stride, [[0, 0]])
+
+    @classmethod
+    def of_blocks(cls, side: int, width: int, stride: int, symmetric: bool) -> _Axis:
+        """Of blocks of `side` pixels, a multiple of the stride."""
+        front = (width - 1) // 2 if symmetric else max(width - stride, 0) // 2
+        begins = [begin - front for begin in range(0, side, stride)]
+        first, last = begins[0] // side, (begins[-1] + width - 1) // side
+        behind = side * (last + 1) - width
+        places = [[begin - side * first, behind - begin] for begin in begins]
+        return cls(last - first + 1, [-first, last], 1, places)
