@@ -27,6 +27,7 @@ _SHAPE = re.compile(r"([a-z][a-z0-9]*)\[([0-9,]*)\](?:\{([^}]*)\})?")
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%(\S+) = (.*)$")
 _OPCODE = re.compile(r"\s([a-z][a-z0-9-]*)\(")
 _NAME = re.compile(r'op_name="([^"]*)"')
+_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Operation:
         bytes_moved: that it reads and writes, tiles' padding included.
         bytes_written: of that, its results.
         bytes_needed: that it would read and write without padding.
+        cycles: of the core, by the compiler's own estimate; 0 where it gives none.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Operation:
     bytes_moved: int
     bytes_written: int
     bytes_needed: int
+    cycles: int
 
 
 @dataclass(frozen=True)
@@ -87,13 +90,14 @@ def read_operations(program: str) -> Iterator[Operation]:
             continue
         if kind.endswith("-start"):
             written = read  # its result also names what it reads
-        asked = _NAME.search(rest)
+        asked, cycles = _NAME.search(rest), _CYCLES.search(rest)
         yield Operation(
             asked[1] if asked else f"the compiler's {kind}",
             kind,
             read.tiled + written.tiled,
             written.tiled,
             read.needed + written.needed,
+            int(cycles[1]) if cycles else 0,
         )
 
 
@@ -131,8 +135,14 @@ def as_json(operations: Sequence[Operation], top: int) -> dict[str, Any]:
     return {
         "bytes_moved": sum(operation.bytes_moved for operation in operations),
         "bytes_needed": sum(operation.bytes_needed for operation in operations),
+        "cycles": sum(operation.cycles for operation in operations),
         "layers": [
-            {"layer": layer, "bytes_moved": total.bytes_moved, "bytes_needed": total.bytes_needed}
+            {
+                "layer": layer,
+                "bytes_moved": total.bytes_moved,
+                "bytes_needed": total.bytes_needed,
+                "cycles": total.cycles,
+            }
             for layer, total in total_by_layer(operations)[:top]
         ],
         "results": [
@@ -146,9 +156,13 @@ def describe_traffic(found: Mapping[str, Any]) -> list[str]:
     """Lines for a terminal, of what `as_json` gave."""
     total = found["bytes_moved"]
     padding = 1 - found["bytes_needed"] / total if total else 0.0
-    lines = [f"{total / 1e9:.1f} GB between operations, of which {padding:.0%} is padding of tiles"]
+    lines = [
+        f"{total / 1e9:.1f} GB between operations, of which {padding:.0%} is padding of tiles; "
+        f"{found['cycles'] / 1e6:.1f} million cycles by the compiler's own estimate"
+    ]
     lines += [
-        f"{one['bytes_moved'] / 1e9:8.2f} GB  {one['bytes_moved'] / total:4.0%}  {one['layer']}"
+        f"{one['bytes_moved'] / 1e9:8.2f} GB  {one['bytes_moved'] / total:4.0%}"
+        f"{one['cycles'] / 1e6:9.1f} M  {one['layer']}"
         for one in found["layers"]
     ]
     lines.append("largest results:")
@@ -165,6 +179,7 @@ def _sum(layer: str, parts: Sequence[Operation]) -> Operation:
         sum(part.bytes_moved for part in parts),
         sum(part.bytes_written for part in parts),
         sum(part.bytes_needed for part in parts),
+        sum(part.cycles for part in parts),
     )
 
 

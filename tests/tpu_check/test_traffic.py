@@ -19,8 +19,8 @@ PROGRAM = """HloModule step, is_scheduled=true
 ENTRY %main.0 (frames: u8[8,4,16,16,3], bias: f32[64]) -> f32[64] {
   %frames = u8[8,4,16,16,3]{4,3,2,1,0} parameter(0), metadata={op_name="XLA_Args"}
   %bias = f32[64]{0:T(256)} parameter(1)
-  %copy.1 = bf16[8,4,16,16,3]{4,0,3,2,1:T(8,128)(2,1)} copy(%frames), metadata={op_name="net/normalization/Cast"}
-  %fusion.2 = (f32[64]{0:T(256)}, bf16[8,4,16,16,64]{4,0,3,2,1:T(8,128)(2,1)}) fusion(%copy.1, %bias), kind=kOutput, calls=%fused, metadata={op_name="net/res2/cell1/conv/Conv3D" source_line=3}
+  %copy.1 = bf16[8,4,16,16,3]{4,0,3,2,1:T(8,128)(2,1)} copy(%frames), metadata={op_name="net/normalization/Cast"}, backend_config={"window_config":{"estimated_cycles":"4192"}}
+  %fusion.2 = (f32[64]{0:T(256)}, bf16[8,4,16,16,64]{4,0,3,2,1:T(8,128)(2,1)}) fusion(%copy.1, %bias), kind=kOutput, calls=%fused, metadata={op_name="net/res2/cell1/conv/Conv3D" source_line=3}, backend_config={"window_config":{"kernel_window_bounds":[],"estimated_cycles":"2500000","iteration_bounds":["1"]}}
   %get-tuple-element.3 = f32[64]{0:T(256)} get-tuple-element(%fusion.2), index=0
   %copy-start.4 = (f32[64]{0:T(256)S(1)}, f32[64]{0:T(256)}, u32[]{:S(2)}) copy-start(%get-tuple-element.3)
   %copy-done.5 = f32[64]{0:T(256)S(1)} copy-done(%copy-start.4)
@@ -68,13 +68,16 @@ def test_the_report_names_the_largest_and_sums_all():
     lines = describe_traffic(found)
     assert found["bytes_moved"] == 6_323_200
     assert found["bytes_needed"] == 1_173_248
-    assert lines[0].endswith("of which 81% is padding of tiles")
-    assert lines[1].endswith("net/res2/cell1")
+    assert found["cycles"] == 2_504_192
+    assert found["layers"][0]["cycles"] == 2_500_000
+    assert "of which 81% is padding of tiles; 2.5 million cycles by" in lines[0]
+    assert lines[1].split() == ["0.00", "GB", "66%", "2.5", "M", "net/res2/cell1"]
     assert lines[-1].endswith("fusion: net/res2/cell1/conv/Conv3D")
 
 
 def test_an_empty_program_moves_nothing():
     assert describe_traffic(as_json([], 3)) == [
-        "0.0 GB between operations, of which 0% is padding of tiles",
+        "0.0 GB between operations, of which 0% is padding of tiles; "
+        "0.0 million cycles by the compiler's own estimate",
         "largest results:",
     ]
