@@ -116,3 +116,20 @@ def test_the_design_lists_every_room_with_what_it_says_of_itself():
         docstring = ast.get_docstring(ast.parse(file.read_text()))
         expected.append((room, docstring.splitlines()[0]))
     assert listed == expected
+
+
+def test_benchmarks_turn_onednn_on_before_tensorflow():
+    """`import perfnet_tf` does, and imports are sorted: TensorFlow may come before it."""
+    scripts = sorted((pathlib.Path(__file__).parent / "benchmarks").glob("*.py"))
+    assert scripts
+    for script in scripts:
+        text = script.read_text()
+        first = {
+            package: found.start()
+            for package in ("perfnet_tf", "tensorflow", "tf_keras")
+            if (found := re.search(rf"^(?:import|from) {package}\b", text, re.MULTILINE))
+        }
+        package = first.pop("perfnet_tf", len(text))
+        tensorflow = min(first.values(), default=len(text))
+        turned_on = text.find('os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")')
+        assert package <= tensorflow or 0 <= turned_on < tensorflow, script.name

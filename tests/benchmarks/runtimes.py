@@ -39,6 +39,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# As `import perfnet_tf` does, which must come before TensorFlow for it.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "reference"))
 
 import numpy as np
