@@ -42,7 +42,7 @@ def keep_teacher_logits(
         clip: what is cut of every video.
         num_windows: windows, evenly spread over the video; 1 is the central one.
         data: a prepared dataset.
-        folder: of the run; logits that are there already are read.
+        folder: of the run; logits that are there already, of the same weights, are read.
         name: of their file.
         batch_size: clips at once.
         progress: report on standard error.
@@ -54,7 +54,9 @@ def keep_teacher_logits(
         InputError: a damaged record.
     """
     clip_ids = [entry.clip_id for entry in read_index(data, TRAIN_SPLIT)]
-    key = hashlib.sha256("\n".join([str(num_windows), *teachers, *clip_ids]).encode()).hexdigest()
+    networks = [f"{name} {_digest(teacher)}" for name, teacher in teachers.items()]
+    parts = [str(num_windows), str(clip), *networks, *clip_ids]
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     file = folder / _FOLDER / f"{name}.npz"
     found = _read(file, key, teachers)
     if found is not None:
@@ -86,10 +88,20 @@ def remove_teacher_logits(folder: pathlib.Path) -> None:
     shutil.rmtree(folder / _FOLDER, ignore_errors=True)
 
 
+def _digest(teacher: Recognizer) -> str:
+    """Of its weights; empty for a teacher whose layers are not accessible."""
+    if teacher.model is None:
+        return ""
+    digest = hashlib.sha256()
+    for variable in teacher.model.variables:
+        digest.update(variable.numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _read(
     file: pathlib.Path, key: str, teachers: Mapping[str, Recognizer]
 ) -> dict[str, np.ndarray] | None:
-    """The logits in a file; None if it is missing, damaged, or of other teachers or clips."""
+    """The logits in a file; None if it is missing, damaged, or of something else."""
     try:
         with np.load(file, allow_pickle=False) as values:
             if str(values["key"]) != key:

@@ -1,6 +1,7 @@
 """Teachers that are computed once, before the first step."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
@@ -87,6 +88,23 @@ def test_logits_are_the_mean_over_windows_in_the_order_of_the_index(data, tmp_pa
         progress=False,
     )
     np.testing.assert_array_equal(again["flow"], kept["flow"])
+
+
+def test_logits_of_other_weights_or_clips_are_computed_again(data, tmp_path):
+    scale = tf.Variable(1.0)
+    model = types.SimpleNamespace(variables=[scale])
+    teacher = Teacher(lambda flow: scale * flow_logits(flow), "flow", model=model)
+
+    def kept(frames=6):
+        clip = ClipConfig(frames, 24, 32, short_side=28)
+        return keep_teacher_logits(
+            {"flow": teacher}, clip, 1, data, tmp_path, name="all", batch_size=4, progress=False
+        )["flow"]
+
+    before = kept()
+    scale.assign(2.0)
+    np.testing.assert_allclose(kept(), 2 * before, rtol=1e-5)
+    assert not np.allclose(kept(frames=3), 2 * before)
 
 
 def test_where_there_is_one_view_a_student_learns_the_same(still_data, tmp_path):
