@@ -19,7 +19,11 @@ from perfnet_tf.models.modes import (
     runs_on_tpu,
 )
 from perfnet_tf.models.synchronization import global_moments
-from perfnet_tf.models.video_shapes import merged_frames, static_or_dynamic_shape
+from perfnet_tf.models.video_shapes import (
+    check_channels,
+    merged_frames,
+    static_or_dynamic_shape,
+)
 
 
 @dataclass(frozen=True)
@@ -91,21 +95,17 @@ class VideoBatchNormalization(tf_keras.layers.BatchNormalization):
         Raises:
             InputError: the last axis holds other channels than the layer was built for.
         """
-        channels = positions * self.moving_mean.shape[0]
-        if inputs.shape[-1] != channels:
-            raise InputError(
-                f"This batch norm takes {channels} channels. Received: {inputs.shape[-1]}."
-            )
+        check_channels(inputs, positions * self.moving_mean.shape[0], "batch norm")
         if is_building():
             return inputs
         training = training if self.trainable else False
         if positions > 1:
-            return self._normalize_positions(inputs, bool(training), positions)
+            return self._normalize_by_moments(inputs, bool(training), positions)
         if runs_on_tpu() and not (training and is_synchronized()):
             return self._normalize_video(inputs, bool(training))
         frames = tf.reshape(inputs, merged_frames(inputs))
         if training and is_synchronized():
-            normalized = self._normalize_over_replicas(frames)
+            normalized = self._normalize_by_moments(frames, True, positions)
         elif training is True and sums_lose_bits(frames):
             normalized = self._normalize_exactly(frames)
         else:
@@ -118,18 +118,6 @@ class VideoBatchNormalization(tf_keras.layers.BatchNormalization):
         """Changes the moving moments, once a step."""
         if not is_recomputing():
             super().add_update(updates)
-
-    def _normalize_over_replicas(self, frames: tf.Tensor) -> tf.Tensor:
-        mean, variance, count = global_moments(frames)
-        values, averages = (mean, variance), (self.moving_mean, self.moving_variance)
-        self._move(moving_averages(averages, values, count, self.momentum))
-        scale = tf.math.rsqrt(variance + self.epsilon)
-        if self.scale:
-            scale = scale * self.gamma
-        outputs = (tf.cast(frames, tf.float32) - mean) * scale
-        if self.center:
-            outputs = outputs + self.beta
-        return tf.cast(outputs, frames.dtype)
 
     def _normalize_video(self, inputs: tf.Tensor, training: bool) -> tf.Tensor:
         """By the fused operation on all five axes."""
@@ -149,10 +137,10 @@ class VideoBatchNormalization(tf_keras.layers.BatchNormalization):
             self._move(averages)
         return outputs
 
-    def _normalize_positions(self, inputs: tf.Tensor, training: bool, positions: int) -> tf.Tensor:
-        """By moments that are taken of each position, then put together. As on TPUs of squares."""
+    def _normalize_by_moments(self, inputs: tf.Tensor, training: bool, positions: int) -> tf.Tensor:
+        """By moments of each position, put together; of all replicas where they meet."""
         values = tf.cast(inputs, tf.float32)
-        mean, variance = tf.identity(self.moving_mean), tf.identity(self.moving_variance)
+        scale, offset, mean, variance = self._channel_values()
         if training:
             averages = (mean, variance)
             mean, variance, count = (
@@ -161,14 +149,9 @@ class VideoBatchNormalization(tf_keras.layers.BatchNormalization):
             mean, variance = _moments_of_all(mean, variance, positions)
             moments = (mean, variance)
             self._move(moving_averages(averages, moments, count * positions, self.momentum))
-        scale = tf.math.rsqrt(variance + self.epsilon)
-        if self.scale:
-            scale = scale * self.gamma
-        offset = -mean * scale
-        if self.center:
-            offset = offset + self.beta
-        outputs = values * tf.tile(scale, [positions]) + tf.tile(offset, [positions])
-        return tf.cast(outputs, inputs.dtype)
+        scale = scale * tf.math.rsqrt(variance + self.epsilon)
+        scale, offset, mean = (tf.tile(vector, [positions]) for vector in (scale, offset, mean))
+        return tf.cast((values - mean) * scale + offset, inputs.dtype)
 
     def _channel_values(self) -> list[tf.Tensor]:
         """Scale, offset, moving mean and moving variance, `[channels]` each."""

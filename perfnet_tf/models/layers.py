@@ -16,7 +16,12 @@ from perfnet_tf.models.batch_norm import BatchNormOptions, VideoBatchNormalizati
 from perfnet_tf.models.filter_gradient import conv2d
 from perfnet_tf.models.modes import is_building, runs_on_tpu
 from perfnet_tf.models.space_to_depth import PIXEL, Block
-from perfnet_tf.models.video_shapes import merged_frames, pad_symmetrically, sizes_of
+from perfnet_tf.models.video_shapes import (
+    check_channels,
+    merged_frames,
+    pad_symmetrically,
+    sizes_of,
+)
 
 
 def kernel_decay(weight_decay: float) -> tf_keras.regularizers.Regularizer | None:
@@ -140,11 +145,7 @@ class FactorizedConv3D(tf_keras.layers.Conv3D):
         Raises:
             InputError: other channels than the layer was built for.
         """
-        channels = math.prod(block) * self.kernel.shape[3]
-        if inputs.shape[-1] != channels:
-            raise InputError(
-                f"This convolution takes {channels} channels. Received: {inputs.shape[-1]}."
-            )
+        check_channels(inputs, math.prod(block) * self.kernel.shape[3], "convolution")
         if block == PIXEL:
             return super().call(inputs)
         outputs = self._convolve_blocks(inputs, self.kernel, block)

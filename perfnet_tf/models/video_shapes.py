@@ -7,10 +7,18 @@ from typing import Any
 
 import tensorflow as tf
 
+from perfnet_tf.errors import InputError
+
 #: How convolutions and poolings with a stride pad. `same` is TensorFlow's, which may put one
 #: more element behind than in front; `symmetric` puts half the window on both sides, as PyTorch's
 #: networks and Keras' ResNet50 do. Without a stride both are the same.
 PADDINGS = ("same", "symmetric")
+
+
+def check_channels(video: tf.Tensor, channels: int, layer: str) -> None:
+    """Raises `InputError` if the last axis is not what the layer, named in words, was built for."""
+    if video.shape[-1] != channels:
+        raise InputError(f"This {layer} takes {channels} channels. Received: {video.shape[-1]}.")
 
 
 def merged_frames(video: tf.Tensor) -> Any:
