@@ -285,6 +285,10 @@ class TrainConfig:
         mixup: alpha of Beta(alpha, alpha), from which the share is drawn that a clip and its label
             have in its mixture with another clip of its replica's batch (Zhang et al. 2018,
             arXiv:1710.09412); 0 mixes nothing. See `perfnet_tf.distill.mixup`.
+        activation_gib: recompute the activations of as few cells as bring those of a step within so
+            many GiB on each device, by estimate (`perfnet_tf.models.activation_memory`); None goes
+            by `rematerialize`. Weights, their gradients, batches and what single operations need
+            for themselves come on top.
     """
 
     epochs: int = 100
@@ -311,6 +315,7 @@ class TrainConfig:
     label_smoothing: float = 0.0
     clip_norm: float | None = None
     mixup: float = 0.0
+    activation_gib: float | None = None
 
     def __post_init__(self) -> None:
         check_positive(
@@ -322,6 +327,7 @@ class TrainConfig:
             steps_per_execution=self.steps_per_execution,
             clip_norm=self.clip_norm,
             accumulate=self.accumulate,
+            activation_gib=self.activation_gib,
         )
         check_not_negative(
             momentum=self.momentum,
@@ -341,6 +347,11 @@ class TrainConfig:
                 "Micro-batches are of one size. Received: "
                 f"`accumulate`={self.accumulate}, `batch_size`={self.batch_size}. Take a batch "
                 f"that is a multiple of {self.accumulate}."
+            )
+        if self.rematerialize and self.activation_gib is not None:
+            raise InputError(
+                "Either all activations are computed again, or as few as fit. Received: "
+                f"`rematerialize`=True and `activation_gib`={self.activation_gib:g}. Leave one out."
             )
         if not 0 <= self.label_smoothing < 1:
             raise InputError(

@@ -98,6 +98,8 @@ def test_every_option_survives_json():
         ('{"train": {"learning_rate": -1}}', "learning_rate"),
         ('{"train": {"optimizer": "adamax"}}', "Did you mean 'adam"),
         ('{"train": {"label_smoothing": 1}}', r"`label_smoothing` must be in \[0, 1\)"),
+        ('{"train": {"rematerialize": true, "activation_gib": 2}}', "Leave one out"),
+        ('{"train": {"activation_gib": 0}}', "`activation_gib` must be greater than 0"),
         ('{"train": {"clip_norm": 0}}', "`clip_norm` must be greater than 0"),
         ('{"distill": {"loss": "both"}}', "separate, unified"),
     ],

@@ -62,6 +62,7 @@ _TRAIN = {
     "steps_per_execution": "steps_per_execution",
     "validate_every_epochs": "validate_every_epochs",
     "remat": "rematerialize",
+    "activation_gib": "activation_gib",
     "sync_batch_norm": "synchronize_batch_norm",
 }
 _POSE = {
@@ -191,6 +192,10 @@ def define_setting_flags(command: FlagSet, *, network: bool) -> None:
     number("pose_min_score", "Keypoints below this score are not drawn.")
     number("pose_thickness", "Of a bar, as a share of the person's or the frame's size.")
     switch("remat", "Recompute activations for the gradient: less memory, more time.")
+    number(
+        "activation_gib",
+        "GiB for a step's activations on a device, by estimate: recompute as few as fit.",
+    )
     switch("sync_batch_norm", "Normalise over the clips of all devices, not of each.")
 
 

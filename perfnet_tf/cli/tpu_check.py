@@ -43,11 +43,22 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
     from perfnet_tf.tpu_check.check import StepChecker, check_chips, require_compiler
     from perfnet_tf.tpu_check.lowering import build_distiller
+    from perfnet_tf.training.start import plan_memory
 
     check_chips(arguments.chip)
+    if config.train.activation_gib is not None and arguments.largest_batch:
+        raise InputError(
+            "What is computed again depends on the batch. Received: --activation_gib and "
+            "--largest_batch. Leave one out."
+        )
     require_compiler()
+    clips = arguments.batch_per_core // config.train.accumulate
+    plan = plan_memory(config, arguments.num_classes, clips, for_xla=True)
+    if plan is not None:
+        say(str(plan))
     say(f"building {config.model.backbone} and {len(teachers)} teachers")
-    distiller = build_distiller(config, arguments.num_classes, teachers)
+    again = config.train.rematerialize if plan is None else plan.blocks
+    distiller = build_distiller(config, arguments.num_classes, teachers, computed_again=again)
     checker = StepChecker(distiller, config.clip, top=arguments.top, say=say)
     if arguments.largest_batch:
         found = {c: checker.largest(c, arguments.batch_per_core) for c in arguments.chip}
@@ -59,7 +70,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         "stream": config.stream,
         "teachers": list(teachers),
         "precision": config.train.precision,
-        "remat": config.train.rematerialize,
+        "remat": again if isinstance(again, bool) else list(again),
         "num_classes": arguments.num_classes,
         "search": arguments.largest_batch,
     }
@@ -90,6 +101,8 @@ def _teachers(words: list[str]) -> tuple[str, ...]:
 def _text(step: dict[str, Any], found: dict[str, StepReport | None]) -> str:
     kind = f"with teachers on {', '.join(step['teachers'])}" if step["teachers"] else "plain"
     remat = ", rematerialised" if step["remat"] else ""
+    if isinstance(step["remat"], list) and remat:
+        remat += f" in {', '.join(step['remat'])}"
     lines = [
         f"{step['backbone']} on {step['stream']} {step['clip']}, {kind}, {step['precision']}"
         f"{remat}: one core's train step, compiled by libtpu",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -64,7 +64,7 @@ class Distiller(tf_keras.Model):
         stream: str | None = None,
         classes: Sequence[str] | None = None,
         render: PoseRenderConfig | None = None,
-        rematerialize: bool = False,
+        rematerialize: bool | Collection[str] = False,
         synchronize_batch_norm: bool = False,
         class_weights: Sequence[float] | None = None,
         logits_in_batch: bool = False,
@@ -88,7 +88,9 @@ class Distiller(tf_keras.Model):
             classes: the student's class names in label order; checks the teachers' and brings
                 their logits into this order. None trusts them.
             render: how people are drawn for a student of the `pose` stream.
-            rematerialize, synchronize_batch_norm: see `TrainConfig`; for networks of this package.
+            rematerialize: see `TrainConfig`; or the names of the student's blocks whose activations
+                are computed again, as `activation_memory.plan_activations` chooses them.
+            synchronize_batch_norm: see `TrainConfig`. Both are for networks of this package.
             class_weights: factor of the cross-entropy of each class's training clips, in label
                 order; None weighs all alike. `fit(class_weight={label: weight})` does the same for
                 one call, as in Keras. Evaluation is never weighted.

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 import tensorflow as tf
 
 
 class _Modes(threading.local):
-    rematerializes = False
+    rematerializes: bool | Collection[str] = False
+    observer: Callable[..., None] | None = None
     recomputing = False
     synchronizes = False
     for_any_device = False
@@ -25,7 +27,7 @@ _modes = _Modes()
 
 
 @contextlib.contextmanager
-def _set(**values: bool) -> Iterator[None]:
+def _set(**values: Any) -> Iterator[None]:
     before = {name: getattr(_modes, name) for name in values}
     for name, value in values.items():
         setattr(_modes, name, value)
@@ -36,14 +38,37 @@ def _set(**values: bool) -> Iterator[None]:
             setattr(_modes, name, value)
 
 
-def rematerialization(enabled: bool = True) -> contextlib.AbstractContextManager[None]:
-    """Inside the block, what `call_block` calls in training keeps its inputs only."""
-    return _set(rematerializes=enabled)
+def rematerialization(
+    blocks: bool | Collection[str] = True,
+) -> contextlib.AbstractContextManager[None]:
+    """Inside the `with`, what `call_block` calls in training keeps its inputs only.
+
+    Args:
+        blocks: all (True), none (False), or the names of some.
+    """
+    return _set(rematerializes=blocks)
 
 
-def is_rematerializing() -> bool:
-    """Whether `call_block` computes activations again for the gradient."""
-    return _modes.rematerializes
+def is_rematerializing(block: str) -> bool:
+    """Whether `call_block` computes the activations of this block again for the gradient."""
+    blocks = _modes.rematerializes
+    return blocks if isinstance(blocks, bool) else block in blocks
+
+
+def observed_blocks(
+    observer: Callable[[str, tf.Tensor, tf.Tensor, int], None],
+) -> contextlib.AbstractContextManager[None]:
+    """Inside the `with`, `call_block` tells `observer` of each block that it calls in training.
+
+    The arguments are the block's name, its input, its output, and how many operations the graph
+    had before.
+    """
+    return _set(observer=observer)
+
+
+def block_observer() -> Callable[[str, tf.Tensor, tf.Tensor, int], None] | None:
+    """That of `observed_blocks`."""
+    return _modes.observer
 
 
 def recomputation() -> contextlib.AbstractContextManager[None]:

@@ -13,7 +13,9 @@ from perfnet_tf.models import modes
 from perfnet_tf.models.ordering import computed_after
 
 
-def call_block(layer: Callable[..., tf.Tensor], inputs: tf.Tensor, *, training: bool) -> tf.Tensor:
+def call_block(
+    layer: Callable[..., tf.Tensor], inputs: tf.Tensor, *, training: bool, name: str
+) -> tf.Tensor:
     """`layer(inputs, training=training)`, and where gradients find what is inside.
 
     Args:
@@ -21,11 +23,17 @@ def call_block(layer: Callable[..., tf.Tensor], inputs: tf.Tensor, *, training: 
         inputs: float tensor.
         training: whether it trains. Without, or outside of `modes.rematerialization`, this is a
             plain call.
+        name: of the block in its network.
 
     Returns:
         The layer's result.
     """
-    if not (training and modes.is_rematerializing()):
+    if training and (observer := modes.block_observer()):
+        before = len(tf.compat.v1.get_default_graph().get_operations())
+        outputs = layer(inputs, training=training)
+        observer(name, inputs, outputs, before)
+        return outputs
+    if not (training and modes.is_rematerializing(name)):
         return layer(inputs, training=training)
     # The gradient is traced later, outside of the block that says so.
     synchronized = modes.is_synchronized()

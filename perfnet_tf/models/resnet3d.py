@@ -156,7 +156,8 @@ class ResidualBlock(tf_keras.layers.Layer):
         outputs = to_blocks(inputs, block)
         for cell in self.cells:
             in_blocks = functools.partial(cell.__call__, block=block)
-            outputs = call_block(in_blocks, outputs, training=training)
+            name = f"{self.name}/{cell.name}"
+            outputs = call_block(in_blocks, outputs, training=training, name=name)
         if self.gating is not None:
             outputs = self.gating(outputs, block=block)
         return from_columns(outputs, block)

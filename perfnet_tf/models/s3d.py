@@ -144,7 +144,7 @@ class S3D(VideoModel):
             if isinstance(stage, VideoMaxPool):
                 outputs = stage(outputs)
             else:
-                outputs = call_block(stage, outputs, training=training)
+                outputs = call_block(stage, outputs, training=training, name=name)
             maps[name] = outputs
         return maps
 

@@ -41,10 +41,11 @@ def convolve_and_pool(
         The unit's features and the pooled ones, `[batch, frames, height, width, channels]`.
     """
     if not _fits_blocks(unit, pool, inputs):
-        features = call_block(unit, inputs, training=training)
+        features = call_block(unit, inputs, training=training, name=unit.name)
         return features, pool(features)
     in_blocks = functools.partial(unit, block=_BLOCK)
-    features = call_block(in_blocks, to_blocks(inputs, _BLOCK), training=training)
+    frames = to_blocks(inputs, _BLOCK)
+    features = call_block(in_blocks, frames, training=training, name=unit.name)
     with tf.name_scope(pool.name):
         pooled = max_pool_pairs(features, pool.pad_symmetrically)
     # Nothing in a training step asks for these features, and the compiler leaves them out.

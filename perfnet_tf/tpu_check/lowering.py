@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -43,7 +43,11 @@ class LoweredStep:
 
 
 def build_distiller(
-    config: ExperimentConfig, num_classes: int, teachers: Sequence[str] = ()
+    config: ExperimentConfig,
+    num_classes: int,
+    teachers: Sequence[str] = (),
+    *,
+    computed_again: bool | Collection[str] = False,
 ) -> Distiller:
     """The student of a configuration and teachers of its network, with fresh weights, compiled.
 
@@ -51,6 +55,7 @@ def build_distiller(
         config: stream, clip, network, loss and precision.
         num_classes: number of logits.
         teachers: the stream of each teacher.
+        computed_again: the student's blocks whose activations are, as `Distiller` takes them.
 
     Raises:
         InputError: an unknown stream, or options that break a rule.
@@ -69,7 +74,7 @@ def build_distiller(
             networks,
             config.distill.loss if config.distill else "separate",
             render=config.pose_render,
-            rematerialize=config.train.rematerialize,
+            rematerialize=computed_again,
             accumulate=config.train.accumulate,
             label_smoothing=config.train.label_smoothing,
             mixup=config.train.mixup,

@@ -20,6 +20,7 @@ FREE = (
     "eval_clip",
     "train.checkpoint_every_steps",
     "train.rematerialize",
+    "train.activation_gib",
     "train.steps_per_execution",
     VALIDATION,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import tensorflow as tf
@@ -11,8 +11,10 @@ import tf_keras
 
 from perfnet_tf.config import ExperimentConfig
 from perfnet_tf.distill.distiller import Distiller
+from perfnet_tf.models.activation_memory import ActivationPlan, plan_activations
 from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.models.freezing import find_frozen_layers, freeze_layers
+from perfnet_tf.models.precision import precision_policy
 from perfnet_tf.recognizers import run_directory
 from perfnet_tf.recognizers.load import Network, load, load_teacher
 from perfnet_tf.records.reader import check_streams
@@ -34,6 +36,7 @@ class Start:
         optimizer: None for the configuration's.
         finished_steps: of a run that is trained further; 0 for a new one.
         folder: of the run; it holds the weights of `finished_steps`.
+        computed_again: the student's blocks whose activations are, as `Distiller` takes them.
     """
 
     teachers: Mapping[str, Network] = field(default_factory=dict)
@@ -41,6 +44,7 @@ class Start:
     optimizer: OptimizerSource | None = None
     finished_steps: int = 0
     folder: pathlib.Path = pathlib.Path()
+    computed_again: bool | Collection[str] = False
 
 
 def find_frozen(config: ExperimentConfig, num_classes: int) -> tuple[int, ...]:
@@ -49,6 +53,23 @@ def find_frozen(config: ExperimentConfig, num_classes: int) -> tuple[int, ...]:
         return ()
     probe = build_from_config(config.model, num_classes, config.stream)
     return find_frozen_layers(probe, config.train.freeze)
+
+
+def plan_memory(
+    config: ExperimentConfig, num_classes: int, clips: int, *, for_xla: bool
+) -> ActivationPlan | None:
+    """What `config.train.activation_gib` has computed again for so many clips on a device.
+
+    None without it. Raises `InputError` if that cannot be kept.
+    """
+    budget = config.train.activation_gib
+    if budget is None:
+        return None
+    with precision_policy(config.train.precision):
+        probe = build_from_config(config.model, num_classes, config.stream)
+    clip = config.clip
+    shape = (clip.num_frames, clip.height, clip.width)
+    return plan_activations(probe, shape, clips, budget, for_xla=for_xla)
 
 
 def make_distiller(
@@ -86,7 +107,7 @@ def make_distiller(
         config.distill or "separate",
         classes=info.classes,
         render=config.pose_render,
-        rematerialize=config.train.rematerialize,
+        rematerialize=start.computed_again,
         synchronize_batch_norm=config.train.synchronize_batch_norm,
         class_weights=_class_weights(config, info),
         logits_in_batch=bool(config.distill and config.distill.teacher_windows),

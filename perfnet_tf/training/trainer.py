@@ -32,7 +32,7 @@ from perfnet_tf.training.optimizers import OptimizerSource, describe_optimizer
 from perfnet_tf.training.run_identity import find_earlier_run
 from perfnet_tf.training.schedules import steps_per_epoch
 from perfnet_tf.training.sources import describe, describe_dataset, read_unlabelled_info
-from perfnet_tf.training.start import Start, find_frozen, make_distiller
+from perfnet_tf.training.start import Start, find_frozen, make_distiller, plan_memory
 from perfnet_tf.training.strategy import describe_batch, make_strategy
 from perfnet_tf.training.teacher_logits import keep_teacher_logits, remove_teacher_logits
 from perfnet_tf.training.workers import Workers
@@ -165,8 +165,19 @@ def train(
             "command line, --validation_fold=0 does."
         )
 
+    on_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
     frozen = find_frozen(config, info.num_classes)
-    start = Start(teachers, initial, optimizer, first_step, folder)
+    clips_at_once = config.train.batch_size + (config.unlabelled_batch if unlabelled else 0)
+    plan = plan_memory(
+        config,
+        info.num_classes,
+        clips_at_once // (strategy.num_replicas_in_sync * config.train.accumulate),
+        for_xla=on_tpu or jit_compile,
+    )
+    if plan is not None and progress and workers.is_chief:
+        print(f"{folder}: {plan}", file=sys.stderr, flush=True)
+    again = config.train.rematerialize if plan is None else plan.blocks
+    start = Start(teachers, initial, optimizer, first_step, folder, again)
     with precision_policy(precision), resumable_dropout(), strategy.scope():
         distiller, carried = make_distiller(config, info, start, frozen, jit_compile=jit_compile)
     if unlabelled is not None:
@@ -174,7 +185,6 @@ def train(
     if carried is not None:
         record |= {"carried_over": carried.record(), **carried.ancestry()}
 
-    on_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
     if progress and workers.is_chief and not on_tpu and (note := slow_precision(precision)):
         print(f"note: {note}", file=sys.stderr, flush=True)
     new_averages = initial is None or (carried is not None and not carried.averages_fit)

@@ -16,6 +16,7 @@ from perfnet_tf.tpu_check.chips import CHIPS
         (["--teachers=depth"], "rgb, flow, pose"),
         (["--backbone=r3d"], "Did you mean 'r3d50'"),
         (["--clip=64"], "FRAMESxHEIGHTxWIDTH"),
+        (["--activation_gib=12", "--largest_batch"], "--largest_batch. Leave one out"),
         (["--preset=paper"], "--preset must be one of"),
     ],
 )

@@ -83,7 +83,7 @@ def test_the_second_computation_survives_the_compiler():
             with tf.GradientTape() as tape, rematerialization(enabled):
                 outputs = inputs
                 for kernel in layer:
-                    outputs = call_block(Block(kernel), outputs, training=True)
+                    outputs = call_block(Block(kernel), outputs, training=True, name="block")
                 loss = tf.reduce_sum(outputs)
             return tape.gradient(loss, layer)
 

@@ -29,7 +29,7 @@ class TinyNetwork(VideoModel):
         )
 
     def feature_maps(self, inputs: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
-        return {"unit": call_block(self.unit, inputs, training=training)}
+        return {"unit": call_block(self.unit, inputs, training=training, name="unit")}
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "batch_norm": self.unit.norm is not None}

@@ -16,6 +16,8 @@ from perfnet_tf.config import (
     TrainConfig,
 )
 from perfnet_tf.errors import InputError
+from perfnet_tf.models.activation_memory import measure_blocks, most_kept
+from perfnet_tf.models.factory import build_from_config
 from perfnet_tf.recognizers.recognizer import Teacher
 from perfnet_tf.recognizers.run_directory import create_run, read_run
 from perfnet_tf.training.trainer import train
@@ -128,3 +130,34 @@ def test_the_commands_train_distil_and_fine_tune_with_all_of_them(data, tmp_path
         assert read_run(run)[2]["status"] == "finished"
     refuses([*distill, "--mixup=0.5"], "holds another run: train.mixup was 0.4, is 0.5")
     refuses([*distill, "--accumulate=3"], "--accumulate=3, --batch=4")
+
+
+def test_a_budget_for_activations_that_cannot_be_kept_is_refused(data, tmp_path):
+    config = CONFIG.replace(train=dataclasses.replace(CONFIG.train, activation_gib=1e-6))
+    with pytest.raises(InputError, match="`activation_gib`.* of 2 clips of 6x24x32"):
+        train(config, data, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_activations_are_computed_again_within_a_budget_and_weights_stay_the_same(
+    data, tmp_path, capfd
+):
+    base = ExperimentConfig(
+        clip=CONFIG.clip,
+        model=ModelConfig("s3d_g", width_multiplier=0.25, dropout_rate=0.5),
+        train=TrainConfig(epochs=1, batch_size=4, learning_rate=0.02, accumulate=2),
+    )
+    probe = build_from_config(base.model, 3, base.stream)
+    blocks = measure_blocks(probe, (2, 6, 24, 32, 3), for_xla=False)
+    budget = 0.8 * most_kept(blocks) / 2**30
+    within = base.replace(train=dataclasses.replace(base.train, activation_gib=budget))
+    plain = train(base, data, tmp_path / "plain", progress=False)
+    capfd.readouterr()
+    run = train(within, data, tmp_path / "within")
+    said = capfd.readouterr().err
+    assert "2 of 12 blocks are computed again: Conv2d_2c_3x3, Mixed_3c" in said, said
+    for one, other in zip(weights(plain), weights(run), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    # A resumed run may have another budget: it is free, as `rematerialize` is.
+    assert json.loads(run.config.to_json())["train"]["activation_gib"] == budget
