@@ -57,8 +57,8 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     if plan is not None:
         say(str(plan))
     say(f"building {config.model.backbone} and {len(teachers)} teachers")
-    again = config.train.rematerialize if plan is None else plan.blocks
-    distiller = build_distiller(config, arguments.num_classes, teachers, computed_again=again)
+    blocks = None if plan is None else plan.blocks
+    distiller = build_distiller(config, arguments.num_classes, teachers, computed_again=blocks)
     checker = StepChecker(distiller, config.clip, top=arguments.top, say=say)
     if arguments.largest_batch:
         found = {c: checker.largest(c, arguments.batch_per_core) for c in arguments.chip}
@@ -70,7 +70,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         "stream": config.stream,
         "teachers": list(teachers),
         "precision": config.train.precision,
-        "remat": again if isinstance(again, bool) else list(again),
+        "remat": config.train.rematerialize if blocks is None else list(blocks),
         "num_classes": arguments.num_classes,
         "search": arguments.largest_batch,
     }

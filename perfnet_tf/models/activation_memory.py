@@ -135,16 +135,17 @@ def measure_blocks(
     blocks = []
     last = None
     for name, inputs, outputs, before, after in seen:
+        source = _source(outputs)
         inside = sum(
             _bytes_of(operation.outputs[0])
             for operation in operations[before:after]
-            if operation.type in kept and operation is not _source(outputs).op
+            if operation.type in kept and operation is not source.op
         )
         handed_on = last is not None and _source(inputs) is last
         blocks.append(
             BlockMemory(name, 0 if handed_on else _bytes_of(inputs), inside, _bytes_of(outputs))
         )
-        last = _source(outputs)
+        last = source
     return tuple(blocks)
 
 

@@ -47,7 +47,7 @@ def build_distiller(
     num_classes: int,
     teachers: Sequence[str] = (),
     *,
-    computed_again: bool | Collection[str] = False,
+    computed_again: Collection[str] | None = None,
 ) -> Distiller:
     """The student of a configuration and teachers of its network, with fresh weights, compiled.
 
@@ -55,7 +55,7 @@ def build_distiller(
         config: stream, clip, network, loss and precision.
         num_classes: number of logits.
         teachers: the stream of each teacher.
-        computed_again: the student's blocks whose activations are, as `Distiller` takes them.
+        computed_again: the student's blocks whose activations are; None goes by `config`.
 
     Raises:
         InputError: an unknown stream, or options that break a rule.
@@ -74,7 +74,9 @@ def build_distiller(
             networks,
             config.distill.loss if config.distill else "separate",
             render=config.pose_render,
-            rematerialize=computed_again,
+            rematerialize=(
+                config.train.rematerialize if computed_again is None else computed_again
+            ),
             accumulate=config.train.accumulate,
             label_smoothing=config.train.label_smoothing,
             mixup=config.train.mixup,
