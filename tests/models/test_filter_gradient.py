@@ -2,19 +2,36 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from perfnet_tf.models import filter_gradient
 from perfnet_tf.models.filter_gradient import conv2d
 from perfnet_tf.models.layers import FactorizedConv3D
 from perfnet_tf.models.modes import traced_for_any_device, trains_on_cpu
 
 #: Where the gradient is a product: images' shape, kernel's rows and columns, filters, strides.
-CASES = [
+PRODUCTS = [
     ((2, 5, 7, 3), (1, 1), 4, (1, 1)),
     ((2, 5, 8, 3), (1, 1), 4, (2, 3)),
-    ((2, 5, 7, 3), (3, 1), 4, (1, 1)),
     ((2, 5, 7, 3), (1, 4), 4, (1, 1)),  # SAME pads one more behind
+    ((1, 3, 4, 512), (3, 3), 200, (1, 1)),
+]
+#: Where it is one of matrices whose columns collide.
+COLLISIONS = [
+    ((2, 5, 7, 512), (1, 1), 4, (1, 1)),
+    ((2, 5, 7, 4), (1, 1), 512, (1, 1)),
+    ((2, 5, 7, 512), (3, 1), 4, (1, 1)),
+]
+#: Where it is one for each tap.
+TAPS = [
+    ((2, 5, 7, 3), (3, 1), 4, (1, 1)),
+    ((3, 5, 7, 3), (4, 1), 4, (1, 1)),
     ((2, 2, 7, 3), (7, 1), 4, (1, 1)),  # a kernel of more frames than the clip has
-    ((1, 3, 4, 512), (3, 3), 2, (1, 1)),
+]
+#: Where it is a convolution with exchanged roles.
+EXCHANGES = [
+    ((2, 6, 7, 256), (3, 3), 2, (1, 1)),
+    ((3, 7, 8, 256), (3, 2), 2, (2, 3)),
+    ((2, 5, 9, 512), (3, 3), 2, (2, 2)),
+    ((2, 2, 9, 256), (2, 3), 2, (2, 2)),
+    ((1, 2, 1, 256), (5, 3), 2, (1, 1)),
 ]
 
 
@@ -33,18 +50,37 @@ def random_pair(shape, window, filters, dtype=tf.float32):
     return images, tf.cast(rng.normal(size=(*window, shape[-1], filters)), dtype)
 
 
-@pytest.mark.parametrize(("shape", "window", "filters", "strides"), CASES)
-def test_results_and_gradients_are_those_of_tensorflow(shape, window, filters, strides):
+@pytest.mark.parametrize(
+    ("shape", "window", "filters", "strides", "padding"),
+    [
+        *[(*case, "SAME") for case in [*PRODUCTS, *COLLISIONS, *TAPS, *EXCHANGES]],
+        ((2, 6, 7, 256), (3, 3), 2, (1, 1), "VALID"),
+        ((2, 7, 8, 256), (3, 3), 2, (2, 2), "VALID"),
+    ],
+)
+@pytest.mark.parametrize("known", [True, False])
+def test_results_and_gradients_are_those_of_tensorflow(
+    shape, window, filters, strides, padding, known
+):
     images, kernel = random_pair(shape, window, filters)
-    ours = gradients(lambda x, k: conv2d(x, k, strides, "SAME"), images, kernel)
-    theirs = gradients(lambda x, k: tf.nn.conv2d(x, k, strides, "SAME"), images, kernel)
+    unknown = [None, None, None, shape[-1]]
+
+    def convolve(images, kernel):
+        return conv2d(
+            images if known else tf.ensure_shape(images, unknown), kernel, strides, padding
+        )
+
+    specs = [tf.TensorSpec(images.shape if known else unknown), tf.TensorSpec(kernel.shape)]
+    traced = tf.function(convolve, input_signature=specs)
+    ours = gradients(traced, images, kernel)
+    theirs = gradients(lambda x, k: tf.nn.conv2d(x, k, strides, padding), images, kernel)
     for value, expected in zip(ours, theirs, strict=True):
         assert value.shape == expected.shape
         scale = float(tf.reduce_max(tf.abs(expected)))
         np.testing.assert_allclose(value, expected, atol=2e-6 * scale)
 
 
-@pytest.mark.parametrize(("shape", "window", "filters", "strides"), CASES)
+@pytest.mark.parametrize(("shape", "window", "filters", "strides"), [*PRODUCTS, *COLLISIONS, *TAPS])
 def test_bfloat16_is_rounded_once(shape, window, filters, strides):
     images, kernel = random_pair(shape, window, filters, tf.bfloat16)
     ours = gradients(lambda x, k: conv2d(x, k, strides, "SAME"), images, kernel)
@@ -105,15 +141,41 @@ def test_accelerators_get_tensorflows_own_gradient():
     assert "Conv2DBackpropFilter" in types and "MatMul" not in types
     if trains_on_cpu():
         types = operations(both, images, kernel)
-        assert "Conv2DBackpropFilter" not in types and "MatMul" in types
+        assert "Conv2DBackpropFilter" not in types
 
 
-def test_few_channels_and_large_kernels_are_left_to_tensorflow(monkeypatch):
-    monkeypatch.setattr(filter_gradient, "_gradient_of_kernel", None)
-    for shape, window, strides in [
-        ((1, 6, 6, 8), (3, 3), (1, 1)),
-        ((1, 6, 6, 8), (3, 1), (2, 1)),
-        ((1, 6, 6, 512), (3, 3), (2, 2)),
+@pytest.mark.skipif(not trains_on_cpu(), reason="ways of CPUs")
+@pytest.mark.parametrize(
+    ("cases", "expected"),
+    [
+        (PRODUCTS, {"MatMul": 1, "Conv2D": 1, "StatelessWhile": 0}),
+        (COLLISIONS, {"MatMul": 0, "Conv2D": 2, "StatelessWhile": 0}),
+        (TAPS, {"MatMul": 0, "Conv2D": 1, "StatelessWhile": 1}),
+        (EXCHANGES, {"MatMul": 0, "Conv2D": 2, "StatelessWhile": 0}),
+    ],
+)
+def test_each_kernel_takes_its_way(cases, expected):
+    for shape, window, filters, strides in cases:
+        images, kernel = random_pair(shape, window, filters)
+
+        def both(images, kernel, strides=strides):
+            return gradients(lambda x, k: conv2d(x, k, strides, "SAME"), images, kernel)
+
+        types = operations(both, images, kernel)
+        assert {name: types.count(name) for name in expected} == expected, (shape, window)
+        assert "Conv2DBackpropFilter" not in types
+
+
+def test_few_channels_and_large_kernels_are_left_to_tensorflow():
+    for shape, window, strides, dtype in [
+        ((1, 6, 6, 8), (3, 3), (1, 1), tf.float32),
+        ((1, 6, 6, 8), (3, 1), (2, 1), tf.float32),
+        ((1, 6, 6, 255), (3, 3), (2, 2), tf.float32),
+        ((1, 6, 6, 512), (3, 3), (2, 2), tf.bfloat16),
     ]:
-        images, kernel = random_pair(shape, window, 2)
-        gradients(lambda x, k, s=strides: conv2d(x, k, s, "SAME"), images, kernel)
+        images, kernel = random_pair(shape, window, 2, dtype)
+
+        def both(images, kernel, strides=strides):
+            return gradients(lambda x, k: conv2d(x, k, strides, "SAME"), images, kernel)
+
+        assert "Conv2DBackpropFilter" in operations(both, images, kernel)

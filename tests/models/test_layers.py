@@ -1,3 +1,5 @@
+import math
+
 import models_numpy as reference
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from perfnet_tf.models.layers import (
     TemporalIdentity,
     VideoMaxPool,
 )
+from perfnet_tf.models.modes import trains_on_cpu
 from perfnet_tf.models.synchronization import global_moments
 
 SHAPE = (3, 4, 5, 6, 7)
@@ -358,6 +361,9 @@ class TestFactorizedConv3D:
             FactorizedConv3D(4, 3, padding="valid")
 
 
+POOLS = [((3, 3, 3), (1, 1, 1)), ((1, 3, 3), (1, 2, 2)), ((3, 2, 2), (2, 2, 2)), ((2, 2, 2), 2)]
+
+
 class TestVideoMaxPool:
     @pytest.mark.parametrize("known", [True, False])
     @pytest.mark.parametrize(
@@ -392,6 +398,46 @@ class TestVideoMaxPool:
         inputs = video((2, 5, 6, 7, 3))
         expected = tf_keras.layers.MaxPool3D((2, 3, 3), 2, padding="same")(inputs)
         np.testing.assert_array_equal(VideoMaxPool((2, 3, 3), 2)(inputs), expected)
+
+    @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+    @pytest.mark.parametrize(("window", "strides"), POOLS)
+    def test_gradient_is_tensorflows(self, window, strides, dtype):
+        shape = (1, 4, 4, 5, 3)  # 240 different values: bfloat16 holds them
+        values = np.random.default_rng(0).permutation(math.prod(shape)).reshape(shape)
+        inputs = tf.cast(values, dtype)
+        layer = VideoMaxPool(window, strides, dtype=dtype)
+        actual = pool_gradient(layer, inputs)
+        expected = pool_gradient(
+            lambda video: tf.nn.max_pool3d(video, window, strides, "SAME"), inputs
+        )
+        np.testing.assert_array_equal(actual, expected)
+
+    @pytest.mark.skipif(not trains_on_cpu(), reason="way of CPUs")
+    @pytest.mark.parametrize(("window", "strides"), POOLS)
+    def test_of_equal_values_the_first_gets_the_gradient(self, window, strides):
+        inputs = np.random.default_rng(0).integers(0, 3, (2, 4, 6, 6, 3)).astype(np.float32)
+        strides = np.broadcast_to(strides, 3)
+        expected, sizes = np.zeros_like(inputs), -(-np.array(inputs.shape[1:4]) // strides)
+        lacking = np.maximum((sizes - 1) * strides + window - inputs.shape[1:4], 0)
+        for number, place in enumerate(np.ndindex(2, *sizes, 3)):
+            first = np.array(place[1:4]) * strides - lacking // 2
+            begin, end = np.maximum(first, 0), first + window
+            slices = tuple(slice(*pair) for pair in zip(begin, end, strict=True))
+            values = inputs[place[0]][slices][..., place[4]]
+            offset = np.unravel_index(values.argmax(), values.shape)
+            expected[(place[0], *(begin + offset), place[4])] += number % 8
+        actual = pool_gradient(VideoMaxPool(window, tuple(strides)), tf.constant(inputs))
+        np.testing.assert_array_equal(actual, expected)
+
+
+def pool_gradient(pool, inputs):
+    """Of the outputs times 0, 1, ... 7, 0, 1, ..."""
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = pool(inputs)
+        weights = tf.reshape(tf.range(tf.size(outputs)) % 8, outputs.shape)
+        total = tf.reduce_sum(outputs * tf.cast(weights, outputs.dtype))
+    return tape.gradient(total, inputs)
 
 
 def test_the_slowest_trainable_batch_norm_says_how_old_the_averages_are():
