@@ -180,7 +180,7 @@ class InceptionCell(tf_keras.layers.Layer):
             ),
             Chain(
                 [
-                    tf_keras.layers.MaxPool3D(3, 1, padding="same", name="pool"),
+                    VideoMaxPool(3, 1, name="pool"),
                     options.conv(scaled(spec.branch3), 1, name="conv1x1"),
                     *gates(),
                 ],
