@@ -241,7 +241,7 @@ def _max_of_frames_then_time(
 ) -> tf.Tensor:
     """`tf.nn.max_pool3d`, whose gradient on CPUs takes twice the time.
 
-    Of equal values the first gets the gradient; there, each of them gets all of it.
+    Of equal values the first gets the gradient; there, without oneDNN, each gets all of it.
     """
     num_frames = sizes_of(video)[1]
     frames = tf.reshape(video, merged_frames(video))
