@@ -1,17 +1,15 @@
-"""2-D convolutions that train faster on CPUs: their kernel's gradient takes another way.
+"""2-D convolutions that train faster on CPUs, by other ways to their kernel's gradient.
 
-What oneDNN calls for it suits large frames and few channels. Elsewhere another way is faster:
+What oneDNN calls for it suits large frames and few channels. These ways are faster:
 
-A product. Where a kernel is one pixel, or spans time only, all pixels' inputs times the upstream
-gradients, side by side for each tap of the kernel, takes half the time in float32 and two thirds in
-bfloat16; on strided kernels of one pixel and small frames a quarter, and a tenth.
-
-A product for each tap. Frames of a clip that a kernel in time sees through one tap lie in a row in
-memory, so nothing needs to be laid side by side: 0.55 to 0.9 of the time of one product in float32.
-
-A convolution with exchanged roles. The inputs, each channel a picture whose channels are the
-frames, convolved with the upstream gradients as one large kernel, give the gradient. From 256
-channels on that takes 0.65 to 0.85 of the time in float32.
+- Of kernels of one pixel, and of kernels in time: a product of all pixels' inputs with the upstream
+  gradients, those of each tap of the kernel side by side. It takes half the time in float32 and two
+  thirds in bfloat16; with strides and small frames a quarter, and a tenth.
+- Of kernels in time, in float32: a product for each tap. A clip's frames follow each other in
+  memory, so that nothing is copied to be side by side: 0.55 to 0.9 of the time of one product.
+- Of kernels in space on 256 channels or more, in float32: a convolution with exchanged roles. Each
+  channel of the inputs is a picture whose channels are the frames; convolved with the upstream
+  gradients as one large kernel it gives the gradient in 0.65 to 0.9 of the time.
 """
 
 from __future__ import annotations
@@ -24,11 +22,11 @@ import tensorflow as tf
 from perfnet_tf.models.modes import trains_on_cpu
 from perfnet_tf.models.video_shapes import sizes_of
 
-#: From so many input channels on, laying the taps of larger kernels side by side pays, too.
-MANY_CHANNELS = 512
-#: From so many input channels on, exchanged roles pay.
-ENOUGH_CHANNELS = 256
-#: Rows of a multiple of so many values lie on the same lines of a CPU's cache.
+#: With so many input channels one product is faster for kernels in space as well.
+MIN_CHANNELS_FOR_PRODUCT = 512
+#: With so many input channels exchanged roles are faster.
+MIN_CHANNELS_FOR_EXCHANGE = 256
+#: Rows of a multiple of so many float32 values, 2 KiB, evict each other from a CPU's cache.
 COLLIDING_ROW = 512
 
 #: From images, upstream gradient, strides and padding to the gradient of a kernel of some shape.
@@ -39,12 +37,12 @@ def conv2d(images: tf.Tensor, kernel: tf.Tensor, strides: Sequence[int], padding
     """`tf.nn.conv2d` of `[batch, height, width, channels]`.
 
     Args:
-        images: float.
+        images: float; at least one.
         kernel: `[rows, columns, channels, filters]`, of the same type.
         strides: of height and width.
         padding: `SAME` or `VALID`; the same thing where nothing is to be padded.
     """
-    gradient_of_kernel = _faster_way(kernel, strides, padding) if trains_on_cpu() else None
+    gradient_of_kernel = _choose_gradient(kernel, strides, padding) if trains_on_cpu() else None
     if gradient_of_kernel is None:
         return tf.nn.conv2d(images, kernel, strides, padding)
 
@@ -66,16 +64,24 @@ def conv2d(images: tf.Tensor, kernel: tf.Tensor, strides: Sequence[int], padding
     return convolved(images, kernel)
 
 
-def _faster_way(kernel: tf.Tensor, strides: Sequence[int], padding: str) -> KernelGradient | None:
+def _choose_gradient(
+    kernel: tf.Tensor, strides: Sequence[int], padding: str
+) -> KernelGradient | None:
     """None where TensorFlow's own is the fastest."""
     rows, columns, channels, filters = kernel.shape
     if rows * columns == 1:
         return _by_product
     is_line, is_float = min(rows, columns) == 1, kernel.dtype == tf.float32
-    if max(strides) == 1 and padding == "SAME" and (is_line or channels >= MANY_CHANNELS):
-        by_tap = is_float and columns == 1 and not _columns_collide(channels, filters)
+    if (
+        max(strides) == 1
+        and padding == "SAME"
+        and (is_line or channels >= MIN_CHANNELS_FOR_PRODUCT)
+    ):
+        by_tap = is_float and columns == 1 and not _rows_collide(channels, filters)
         return _by_tap if by_tap else _by_product
-    return _by_exchange if is_float and not is_line and channels >= ENOUGH_CHANNELS else None
+    return (
+        _by_exchange if is_float and not is_line and channels >= MIN_CHANNELS_FOR_EXCHANGE else None
+    )
 
 
 def _by_product(
@@ -141,14 +147,16 @@ def _by_tap(
         add_clip,
         (0, *[tf.zeros([channels, filters])] * taps),
         parallel_iterations=1,
+        maximum_iterations=clips.shape[0],  # lets XLA differentiate once more
     )
     return tf.stack(sums)[:, None]
 
 
-def _columns_collide(first: int, second: int) -> bool:
-    """Whether a product of matrices of so many columns reads a wide one from few lines of cache.
+def _rows_collide(first: int, second: int) -> bool:
+    """Whether rows evict each other in a product of matrices of so many columns.
 
-    oneDNN does so for a narrow partner, without a copy of the wide one in an order of its own.
+    They do in a wide matrix whose partner is narrow: oneDNN then multiplies it in place, without a
+    copy in an order of its own.
     """
     narrow, wide = sorted((first, second))
     return wide % COLLIDING_ROW == 0 and narrow < COLLIDING_ROW
@@ -157,11 +165,11 @@ def _columns_collide(first: int, second: int) -> bool:
 def _product_over_rows(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
     """`transpose(first) @ second`.
 
-    Where columns collide, a transposed copy is worth its price: 0.5 to 0.8 of the time in float32.
-    TensorFlow's optimizer would take a transposition in front of a product out again, so a
+    Where rows evict each other, a transposed copy is faster all the same: 0.5 to 0.8 of the time in
+    float32. TensorFlow's optimizer would take a transposition in front of a product out again, so a
     convolution of one pixel multiplies.
     """
-    if first.dtype != tf.float32 or not _columns_collide(first.shape[1], second.shape[1]):
+    if first.dtype != tf.float32 or not _rows_collide(first.shape[1], second.shape[1]):
         return tf.matmul(first, second, transpose_a=True)
     wide, narrow = (first, second) if first.shape[1] > second.shape[1] else (second, first)
     product = tf.nn.conv2d(tf.transpose(wide)[None, :, None], narrow[None, None], 1, "VALID")

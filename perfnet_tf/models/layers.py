@@ -218,6 +218,11 @@ class VideoMaxPool(tf_keras.layers.MaxPool3D):
         """Makes a pooling; sizes are (frames, height, width), or one number for all three."""
         kwargs.setdefault("padding", "same")
         super().__init__(pool_size, strides, **kwargs)
+        if self.data_format != "channels_last":
+            raise InputError(
+                "Channels are the last axis: data_format must be channels_last. "
+                f"Received: {self.data_format!r}."
+            )
         self.pad_symmetrically = pad_symmetrically
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -239,9 +244,10 @@ class VideoMaxPool(tf_keras.layers.MaxPool3D):
 def _max_of_frames_then_time(
     video: tf.Tensor, window: Sequence[int], strides: Sequence[int], padding: str
 ) -> tf.Tensor:
-    """`tf.nn.max_pool3d`, whose gradient on CPUs takes twice the time.
+    """`tf.nn.max_pool3d`, but with a gradient that takes half the time on CPUs.
 
-    Of equal values the first gets the gradient; there, without oneDNN, each gets all of it.
+    Of equal values the first gets the gradient, as from `tf.nn.max_pool3d` by oneDNN; without
+    oneDNN that gives all of it to each of them.
     """
     num_frames = sizes_of(video)[1]
     frames = tf.reshape(video, merged_frames(video))

@@ -126,9 +126,11 @@ def main() -> None:
     for name, *functions, arguments in [*convolution_cases(), *norm_cases(), *pool_cases()]:
         steps = [step_of(function, arguments) for function in functions]
         times = np.array([[step() for step in steps] for _ in range(rounds)])
-        theirs, ours = 1e3 * np.median(times, axis=0)
+        tensorflow, perfnet = 1e3 * np.median(times, axis=0)
         ratio = np.median(times[:, 0] / times[:, 1])
-        print(f"{name}: {theirs:.1f} ms, ours {ours:.1f} ms, {ratio:.2f} times", flush=True)
+        print(
+            f"{name}: {tensorflow:.1f} ms, perfnet {perfnet:.1f} ms, {ratio:.2f} times", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ COLLISIONS = [
 #: Where it is one for each tap.
 TAPS = [
     ((2, 5, 7, 3), (3, 1), 4, (1, 1)),
+    ((1, 5, 7, 3), (3, 1), 4, (1, 1)),
     ((3, 5, 7, 3), (4, 1), 4, (1, 1)),
     ((2, 2, 7, 3), (7, 1), 4, (1, 1)),  # a kernel of more frames than the clip has
 ]
@@ -179,3 +180,27 @@ def test_few_channels_and_large_kernels_are_left_to_tensorflow():
             return gradients(lambda x, k: conv2d(x, k, strides, "SAME"), images, kernel)
 
         assert "Conv2DBackpropFilter" in operations(both, images, kernel)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("case", [PRODUCTS[0], COLLISIONS[0], TAPS[0], EXCHANGES[0]])
+def test_gradients_can_be_differentiated_again(case, jit_compile):
+    shape, window, filters, strides = case
+    images, kernel = random_pair(shape, window, filters)
+
+    def second(convolve):
+        @tf.function(autograph=False, jit_compile=jit_compile)
+        def differentiate():
+            with tf.GradientTape() as outer:
+                outer.watch([images, kernel])
+                with tf.GradientTape() as inner:
+                    inner.watch(kernel)
+                    total = tf.reduce_sum(convolve(images, kernel, strides, "SAME") ** 2)
+                of_kernel = inner.gradient(total, kernel)
+            return outer.gradient(of_kernel, [images, kernel])
+
+        return differentiate()
+
+    for value, expected in zip(second(conv2d), second(tf.nn.conv2d), strict=True):
+        scale = float(tf.reduce_max(tf.abs(expected)))
+        np.testing.assert_allclose(value, expected, atol=2e-6 * scale)

@@ -402,15 +402,20 @@ class TestVideoMaxPool:
     @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
     @pytest.mark.parametrize(("window", "strides"), POOLS)
     def test_gradient_is_tensorflows(self, window, strides, dtype):
-        shape = (1, 4, 4, 5, 3)  # 240 different values: bfloat16 holds them
+        shape = (1, 4, 4, 5, 3)
+        # 240 different values that bfloat16 holds, below 0: padding with zeros would win.
         values = np.random.default_rng(0).permutation(math.prod(shape)).reshape(shape)
-        inputs = tf.cast(values, dtype)
+        inputs = tf.cast(values - 240, dtype)
         layer = VideoMaxPool(window, strides, dtype=dtype)
         actual = pool_gradient(layer, inputs)
         expected = pool_gradient(
             lambda video: tf.nn.max_pool3d(video, window, strides, "SAME"), inputs
         )
         np.testing.assert_array_equal(actual, expected)
+
+    def test_channels_in_front_are_refused(self):
+        with pytest.raises(InputError, match="channels_last"):
+            VideoMaxPool(2, 2, data_format="channels_first")
 
     @pytest.mark.skipif(not trains_on_cpu(), reason="way of CPUs")
     @pytest.mark.parametrize(("window", "strides"), POOLS)
