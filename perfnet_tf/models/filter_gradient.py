@@ -14,13 +14,13 @@ What oneDNN calls for it suits large frames and few channels. These ways are fas
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import tensorflow as tf
 
 from perfnet_tf.models.modes import trains_on_cpu
-from perfnet_tf.models.video_shapes import sizes_of
+from perfnet_tf.models.video_shapes import same_padding, sizes_of
 
 #: With so many input channels one product is faster for kernels in space as well.
 MIN_CHANNELS_FOR_PRODUCT = 512
@@ -29,8 +29,8 @@ MIN_CHANNELS_FOR_EXCHANGE = 256
 #: Rows of a multiple of so many float32 values, 2 KiB, evict each other from a CPU's cache.
 COLLIDING_ROW = 512
 
-#: From images, upstream gradient, strides and padding to the gradient of a kernel of some shape.
-KernelGradient = Callable[[tf.Tensor, tf.Tensor, tf.TensorShape, Sequence[int], str], tf.Tensor]
+#: From images and upstream gradient to the kernel's gradient.
+KernelGradient = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def conv2d(images: tf.Tensor, kernel: tf.Tensor, strides: Sequence[int], padding: str) -> tf.Tensor:
@@ -56,8 +56,7 @@ def conv2d(images: tf.Tensor, kernel: tf.Tensor, strides: Sequence[int], padding
                 strides=[1, *strides, 1],
                 padding=padding,
             )
-            of_kernel = gradient_of_kernel(images, upstream, kernel.shape, strides, padding)
-            return of_images, of_kernel
+            return of_images, gradient_of_kernel(images, upstream)
 
         return tf.nn.conv2d(images, kernel, strides, padding), gradient
 
@@ -68,30 +67,25 @@ def _choose_gradient(
     kernel: tf.Tensor, strides: Sequence[int], padding: str
 ) -> KernelGradient | None:
     """None where TensorFlow's own is the fastest."""
-    rows, columns, channels, filters = kernel.shape
+    shape, is_float = kernel.shape, kernel.dtype == tf.float32
+    rows, columns, channels, filters = shape
+    in_space = min(rows, columns) > 1
     if rows * columns == 1:
-        return _by_product
-    is_line, is_float = min(rows, columns) == 1, kernel.dtype == tf.float32
-    if (
-        max(strides) == 1
-        and padding == "SAME"
-        and (is_line or channels >= MIN_CHANNELS_FOR_PRODUCT)
-    ):
-        by_tap = is_float and columns == 1 and not _rows_collide(channels, filters)
-        return _by_tap if by_tap else _by_product
-    return (
-        _by_exchange if is_float and not is_line and channels >= MIN_CHANNELS_FOR_EXCHANGE else None
-    )
+        return functools.partial(_by_product, shape=shape, strides=strides)
+    if max(strides) == 1 and padding == "SAME":
+        if is_float and columns == 1 and not _rows_collide(channels, filters):
+            return functools.partial(_by_tap, shape=shape)
+        if not in_space or channels >= MIN_CHANNELS_FOR_PRODUCT:
+            return functools.partial(_by_product, shape=shape, strides=strides)
+    if is_float and in_space and channels >= MIN_CHANNELS_FOR_EXCHANGE:
+        return functools.partial(_by_exchange, shape=shape, strides=strides, padding=padding)
+    return None
 
 
 def _by_product(
-    images: tf.Tensor,
-    upstream: tf.Tensor,
-    shape: tf.TensorShape,
-    strides: Sequence[int],
-    padding: str,
+    images: tf.Tensor, upstream: tf.Tensor, shape: tf.TensorShape, strides: Sequence[int]
 ) -> tf.Tensor:
-    del padding  # as conv2d has it, where that matters strides are 1 and it is SAME
+    """For kernels of one pixel, or SAME without strides."""
     rows, columns, channels, filters = shape
     if max(strides) > 1:
         # Every other pixel: slicing with strides takes several times as long.
@@ -117,14 +111,8 @@ def _by_product(
     return tf.reshape(by_tap, shape)
 
 
-def _by_tap(
-    images: tf.Tensor,
-    upstream: tf.Tensor,
-    shape: tf.TensorShape,
-    strides: Sequence[int],
-    padding: str,
-) -> tf.Tensor:
-    del strides, padding  # 1 and SAME
+def _by_tap(images: tf.Tensor, upstream: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
+    """For SAME without strides, of kernels in time."""
     taps, _, channels, filters = shape
     _, frames, pixels, _ = sizes_of(images)
     clips = tf.reshape(images, [-1, frames * pixels, channels])
@@ -184,23 +172,15 @@ def _by_exchange(
     strides: Sequence[int],
     padding: str,
 ) -> tf.Tensor:
-    window, outputs = shape[:2].as_list(), sizes_of(upstream)[1:3]
+    rows, columns, _, _ = shape
     if padding == "SAME":
-        edges = [
-            _padding(*sizes)
-            for sizes in zip(sizes_of(images)[1:3], outputs, window, strides, strict=True)
-        ]
-        images = tf.pad(images, [[0, 0], *edges, [0, 0]])
+        _, height, width, _ = sizes_of(images)
+        vertical = same_padding(height, rows, strides[0])
+        horizontal = same_padding(width, columns, strides[1])
+        images = tf.pad(images, [[0, 0], vertical, horizontal, [0, 0]])
     pictures = tf.transpose(images, [3, 1, 2, 0])  # [channels, height, width, frames]
     large_kernel = tf.transpose(upstream, [1, 2, 0, 3])  # [height, width, frames, filters]
     gradient = tf.nn.conv2d(pictures, large_kernel, 1, "VALID", dilations=strides)
     # Strides may leave pixels behind the last window.
-    gradient = gradient[:, : window[0], : window[1]]
+    gradient = gradient[:, :rows, :columns]
     return tf.transpose(gradient, [1, 2, 0, 3])
-
-
-def _padding(size: Any, outputs: Any, window: int, stride: int) -> list[Any]:
-    """What SAME puts in front of and behind an axis of so many pixels and outputs."""
-    lacking = (outputs - 1) * stride + window - size
-    lacking = tf.maximum(lacking, 0) if tf.is_tensor(lacking) else max(lacking, 0)
-    return [lacking // 2, lacking - lacking // 2]

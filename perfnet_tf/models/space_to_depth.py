@@ -16,7 +16,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from perfnet_tf.models.video_shapes import sizes_of
+from perfnet_tf.models.video_shapes import same_padding, sizes_of
 
 #: Rows and columns of a block.
 Block = tuple[int, int]
@@ -163,9 +163,7 @@ class _Axis:
         half = (width - 1) // 2
         if symmetric:
             return cls(width, [half, half], stride, [[0, 0]])
-        lacking = (-(-size // stride) - 1) * stride + width - size
-        lacking = tf.maximum(lacking, 0) if tf.is_tensor(lacking) else max(lacking, 0)
-        return cls(width, [lacking // 2, lacking - lacking // 2], stride, [[0, 0]])
+        return cls(width, same_padding(size, width, stride), stride, [[0, 0]])
 
     @classmethod
     def of_blocks(cls, side: int, width: int, stride: int, symmetric: bool) -> _Axis:

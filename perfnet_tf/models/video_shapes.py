@@ -55,6 +55,16 @@ def pad_symmetrically(
     return tf.pad(video, [[0, 0], *widths, [0, 0]], constant_values=value)
 
 
+def same_padding(size: Any, window: int, stride: int) -> list[Any]:
+    """How many elements SAME puts in front of an axis of `size`, and behind it.
+
+    Numbers, or scalar tensors if `size` is one.
+    """
+    lacking = (-(-size // stride) - 1) * stride + window - size
+    lacking = tf.maximum(lacking, 0) if tf.is_tensor(lacking) else max(lacking, 0)
+    return [lacking // 2, lacking - lacking // 2]
+
+
 def sizes_of(tensor: tf.Tensor) -> list[Any]:
     """Each axis's size: a number where it is known, else a scalar tensor."""
     sizes: list[Any] = tensor.shape.as_list()

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from perfnet_tf.models.layers import max_pool_frames_then_time
+from perfnet_tf.models.video_shapes import same_padding
 from perfnet_tf.recognizers.replay import copy_operation, replay
 
 
@@ -36,7 +38,8 @@ def _convolution(operation: tf.Operation, taken: list[Any]) -> list[tf.Tensor]:
 
 def _pooling(operation: tf.Operation, taken: list[Any]) -> list[tf.Tensor]:
     window = operation.get_attr("ksize")[1:4]
-    return [_max_pool(taken[0], window, *_strides_and_padding(operation))]
+    num_frames, options = taken[0].shape[1], _strides_and_padding(operation)
+    return [max_pool_frames_then_time(_pictures(taken[0]), num_frames, window, *options)]
 
 
 def _strides_and_padding(operation: tf.Operation) -> tuple[list[int], str]:
@@ -167,23 +170,8 @@ def _neighbours_side_by_side(video: tf.Tensor, time: int, stride: int, padding: 
     """`[batch, steps, height, width, time * channels]`: the frames that each step's kernel sees."""
     batch, frames, rows, columns, channels = video.shape
     steps = -(-frames // stride) if padding == "SAME" else (frames - time) // stride + 1
-    reach = (steps - 1) * stride + time
-    before = max(reach - frames, 0) // 2
-    after = max(reach - frames - before, 0)
-    pixels = tf.pad(_pixels(video), [[0, 0], [before, after], [0, 0], [0, 0]])
+    around = same_padding(frames, time, stride) if padding == "SAME" else [0, 0]
+    pixels = tf.pad(_pixels(video), [[0, 0], around, [0, 0], [0, 0]])
     end = (steps - 1) * stride + 1
     seen = [pixels[:, first : first + end : stride] for first in range(time)]
     return tf.reshape(tf.concat(seen, axis=-1), [batch, steps, rows, columns, time * channels])
-
-
-def _max_pool(video: tf.Tensor, window: list[int], strides: list[int], padding: str) -> tf.Tensor:
-    """`tf.nn.max_pool3d` as 2-D."""
-    batch = video.shape[0]
-    if max(*window[1:], *strides[1:]) > 1:
-        pictures = tf.nn.max_pool2d(_pictures(video), window[1:], strides[1:], padding)
-        video = _video(pictures, batch)
-    if max(window[0], strides[0]) > 1:
-        rows, columns, channels = video.shape[2:]
-        pixels = tf.nn.max_pool2d(_pixels(video), [window[0], 1], [strides[0], 1], padding)
-        video = tf.reshape(pixels, [batch, pixels.shape[1], rows, columns, channels])
-    return video

@@ -36,7 +36,7 @@ class Start:
         optimizer: None for the configuration's.
         finished_steps: of a run that is trained further; 0 for a new one.
         folder: of the run; it holds the weights of `finished_steps`.
-        computed_again: the student's blocks whose activations are, as `Distiller` takes them.
+        computed_again: the student's blocks whose activations are; None goes by the configuration.
     """
 
     teachers: Mapping[str, Network] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Start:
     optimizer: OptimizerSource | None = None
     finished_steps: int = 0
     folder: pathlib.Path = pathlib.Path()
-    computed_again: bool | Collection[str] = False
+    computed_again: Collection[str] | None = None
 
 
 def find_frozen(config: ExperimentConfig, num_classes: int) -> tuple[int, ...]:
@@ -107,7 +107,9 @@ def make_distiller(
         config.distill or "separate",
         classes=info.classes,
         render=config.pose_render,
-        rematerialize=start.computed_again,
+        rematerialize=(
+            config.train.rematerialize if start.computed_again is None else start.computed_again
+        ),
         synchronize_batch_norm=config.train.synchronize_batch_norm,
         class_weights=_class_weights(config, info),
         logits_in_batch=bool(config.distill and config.distill.teacher_windows),

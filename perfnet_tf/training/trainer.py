@@ -176,8 +176,8 @@ def train(
     )
     if plan is not None and progress and workers.is_chief:
         print(f"{folder}: {plan}", file=sys.stderr, flush=True)
-    again = config.train.rematerialize if plan is None else plan.blocks
-    start = Start(teachers, initial, optimizer, first_step, folder, again)
+    blocks = None if plan is None else plan.blocks
+    start = Start(teachers, initial, optimizer, first_step, folder, blocks)
     with precision_policy(precision), resumable_dropout(), strategy.scope():
         distiller, carried = make_distiller(config, info, start, frozen, jit_compile=jit_compile)
     if unlabelled is not None:

@@ -31,9 +31,8 @@ def measure(backbone: str, clip: str, batch: int, budget: float) -> None:
     from perfnet_tf.tpu_check.lowering import batch_specs, build_distiller
     from perfnet_tf.training.start import plan_memory
 
-    frames, height, width = map(int, clip.split("x"))
     config = ExperimentConfig(
-        clip=ClipConfig(frames, height, width),
+        clip=ClipConfig.parse(clip),
         model=ModelConfig(backbone),
         train=TrainConfig(batch_size=batch, activation_gib=budget),
     )
