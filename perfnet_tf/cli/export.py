@@ -78,7 +78,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
         print(line)
     if arguments.int8 and not is_available("int8_openvino"):
         print("no OpenVINO file: pip install 'perfnet-tf[openvino]' for one")
-    if note := slow_precision(arguments.precision):
+    if note := slow_precision(arguments.precision, frozen=True):
         print(f"note: {note}", file=sys.stderr, flush=True)
     stream = STREAMS[run.config.stream]
     print("\n" + snippet.format(path=str(path), inputs=f"{stream.shape} {stream.values}"))

@@ -76,7 +76,7 @@ def _run(arguments: flags.FlagValues, videos: list[str]) -> int:
     if note := reading_difference(model.record_versions):
         print(f"note: {handle}: {note}", file=sys.stderr, flush=True)
     frozen = model.info.inference_precision if model.info else None
-    if note := slow_precision(frozen or arguments.precision or "float32"):
+    if note := slow_precision(frozen or arguments.precision or "float32", frozen=True):
         print(f"note: {note}", file=sys.stderr, flush=True)
     people = PoseSource(arguments.pose, arguments.pose_weights)
     clip = None if arguments.clip is None else parse_clip(arguments.clip, model.clip)

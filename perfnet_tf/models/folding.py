@@ -72,8 +72,7 @@ class FusedConv3D(FactorizedConv3D):
     from 2-D would hide from TensorFlow that the shortcut, too, can be fused.
     """
 
-    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """Convolves `[batch, frames, height, width, channels]`, without the bias."""
+    def _convolve(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         padding = "SAME"
         if self.pad_symmetrically and max(self.strides) > 1:
             inputs, padding = pad_symmetrically(inputs, self.kernel_size, 0.0), "VALID"

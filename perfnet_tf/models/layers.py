@@ -14,7 +14,8 @@ from perfnet_tf.errors import InputError
 from perfnet_tf.models import PACKAGE, space_to_depth
 from perfnet_tf.models.batch_norm import BatchNormOptions, VideoBatchNormalization
 from perfnet_tf.models.filter_gradient import conv2d
-from perfnet_tf.models.modes import is_building, runs_on_tpu, trains_on_cpu
+from perfnet_tf.models.modes import is_building, is_inferring, runs_on_tpu, trains_on_cpu
+from perfnet_tf.models.precision import lacks_bfloat16
 from perfnet_tf.models.space_to_depth import PIXEL, Block
 from perfnet_tf.models.video_shapes import (
     check_channels,
@@ -108,7 +109,7 @@ class FactorizedConv3D(tf_keras.layers.Conv3D):
     on CPUs, TensorFlow 2.20's gradient of a bfloat16 3-D convolution with respect to its kernel is
     memory that nobody wrote where the kernel has more frames than the clip (3 on 2, at the end of
     S3D-G and I3D on 16 frames). A kernel that spans space and time then sees the clip with frames
-    of zeros appended.
+    of zeros appended. CPUs without bfloat16 convolve it in float32 (`lacks_bfloat16`).
     """
 
     def __init__(
@@ -146,10 +147,15 @@ class FactorizedConv3D(tf_keras.layers.Conv3D):
             InputError: other channels than the layer was built for.
         """
         check_channels(inputs, math.prod(block) * self.kernel.shape[3], "convolution")
-        if block == PIXEL:
+        if block == PIXEL and (inputs.dtype != tf.bfloat16 or is_inferring()):
             return super().call(inputs)
-        outputs = self._convolve_blocks(inputs, self.kernel, block)
+        if block == PIXEL:
+            outputs = self.convolution_op(inputs, self.kernel)
+            outputs.set_shape(self.compute_output_shape(inputs.shape))
+        else:
+            outputs = self._convolve_blocks(inputs, self.kernel, block)
         if self.use_bias:
+            # Not by `bias_add`, whose gradient CPUs add up in bfloat16: no sum passes 256 there.
             outputs = outputs + tf.tile(self.bias, [outputs.shape[-1] // self.filters])
         return outputs
 
@@ -162,6 +168,12 @@ class FactorizedConv3D(tf_keras.layers.Conv3D):
         if is_building():
             shape = self.compute_output_shape(inputs.shape)
             return tf.raw_ops.Placeholder(dtype=inputs.dtype, shape=shape)
+        if inputs.dtype == tf.bfloat16 and lacks_bfloat16():
+            inputs, kernel = tf.cast(inputs, tf.float32), tf.cast(kernel, tf.float32)
+            return tf.cast(self._convolve(inputs, kernel), tf.bfloat16)
+        return self._convolve(inputs, kernel)
+
+    def _convolve(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         block = self.strides[1:]
         if runs_on_tpu() and space_to_depth.is_worth_it(inputs, kernel, self.strides, block):
             return self._convolve_blocks(space_to_depth.to_blocks(inputs, block), kernel, block)
@@ -235,6 +247,8 @@ class VideoMaxPool(tf_keras.layers.MaxPool3D):
         if inputs.dtype == tf.float32 and trains_on_cpu():
             frames = tf.reshape(inputs, merged_frames(inputs))
             return max_pool_frames_then_time(frames, sizes_of(inputs)[1], *options)
+        if inputs.dtype == tf.bfloat16 and lacks_bfloat16():
+            return tf.cast(self.call(tf.cast(inputs, tf.float32)), tf.bfloat16)
         return tf.nn.max_pool3d(inputs, *options)
 
     def get_config(self) -> dict[str, Any]:

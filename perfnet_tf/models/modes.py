@@ -19,6 +19,7 @@ class _Modes(threading.local):
     recomputing = False
     synchronizes = False
     for_any_device = False
+    inferring = False
     for_tpu = False
     building = False
 
@@ -92,9 +93,19 @@ def is_synchronized() -> bool:
     return _modes.synchronizes and replicas > 1
 
 
-def traced_for_any_device(enabled: bool = True) -> contextlib.AbstractContextManager[None]:
+def traced_for_any_device() -> contextlib.AbstractContextManager[None]:
     """Inside the block, networks are traced with nothing that is right or fast on CPUs only."""
-    return _set(for_any_device=enabled or _modes.for_any_device)
+    return _set(for_any_device=True)
+
+
+def inference(enabled: bool = True) -> contextlib.AbstractContextManager[None]:
+    """Inside the block, networks are traced with nothing that is fast in training only."""
+    return _set(inferring=enabled or _modes.inferring)
+
+
+def is_inferring() -> bool:
+    """Whether what is traced is not trained."""
+    return _modes.inferring
 
 
 def traced_for_tpu() -> contextlib.AbstractContextManager[None]:
@@ -123,7 +134,12 @@ def is_building() -> bool:
 
 
 def trains_on_cpu() -> bool:
-    """Whether what is traced will train on this machine's CPU: there is no GPU and no TPU."""
+    """Whether what is traced will train on this machine's CPU."""
+    return runs_on_cpu() and not is_inferring()
+
+
+def runs_on_cpu() -> bool:
+    """Whether what is traced will run on this machine's CPU: there is no GPU and no TPU."""
     return not (
         _modes.for_any_device
         or isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)

@@ -12,9 +12,12 @@ import tf_keras
 
 from perfnet_tf.config import INFERENCE_PRECISIONS, TRAINING_PRECISIONS
 from perfnet_tf.errors import check_choice
+from perfnet_tf.models.modes import runs_on_cpu
 
 #: Slowdown from which a precision is called slow (our choice).
 _SLOW = 2.0
+#: Slowdown from which a CPU counts as one without bfloat16 (our choice); AVX2 cores measured 33.
+_EMULATED = 6.0
 
 
 @contextlib.contextmanager
@@ -37,20 +40,37 @@ def precision_policy(precision: str) -> Iterator[None]:
         tf_keras.mixed_precision.set_global_policy(before)
 
 
-def slow_precision(precision: str) -> str | None:
-    """A note for users whose device computes more slowly in `precision` than in float32; else None.
+def lacks_bfloat16() -> bool:
+    """Whether what is traced will run on a CPU that computes bfloat16 without oneDNN.
+
+    TensorFlow's own kernels then take ten to a hundred times as long as in float32, and add up in
+    bfloat16. Computed in float32 and rounded, as on a TPU or with AMX, it takes little longer.
+    """
+    return runs_on_cpu() and bfloat16_slowdown() > _EMULATED
+
+
+def slow_precision(precision: str, *, frozen: bool = False) -> str | None:
+    """A note for users whose device gains nothing by computing in `precision`; else None.
 
     Measured, in a fraction of a second, rather than read from a list of processors.
 
     Args:
         precision: as `precision_policy`.
+        frozen: whether a `FrozenGraph` computes, which is the same for every device.
     """
     if "bfloat16" not in precision or bfloat16_slowdown() < _SLOW:
         return None
+    remedy = (
+        "bfloat16 is for TPUs, GPUs, and processors with AMX or AVX512-BF16; elsewhere take "
+        "--precision=float32."
+    )
+    if lacks_bfloat16() and not frozen:
+        return (
+            f"this processor has no bfloat16: convolutions compute in float32 and round. {remedy}"
+        )
     return (
         f"a video's convolution takes {bfloat16_slowdown():.0f} times as long in bfloat16 as in "
-        "float32 on this machine. bfloat16 is for TPUs, GPUs, and processors with AMX or "
-        "AVX512-BF16; elsewhere take --precision=float32."
+        f"float32 on this machine. {remedy}"
     )
 
 
@@ -58,12 +78,13 @@ def slow_precision(precision: str) -> str | None:
 def bfloat16_slowdown() -> float:
     """Time of a 3-D convolution in bfloat16, over that in float32, on the default device."""
     fastest = []
-    for dtype in (tf.float32, tf.bfloat16):
-        video, kernel = tf.ones([1, 4, 14, 14, 64], dtype), tf.ones([3, 3, 3, 64, 64], dtype)
-        durations = []
-        for _ in range(3):  # the first is a warm-up
-            start = time.perf_counter()
-            tf.nn.conv3d(video, kernel, [1] * 5, "SAME").numpy()
-            durations.append(time.perf_counter() - start)
-        fastest.append(min(durations[1:]))
+    with tf.init_scope():  # a network may be traced at the moment
+        for dtype in (tf.float32, tf.bfloat16):
+            video, kernel = tf.ones([1, 4, 14, 14, 64], dtype), tf.ones([3, 3, 3, 64, 64], dtype)
+            durations = []
+            for _ in range(4):  # the first is a warm-up
+                start = time.perf_counter()
+                tf.nn.conv3d(video, kernel, [1] * 5, "SAME").numpy()
+                durations.append(time.perf_counter() - start)
+            fastest.append(min(durations[1:]))
     return fastest[1] / fastest[0]

@@ -12,7 +12,7 @@ from perfnet_tf.backbones import BACKBONES
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.models.input_normalization import InputNormalization
 from perfnet_tf.models.layers import kernel_decay
-from perfnet_tf.models.modes import building, traced_for_any_device
+from perfnet_tf.models.modes import building, inference
 from perfnet_tf.models.video_shapes import PADDINGS
 from perfnet_tf.streams import FEATURES, LOGITS, RGB, STREAM_CHANNELS
 
@@ -125,7 +125,7 @@ class VideoModel(tf_keras.Model):
             names, then `features`, float32 `[batch, channels]`, pooled and without dropout, and
             `logits`, float32 `[batch, num_classes]`.
         """
-        with traced_for_any_device(enabled=not training):  # CPUs gain in training only
+        with inference(enabled=not training):
             endpoints = self.feature_maps(self.normalization(inputs), training)
         last = list(endpoints.values())[-1]
         steps = self.pool(tf.cast(last, tf.float32))

@@ -13,6 +13,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph_def
 
 from perfnet_tf.models.folding import fold_batch_norm
+from perfnet_tf.models.modes import traced_for_any_device
 from perfnet_tf.models.video_model import VideoModel
 from perfnet_tf.recognizers.replay import replay
 from perfnet_tf.streams import FEATURES, LOGITS, STREAMS
@@ -115,7 +116,10 @@ def frozen_graph(model: VideoModel, precision: str) -> FrozenGraph:
 
 
 def freeze(model: VideoModel) -> FrozenGraph:
-    """The graph from clips to pooled features and logits of a built model, in inference mode."""
+    """The graph from clips to pooled features and logits of a built model, in inference mode.
+
+    It runs on other devices than this one, too.
+    """
 
     @tf.function(autograph=False)
     def network(inputs: tf.Tensor) -> list[tf.Tensor]:
@@ -123,7 +127,8 @@ def freeze(model: VideoModel) -> FrozenGraph:
         return [named[name] for name in OUTPUTS]
 
     spec = input_specs(model.stream)[0]
-    traced = network.get_concrete_function(spec)
+    with traced_for_any_device():
+        traced = network.get_concrete_function(spec)
     variables = {id(variable.handle): variable for variable in model.variables}
     values = {
         inner.name: tf.identity(variables[id(outer)]) for outer, inner in traced.graph.captures
