@@ -15,6 +15,7 @@ from perfnet_tf.datasets.few_clips import FewClips, write_few_clips
 from perfnet_tf.errors import InputError
 from perfnet_tf.evaluation.metrics import top_k_accuracy
 from perfnet_tf.records.folder import read_dataset_info
+from perfnet_tf.records.reader import check_streams
 from perfnet_tf.reporting.html import Chart, Report, Table, write_report
 from perfnet_tf.reporting.markdown import write_markdown
 from perfnet_tf.reproduction.formatting import format_spread, format_text_table
@@ -22,7 +23,7 @@ from perfnet_tf.reproduction.plan import Workspace, plan_runs
 from perfnet_tf.reproduction.results import Spread, collect_results
 from perfnet_tf.reproduction.runner import Execution, run_plan
 from perfnet_tf.reproduction.settings import Settings
-from perfnet_tf.reproduction.tables import FEW_CLIPS, NETWORKS, PaperRow
+from perfnet_tf.reproduction.tables import FEW_CLIPS, NETWORKS, PaperRow, networks_of
 from perfnet_tf.version import __version__
 
 #: Labelled clips of each class; None is all.
@@ -116,7 +117,8 @@ def reproduce_few_clips(
         What came out, and the path of `report.html`.
 
     Raises:
-        InputError: several backbones, or as in `reproduce_table`.
+        InputError: several backbones, rows of clips without labels where all have one, or as in
+            `reproduce_table`.
     """
     if len(config.settings) != 1:
         raise InputError(
@@ -125,6 +127,8 @@ def reproduce_few_clips(
         )
     data = os.fspath(data)
     info = read_dataset_info(data)
+    wanted = networks_of(config.selected_rows, config.student_start)
+    check_streams({network.stream for network in wanted}, info)
     num_all = info.split("train")["num_clips"]
     num_test = info.split("test")["num_clips"]
     folder = pathlib.Path(output) / "few_clips"
@@ -136,13 +140,20 @@ def reproduce_few_clips(
             clips = write_few_clips(data, own / "data", count, seed)
             for row, share in _train(config, clips, own, seed, num_all, execution).items():
                 shares.setdefault(row, {}).setdefault(count, []).append(share)
+        if not shares:
+            continue  # no row has clips to learn from yet
         top1 = {
             row: {each: Spread(tuple(values)) for each, values in by_count.items()}
             for row, by_count in shares.items()
         }
         result = FewClipsResult(config, info.name, num_test, top1)
         report = _write(result, folder, command)
-    assert result is not None and report is not None
+    if result is None or report is None:
+        raise InputError(
+            "The rows chosen learn from clips without labels, of which none is left. Received: "
+            f"`counts`={','.join(map(format_count, config.counts))} of {num_all} clips. Take fewer "
+            "labelled clips of each class, or other rows."
+        )
     return result, report
 
 
@@ -186,12 +197,14 @@ def _train(
     num_all: int,
     execution: Execution | None,
 ) -> dict[str, float]:
-    """Row -> top-1, of one draw of clips."""
+    """Row -> top-1, of one draw of clips; none of rows that lack clips to learn from."""
     rows = tuple(
         row
         for row in config.selected_rows
         if clips.unlabelled is not None or not any(NETWORKS[n].unlabelled for n in row.networks)
     )
+    if not rows:
+        return {}
     ((backbone, kinds),) = config.settings.items()
     longer = {kind: _with_steps(one, num_all, clips.num_labelled) for kind, one in kinds.items()}
     by_backbone = {backbone: rows}

@@ -104,6 +104,35 @@ def test_every_row_is_measured_by_every_number_of_clips(
     assert again.top1 == result.top1
 
 
+def test_counts_that_leave_no_clip_without_a_label_are_passed_over(data, config, tmp_path):
+    rows = ("student_unlabelled",)
+    folder = tmp_path / "few_clips"
+    with pytest.raises(InputError, match="none is left. Received: `counts`=100,all"):
+        reproduce_few_clips(
+            dataclasses.replace(config, rows=rows, counts=(100, None)), data, tmp_path
+        )
+    assert not (folder / "report.html").exists()
+
+
+def test_what_the_records_lack_is_named_before_anything_is_trained(data, config, tmp_path):
+    clips = write_few_clips(data, tmp_path / "few", 1, draw=0).labelled
+    file = clips / "dataset.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "pose": None}))
+    with pytest.raises(InputError, match="stream 'pose' needs"):
+        reproduce_few_clips(config, clips, tmp_path / "out", execution=QUIET)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_row_of_unlabelled_clips_alone_is_measured_where_there_are_some(
+    data, config, tiny_networks, tmp_path
+):
+    config = dataclasses.replace(config, rows=("student_unlabelled",), seeds=(0,))
+    result, _ = reproduce_few_clips(config, data, tmp_path, execution=QUIET)
+    assert {row: list(by_count) for row, by_count in result.top1.items()} == {
+        "student_unlabelled": [1]
+    }
+
+
 @pytest.mark.parametrize(
     ("num_all", "num_clips", "batch_size"),
     [(229, 8, 16), (229, 16, 16), (229, 64, 16), (60, 2, 32), (20, 2, 32), (90, 25, 16)],
