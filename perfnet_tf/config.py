@@ -215,13 +215,13 @@ class DistillConfig:
         if self.feature_weight and self.teacher_windows:
             raise InputError(
                 "Teachers that are computed once give their logits alone. Received: "
-                f"feature_weight={self.feature_weight:g} with "
-                f"teacher_windows={self.teacher_windows}. Leave one of them at 0."
+                f"`feature_weight={self.feature_weight:g}` with "
+                f"`teacher_windows={self.teacher_windows}`. Leave one of them at 0."
             )
         if self.temperature != 1 and self.term != "kl":
             raise InputError(
-                f"A temperature softens the probabilities of term='kl'. Received: "
-                f"temperature={self.temperature:g} with term={self.term!r}. Leave it at 1."
+                "A temperature softens the probabilities of `term=kl`. Received: "
+                f"`temperature={self.temperature:g}` with `term={self.term}`. Leave it at 1."
             )
 
     def of(self, loss: str, teachers: Iterable[str]) -> DistillConfig:

@@ -22,7 +22,6 @@ from perfnet_tf.config import (
     DISTILLATION_TERMS,
     DistillConfig,
     ExperimentConfig,
-    ModelConfig,
 )
 from perfnet_tf.errors import InputError, check_choice
 from perfnet_tf.streams import STREAMS
@@ -35,7 +34,8 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     SavedModel that is not of perfnet export is named by the stream that it sees, and needs
     --teacher_labels. Teachers need no labels: --unlabelled=DATA adds clips that learn from them
     alone. Loading a SavedModel runs code from it: name only those you trust. Without
-    --preset the network is that of --from. Rerun the command to resume an interrupted run.
+    --preset the network and the clips are those of --from. Rerun the command to resume an
+    interrupted run.
     """
     sources = parse_named_values("teachers", arguments.teachers)
     maps = parse_named_values("teacher_labels", arguments.teacher_labels)
@@ -67,7 +67,7 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
     start = arguments["from"].value
     initial = load(start, trainable=True) if start else None
     if initial is not None and arguments.preset is None:
-        config = experiment_of(arguments, initial.run().config.model)
+        config = experiment_of(arguments, initial.run().config)
     return run_training(
         arguments,
         config,
@@ -79,19 +79,22 @@ def _run(arguments: flags.FlagValues, positional: list[str]) -> int:
 
 
 def experiment_of(
-    arguments: flags.FlagValues, model: ModelConfig | None = None
+    arguments: flags.FlagValues, initial: ExperimentConfig | None = None
 ) -> ExperimentConfig:
     """What the flags ask for; teachers weigh what is given, or else what the preset says.
 
     Args:
         arguments: the flags.
-        model: the network without --preset.
+        initial: of the run whose network and clips are taken without --preset.
     """
-    preset = preset_of(arguments) or ExperimentConfig(model=model or ModelConfig())
+    preset = preset_of(arguments) or ExperimentConfig()
+    if initial is not None:
+        preset = preset.replace(model=initial.model, clip=initial.clip, eval_clip=initial.eval_clip)
     teachers = parse_named_values("teachers", arguments.teachers)
     distill = (preset.distill or DistillConfig()).of(arguments.loss, teachers)
     if arguments.teacher_weight:
-        distill = dataclasses.replace(distill, teacher_weights=_weights(arguments, teachers))
+        weights = {**distill.teacher_weights, **_weights(arguments, teachers)}
+        distill = dataclasses.replace(distill, teacher_weights=weights)
     given = {
         name: value
         for name in (
@@ -147,8 +150,8 @@ COMMAND.string(
 COMMAND.list(
     "teacher_weight",
     [],
-    "Weight of the squared errors: one number, or NAME=NUMBER for each teacher; without it, the "
-    "preset's, or 1.",
+    "Weight of the teachers' terms: one number, or NAME=NUMBER for some teachers; where it is not "
+    "given, the preset's, or 1.",
 )
 COMMAND.string(
     "term",

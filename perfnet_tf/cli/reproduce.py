@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 import sys
@@ -230,7 +231,9 @@ def _settings(arguments: flags.FlagValues) -> Settings:
     def change(kind: str, config: ExperimentConfig) -> ExperimentConfig:
         config = apply_flags(arguments, config)
         if kind == "student" and arguments.teacher_weight:
-            config = config.replace(distill=DistillConfig(teacher_weights=_weights(arguments)))
+            usual = config.distill or DistillConfig()
+            weights = {**usual.teacher_weights, **_weights(arguments)}
+            config = config.replace(distill=dataclasses.replace(usual, teacher_weights=weights))
         return apply_flags(kind_flags[kind], config)
 
     settings = choose_settings(arguments.preset, change, backbone=arguments.backbone)
@@ -365,7 +368,8 @@ COMMAND.list(
 COMMAND.list(
     "teacher_weight",
     [],
-    "Weight of the students' squared errors: one number, or NAME=NUMBER for flow, pose, unified.",
+    "Weight of the students' squared errors: one number, or NAME=NUMBER for some of flow, pose and "
+    "unified; where it is not given, the preset's, or 1.",
 )
 for _kind in KINDS:
     COMMAND.string(_kind, None, f"Flags for the {_kind} networks only, quoted.")

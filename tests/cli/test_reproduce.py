@@ -3,6 +3,7 @@
 import pytest
 
 from perfnet_tf.cli.main import main
+from perfnet_tf.cli.reproduce import COMMAND, reproduce_config
 
 
 @pytest.mark.parametrize(
@@ -26,3 +27,16 @@ def test_a_row_of_terms_is_named_as_others(capsys, tmp_path):
     words = ["reproduce", "terms", f"--data={tmp_path}", f"--output={tmp_path / 'out'}"]
     assert main([*words, "--preset=mini", "--rows=student_kll"]) == 2
     assert "Did you mean 'student_kl'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "weights"),
+    [
+        ("pose=3", {"flow": 0.2, "pose": 3.0, "unified": 0.2}),
+        ("2,pose=3", {"flow": 2.0, "pose": 3.0, "unified": 2.0}),
+    ],
+)
+def test_teachers_that_no_weight_is_given_for_keep_that_of_the_preset(given, weights):
+    COMMAND.parse(["table4", "--preset=mini", f"--teacher_weight={given}"])
+    student = reproduce_config(COMMAND.flags, "table4").settings["s3d_g"]["student"]
+    assert student.distill.teacher_weights == weights

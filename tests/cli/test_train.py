@@ -136,6 +136,9 @@ def test_a_start_brings_its_network_unless_a_preset_does(called, tmp_path):
     config, options = distill_of(called, "--teachers=flow=runs/f", start, "--dropout=0.25")
     assert (config.model.backbone, config.model.dropout_rate) == ("tiny", 0.25)
     assert options["initial"].model.stream == "pose"
+    assert (config.stream, config.clip) == ("rgb", ClipConfig(6, 24, 32))
+    config, _ = distill_of(called, "--teachers=flow=runs/f", start, "--clip=4x20x28")
+    assert config.clip == ClipConfig(4, 20, 28)
     config, _ = distill_of(called, "--teachers=flow=runs/f", start, "--preset=mini")
     assert config.model == PRESETS["mini"].model
     config = config_of(called, start, "--epochs=3")
@@ -154,6 +157,8 @@ def test_teachers_weigh_what_the_preset_says_by_default(called):
     assert config.distill == DistillConfig("unified", {"unified": 0.2})
     config, _ = distill_of(called, teachers, "--preset=mini", "--teacher_weight=3")
     assert config.distill == DistillConfig("separate", {"flow": 3.0, "pose": 3.0})
+    config, _ = distill_of(called, teachers, "--preset=mini", "--teacher_weight=pose=3")
+    assert config.distill == DistillConfig("separate", {"flow": 0.2, "pose": 3.0})
     config, _ = distill_of(called, teachers, "--preset=paper_s3d_g_kinetics")
     assert config.distill == DistillConfig("separate")
 
@@ -184,6 +189,14 @@ def test_distill_matches_logits_as_its_flags_say(called):
         (["--teachers=flow=a", "--teacher_weight=flow=much"], "one number"),
         (["--teachers=flow=a", "--loss=seperate"], "Did you mean 'separate'"),
         (["--teachers=flow=a", "--teacher_weight=-1"], "0 or greater"),
+        (
+            ["--teachers=flow=a", "--feature_weight=1", "--teacher_windows=2"],
+            "Received: --feature_weight=1 with --teacher_windows=2.",
+        ),
+        (
+            ["--teachers=flow=a", "--temperature=3"],
+            "Received: --temperature=3 with --term=squared_error.",
+        ),
         ([], "--teachers is required"),
         (["--teachers=flow=a", "--from=nowhere"], "No run and no SavedModel"),
     ],
