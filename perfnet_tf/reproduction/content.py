@@ -127,9 +127,10 @@ def results_table(reproduction: Reproduction) -> Table:
     clips = reproduction.results[0].num_clips
     low, high = wilson_interval(0.5, clips)
     paper, ours = ("Paper: top-1, top-5. ", "Ours: mean") if stated else ("", "Mean")
+    gains = " Over RGB: the difference of top-1 in points, seed by seed." if compared else ""
     notes = [
         f"In percent. {paper}{ours} and standard deviation over the seeds (of the sample; none for "
-        "one seed). Over RGB: the difference of top-1 in points, seed by seed.",
+        f"one seed).{gains}",
         f"The deviation says how much the training's chance moves the figure. That of choosing "
         f"these {clips} clips comes on top: a share of 50{SPACE}% of them has a 95{SPACE}% "
         f"interval of {format_percent(low)} to {format_percent(high)} (Wilson).",

@@ -93,7 +93,8 @@ def separate(
     if len(fitted_to.targets) <= frames * filters:
         raise InputError(
             f"A fit of {filters} channels takes more than {frames * filters} places. Received: "
-            f"{len(fitted_to.targets)} of all clips. Give more clips, or larger ones."
+            f"{len(fitted_to.targets)} of all clips. Give more `places`, or, where the clips have "
+            "no more, more clips or larger ones."
         )
     seen = fitted_to.windows[fitted_to.inside]  # [frames that exist, 9 * Cin]
     factor = _principal_factor(kernel, seen)

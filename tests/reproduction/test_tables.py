@@ -1,14 +1,16 @@
 import dataclasses
 
+import numpy as np
 import pytest
 
 from perfnet_tf.config import DistillConfig, PoseRenderConfig
 from perfnet_tf.errors import InputError
+from perfnet_tf.evaluation.fusion import ClipScores
 from perfnet_tf.pose.variants import BEST_VARIANT, POSE_VARIANTS
 from perfnet_tf.reproduction import content
 from perfnet_tf.reproduction.plan import partner_seed, plan_runs, row_runs, rows_by_backbone
 from perfnet_tf.reproduction.reproduce import ReproduceConfig
-from perfnet_tf.reproduction.results import Reproduction
+from perfnet_tf.reproduction.results import Reproduction, RowResult
 from perfnet_tf.reproduction.settings import REPRODUCTION_PRESETS, choose_settings
 from perfnet_tf.reproduction.tables import NETWORKS, TABLE7, TABLES, networks_of
 
@@ -160,6 +162,25 @@ def test_reports_state_each_students_own_teaching_and_every_changed_setting():
     assert teachers["teachers of student fusion"] == unified
     assert shown["optimizer (S3D-G flow)"] == "adam" and "optimizer (S3D-G rgb)" not in shown
     assert shown["mixup (S3D-G student)"] == "0.2" and "mixup (S3D-G flow)" not in shown
+
+
+@pytest.mark.parametrize(
+    ("table", "rows", "compares"),
+    [
+        ("table3", ("rgb", "flow"), True),
+        ("table3", ("flow", "pose"), False),
+        ("table2", ("pose",), False),
+    ],
+)
+def test_a_difference_from_rgb_is_explained_where_it_is_shown(table, rows, compares):
+    scores = ClipScores(("a", "b"), np.array([0, 1]), np.eye(2), ("x", "y"))
+    results = [RowResult(row, "s3d_g", {0: scores}) for row in TABLES[table].selected(rows)]
+    reproduction = Reproduction(
+        TABLES[table], "mini", "toy", "test", (1, 1), 9, (0,), (), results, notes=(), command=""
+    )
+    shown = content.results_table(reproduction)
+    assert ("over RGB" in shown.columns) is compares
+    assert ("Over RGB" in shown.notes[0]) is compares
 
 
 def test_students_of_other_terms_differ_from_equation_1_by_their_term_alone():

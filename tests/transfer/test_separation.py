@@ -103,7 +103,7 @@ def test_too_few_places_are_an_error_that_says_how_many_it_takes(generator):
     maps = smooth_clips(generator, (1, 2, 3, 3, CHANNELS))
     kernel = separable_kernel(generator, FILTERS)
     few = places_of(maps, kernel, generator)
-    with pytest.raises(InputError, match="takes more than 24 places. Received: 18"):
+    with pytest.raises(InputError, match="takes more than 24 places. Received: 18.*`places`"):
         separate(kernel, few, few, epsilon=EPSILON)
 
 
