@@ -82,17 +82,34 @@ class FewClipsResult:
         dataset: name of the data.
         num_test: test clips.
         top1: row -> count -> one share for each seed that is done.
+        left_out: counts that take the same clips as another one, see `different_counts`.
     """
 
     config: FewClipsConfig
     dataset: str
     num_test: int
     top1: Mapping[str, Mapping[int | None, Spread]]
+    left_out: tuple[int, ...] = ()
 
 
 def format_count(count: int | None) -> str:
     """A number of clips as the reports write it."""
     return "all" if count is None else str(count)
+
+
+def different_counts(
+    counts: Sequence[int | None], most: int
+) -> tuple[tuple[int | None, ...], tuple[int, ...]]:
+    """Counts that take different clips, and the others.
+
+    Args:
+        counts: clips of each class; None is all.
+        most: clips of the largest class: this many are all.
+    """
+    whole = [count for count in counts if count is None or count >= most]
+    kept = None if None in whole else next(iter(whole), None)
+    left_out = tuple(count for count in whole if count is not None and count != kept)
+    return tuple(count for count in counts if count not in left_out), left_out
 
 
 def reproduce_few_clips(
@@ -130,11 +147,14 @@ def reproduce_few_clips(
     wanted = networks_of(config.selected_rows, config.student_start)
     check_streams({network.stream for network in wanted}, info)
     num_all = info.split("train")["num_clips"]
+    counts, left_out = different_counts(
+        config.counts, max(info.split("train")["clips_per_class"].values())
+    )
     num_test = info.split("test")["num_clips"]
     folder = pathlib.Path(output) / "few_clips"
     shares: dict[str, dict[int | None, list[float]]] = {}
     result, report = None, None
-    for count in config.counts:
+    for count in counts:
         for seed in config.seeds:
             own = folder / f"{format_count(count)}-seed{seed}"
             clips = write_few_clips(data, own / "data", count, seed)
@@ -146,7 +166,8 @@ def reproduce_few_clips(
             row: {each: Spread(tuple(values)) for each, values in by_count.items()}
             for row, by_count in shares.items()
         }
-        result = FewClipsResult(config, info.name, num_test, top1)
+        shown = dataclasses.replace(config, counts=counts)
+        result = FewClipsResult(shown, info.name, num_test, top1, left_out)
         report = _write(result, folder, command)
     if result is None or report is None:
         raise InputError(
@@ -181,6 +202,11 @@ def few_clips_table(result: FewClipsResult) -> Table:
         "clips, each with a seed of its own: mean and standard deviation. Every training has about "
         "as many steps as one on all clips."
     ]
+    if result.left_out:
+        notes.append(
+            f"Left out: {', '.join(map(format_count, result.left_out))}. They take all clips, as "
+            "another column does."
+        )
     return Table("Results", columns, lines, notes)
 
 

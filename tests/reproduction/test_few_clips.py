@@ -14,6 +14,7 @@ from perfnet_tf.reproduction import runner
 from perfnet_tf.reproduction.few_clips import (
     FewClipsConfig,
     _with_steps,
+    different_counts,
     few_clips_table,
     parse_counts,
     reproduce_few_clips,
@@ -114,6 +115,20 @@ def test_counts_that_leave_no_clip_without_a_label_are_passed_over(data, config,
     assert not (folder / "report.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("counts", "most", "different", "left_out"),
+    [
+        ((1, 2, 4, 8, None), 3, (1, 2, None), (4, 8)),
+        ((1, 3, None), 3, (1, None), (3,)),
+        ((8, 2, 4), 3, (8, 2), (4,)),
+        ((1, 2, None), 5, (1, 2, None), ()),
+        ((1, 2), 5, (1, 2), ()),
+    ],
+)
+def test_counts_that_take_the_same_clips_are_trained_once(counts, most, different, left_out):
+    assert different_counts(counts, most) == (different, left_out)
+
+
 def test_what_the_records_lack_is_named_before_anything_is_trained(data, config, tmp_path):
     clips = write_few_clips(data, tmp_path / "few", 1, draw=0).labelled
     file = clips / "dataset.json"
@@ -126,11 +141,13 @@ def test_what_the_records_lack_is_named_before_anything_is_trained(data, config,
 def test_a_row_of_unlabelled_clips_alone_is_measured_where_there_are_some(
     data, config, tiny_networks, tmp_path
 ):
-    config = dataclasses.replace(config, rows=("student_unlabelled",), seeds=(0,))
-    result, _ = reproduce_few_clips(config, data, tmp_path, execution=QUIET)
+    counts = (1, 50, None)
+    config = dataclasses.replace(config, rows=("student_unlabelled",), seeds=(0,), counts=counts)
+    result, report = reproduce_few_clips(config, data, tmp_path, execution=QUIET)
     assert {row: list(by_count) for row, by_count in result.top1.items()} == {
         "student_unlabelled": [1]
     }
+    assert "Left out: 50." in report.with_suffix(".md").read_text()
 
 
 @pytest.mark.parametrize(
