@@ -213,11 +213,14 @@ def test_clips_without_labels_count_for_the_teachers_only(logits):
     [
         ({"term": "mse"}, "term"),
         ({"clip_weights": "sure"}, "clip_weights"),
-        ({"temperature": 2.0}, "term='kl'"),
+        ({"temperature": 2.0}, "`term=kl`"),
         ({"term": "kl", "temperature": 0.0}, "temperature"),
         ({"unlabelled_batch": 0}, "unlabelled_batch"),
         ({"feature_weight": -1.0}, "feature_weight"),
-        ({"feature_weight": 1.0, "teacher_windows": 2}, "feature_weight=1 with teacher_windows=2"),
+        (
+            {"feature_weight": 1.0, "teacher_windows": 2},
+            "`feature_weight=1` with `teacher_windows=2`",
+        ),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(options, message):
