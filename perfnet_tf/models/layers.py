@@ -239,6 +239,8 @@ class VideoMaxPool(tf_keras.layers.MaxPool3D):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Pools; see the class."""
+        if inputs.dtype == tf.bfloat16 and lacks_bfloat16():
+            return tf.cast(self.call(tf.cast(inputs, tf.float32)), tf.bfloat16)
         padding = self.padding.upper()
         if self.pad_symmetrically and max(self.strides) > 1:
             inputs = pad_symmetrically(inputs, self.pool_size, inputs.dtype.min, fill=True)
@@ -247,8 +249,6 @@ class VideoMaxPool(tf_keras.layers.MaxPool3D):
         if inputs.dtype == tf.float32 and trains_on_cpu():
             frames = tf.reshape(inputs, merged_frames(inputs))
             return max_pool_frames_then_time(frames, sizes_of(inputs)[1], *options)
-        if inputs.dtype == tf.bfloat16 and lacks_bfloat16():
-            return tf.cast(self.call(tf.cast(inputs, tf.float32)), tf.bfloat16)
         return tf.nn.max_pool3d(inputs, *options)
 
     def get_config(self) -> dict[str, Any]:

@@ -78,6 +78,14 @@ def test_pooling_takes_the_same_values(strides, processor):
     np.testing.assert_array_equal(outputs, tf.nn.max_pool3d(values, 3, strides, "SAME"))
 
 
+def test_pooling_pads_symmetrically_once(processor):
+    values = np.random.default_rng(0).permutation(256).reshape(1, 4, 8, 8, 1) - 256
+    pool = VideoMaxPool(3, 2, pad_symmetrically=True)
+    outputs = tf.cast(pool(tf.cast(values, tf.bfloat16)), tf.float32)
+    exact = VideoMaxPool(3, 2, pad_symmetrically=True, dtype="float32")(tf.cast(values, tf.float32))
+    np.testing.assert_array_equal(outputs, exact)
+
+
 def test_bias_gradient_passes_256(processor):
     unit = ConvUnit(3, 1, batch_norm=None, activation=False)
     inputs = tf.ones([2, 4, 16, 16, 2], tf.bfloat16)
