@@ -285,10 +285,10 @@ class TrainConfig:
         mixup: alpha of Beta(alpha, alpha), from which the share is drawn that a clip and its label
             have in its mixture with another clip of its replica's batch (Zhang et al. 2018,
             arXiv:1710.09412); 0 mixes nothing. See `perfnet_tf.distill.mixup`.
-        activation_gib: recompute the activations of as few cells as bring those of a step within so
-            many GiB on each device, by estimate (`perfnet_tf.models.activation_memory`); None goes
-            by `rematerialize`. Weights, their gradients, batches and what single operations need
-            for themselves come on top.
+        activation_gib: recompute as few activations as bring those of a step within so many GiB on
+            each device, by estimate (`perfnet_tf.models.activation_memory`), what costs least
+            first; None goes by `rematerialize`. Weights, their gradients, batches and what single
+            operations need for themselves come on top.
     """
 
     epochs: int = 100

@@ -217,7 +217,9 @@ class Distiller(tf_keras.Model):
             )
         variables = self.student.trainable_variables
         self._note_if_not_finite([step.terms["loss"], *step.gradients])
-        self.optimizer.apply_gradients(zip(step.gradients, variables, strict=True))
+        # Else what an optimizer computes of its state alone would be kept all step, too.
+        with tf.control_dependencies(_known(step.gradients)):
+            self.optimizer.apply_gradients(zip(step.gradients, variables, strict=True))
         # A Mean averages over replicas what has to be summed.
         terms = {name: share * replicas for name, share in step.terms.items()}
         self._update_metrics(terms, step.logits, clips.labels)
@@ -248,11 +250,29 @@ class Distiller(tf_keras.Model):
                 label_smoothing=self.label_smoothing,
             )
             terms |= feature_losses(features, teachers.features, whole.clips)
-            decay = self._weight_decay() / whole.shares
-            loss = weighted_sum(terms, self.distill_config) + decay  # Eq. 1
+            without_decay = weighted_sum(terms, self.distill_config)
 
-        gradients = tape.gradient(loss, self.student.trainable_variables)
+        gradients = tape.gradient(without_decay, self.student.trainable_variables)
+        decay, gradients = self._decay(gradients, whole.shares)
+        loss = without_decay + decay  # Eq. 1
         return Share(gradients, {"loss": loss, **terms, "weight_decay": decay}, student_logits)
+
+    def _decay(
+        self, gradients: Sequence[tf.Tensor | None], shares: int
+    ) -> tuple[tf.Tensor, list[tf.Tensor | None]]:
+        """A share of the weight decay, and gradients with its own added.
+
+        Its own need nothing but the kernels, and so would be computed first and kept all step.
+        """
+        with tf.GradientTape() as tape:
+            decay = self._weight_decay() / shares
+        with tf.control_dependencies(_known(gradients)):
+            upstream = tf.ones([])
+        of_decay = tape.gradient(decay, self.student.trainable_variables, output_gradients=upstream)
+        return decay, [
+            of_kernel if value is None else value if of_kernel is None else value + of_kernel
+            for value, of_kernel in zip(gradients, of_decay, strict=True)
+        ]
 
     def test_step(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Losses and accuracy of one batch, which may be of any size, in inference mode."""
@@ -383,6 +403,16 @@ class _Whole(NamedTuple):
     clips: tf.Tensor
     labelled: tf.Tensor
     shares: int
+
+
+def _known(gradients: Sequence[tf.Tensor | None]) -> list[tf.Operation]:
+    """An operation to wait for all gradients; none on several replicas.
+
+    Those exchange gradients while others are still being computed.
+    """
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        return []
+    return [tf.group([value for value in gradients if value is not None])]
 
 
 def _check_features(student: tf_keras.Model, teachers: Mapping[str, Recognizer]) -> None:

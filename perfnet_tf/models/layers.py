@@ -15,7 +15,9 @@ from perfnet_tf.models import PACKAGE, space_to_depth
 from perfnet_tf.models.batch_norm import BatchNormOptions, VideoBatchNormalization
 from perfnet_tf.models.filter_gradient import conv2d
 from perfnet_tf.models.modes import is_building, is_inferring, runs_on_tpu, trains_on_cpu
+from perfnet_tf.models.ordering import executed_after
 from perfnet_tf.models.precision import lacks_bfloat16
+from perfnet_tf.models.rematerialization import computed_again
 from perfnet_tf.models.space_to_depth import PIXEL, Block
 from perfnet_tf.models.video_shapes import (
     check_channels,
@@ -169,9 +171,17 @@ class FactorizedConv3D(tf_keras.layers.Conv3D):
             shape = self.compute_output_shape(inputs.shape)
             return tf.raw_ops.Placeholder(dtype=inputs.dtype, shape=shape)
         if inputs.dtype == tf.bfloat16 and lacks_bfloat16():
-            inputs, kernel = tf.cast(inputs, tf.float32), tf.cast(kernel, tf.float32)
-            return tf.cast(self._convolve(inputs, kernel), tf.bfloat16)
+            # Kernels are cast when their turn comes, rather than all as a step begins.
+            with tf.control_dependencies([inputs]):
+                kernel = tf.convert_to_tensor(kernel)
+            if is_inferring() or tf.executing_eagerly():
+                return self._convolve_in_float32(inputs, kernel)
+            return computed_again(self._convolve_in_float32, inputs, kernel, order=executed_after)
         return self._convolve(inputs, kernel)
+
+    def _convolve_in_float32(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        casts = (tf.cast(value, tf.float32) for value in (inputs, kernel))
+        return tf.cast(self._convolve(*casts), tf.bfloat16)
 
     def _convolve(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         block = self.strides[1:]
@@ -348,7 +358,20 @@ class ConvUnit(tf_keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, training: bool = False, block: Block = PIXEL) -> tf.Tensor:
         """Convolves; see the class."""
-        outputs = self.conv(inputs, block=block)
+        return self._finish(self.conv(inputs, block=block), training, block)
+
+    def convolve(self, inputs: tf.Tensor, block: Block = PIXEL) -> tf.Tensor:
+        """The built unit's convolution alone."""
+        with tf.name_scope(self.name):
+            return self.conv(inputs, block=block)
+
+    def finish(self, convolved: tf.Tensor, training: bool, block: Block = PIXEL) -> tf.Tensor:
+        """What the built unit makes of its convolution's result; `block` is its inputs'."""
+        with tf.name_scope(self.name):
+            return self._finish(convolved, training, block)
+
+    def _finish(self, convolved: tf.Tensor, training: bool, block: Block) -> tf.Tensor:
+        outputs = convolved
         if self.norm is not None:
             positions = math.prod(space_to_depth.after_strides(block, self.conv.strides))
             outputs = self.norm(outputs, training=training, positions=positions)

@@ -15,7 +15,9 @@ import tensorflow as tf
 
 class _Modes(threading.local):
     rematerializes: bool | Collection[str] = False
-    observer: Callable[..., None] | None = None
+    block = ""
+    observer: Callable[[Any], None] | None = None
+    keeping_all = False
     recomputing = False
     synchronizes = False
     for_any_device = False
@@ -42,39 +44,56 @@ def _set(**values: Any) -> Iterator[None]:
 def rematerialization(
     blocks: bool | Collection[str] = True,
 ) -> contextlib.AbstractContextManager[None]:
-    """Inside the `with`, what `call_block` calls in training keeps its inputs only.
+    """Inside the `with`, what `call_block` and `call_part` call in training keeps its inputs only.
 
     Args:
-        blocks: all (True), none (False), or the names of some.
+        blocks: all (True), none (False), or the names of some blocks and parts of blocks.
     """
     return _set(rematerializes=blocks)
 
 
 def is_rematerializing(block: str) -> bool:
-    """Whether `call_block` computes the activations of this block again for the gradient."""
+    """Whether the activations of a block, or part of one, are computed again for the gradient."""
     blocks = _modes.rematerializes
     return blocks if isinstance(blocks, bool) else block in blocks
 
 
-def observed_blocks(
-    observer: Callable[[str, tf.Tensor, tf.Tensor, int], None],
-) -> contextlib.AbstractContextManager[None]:
-    """Inside the `with`, `call_block` tells `observer` of each block that it calls in training.
+def within_block(name: str) -> contextlib.AbstractContextManager[None]:
+    """Inside the `with`, `call_block` calls the block of this name."""
+    return _set(block=name)
 
-    The arguments are the block's name, its input, its output, and how many operations the graph
-    had before.
+
+def current_block() -> str:
+    """The name of the block that `call_block` calls; empty outside of one."""
+    return _modes.block
+
+
+def observed_blocks(observer: Callable[[Any], None]) -> contextlib.AbstractContextManager[None]:
+    """Inside the `with`, `observer` hears of what `rematerialization` calls in training.
+
+    Its argument is an `ObservedCall`.
     """
     return _set(observer=observer)
 
 
-def block_observer() -> Callable[[str, tf.Tensor, tf.Tensor, int], None] | None:
+def block_observer() -> Callable[[Any], None] | None:
     """That of `observed_blocks`."""
     return _modes.observer
 
 
+def keeping_all() -> contextlib.AbstractContextManager[None]:
+    """Inside the `with`, nothing is left to be computed again: all of it will be, or has been."""
+    return _set(rematerializes=False, keeping_all=True)
+
+
+def is_keeping_all() -> bool:
+    """Whether no part of what is called may be left to be computed again."""
+    return _modes.keeping_all
+
+
 def recomputation() -> contextlib.AbstractContextManager[None]:
     """Inside the block, layers are called for the second time in a step."""
-    return _set(rematerializes=False, recomputing=True)
+    return _set(rematerializes=False, keeping_all=True, recomputing=True)
 
 
 def is_recomputing() -> bool:
@@ -111,6 +130,11 @@ def is_inferring() -> bool:
 def traced_for_tpu() -> contextlib.AbstractContextManager[None]:
     """Inside the block, networks are traced as they are under a `TPUStrategy`."""
     return _set(for_any_device=True, for_tpu=True)
+
+
+def compiles_by_xla() -> bool:
+    """Whether what is traced may be compiled by XLA: for a TPU, or who knows where."""
+    return _modes.for_any_device or runs_on_tpu()
 
 
 def runs_on_tpu() -> bool:

@@ -19,7 +19,12 @@ from perfnet_tf.models.layers import (
     VideoMaxPool,
 )
 from perfnet_tf.models.modes import is_building, runs_on_tpu
-from perfnet_tf.models.rematerialization import call_block
+from perfnet_tf.models.rematerialization import (
+    call_block,
+    call_part,
+    from_convolution,
+    is_cut_at_convolutions,
+)
 from perfnet_tf.models.space_to_depth import PAIR, PIXEL, Block, from_columns, to_blocks
 from perfnet_tf.models.stem import convolve_and_pool
 from perfnet_tf.models.video_model import VideoModel
@@ -55,6 +60,9 @@ TEMPORAL_KERNELS = {
     # res3, res4 and res5, with i counted from 1 within each block.
     "caption": ((3, 3, 3), (3, 1, 3, 1), (3, 1, 3, 1, 3, 1), (3, 1, 3)),
 }
+#: Parts of a cell that can be computed again alone: 1x1x1 convolutions, a tenth of its arithmetic,
+#: which make two thirds of what it keeps.
+PARTS = (EXPANSION_PART, SHORTCUT_PART) = ("expansion", "shortcut")
 GATINGS = ("block", "block_residual", "cell", "none")
 STRIDE_ON = ("spatial", "temporal")
 
@@ -102,16 +110,48 @@ class Bottleneck(tf_keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, training: bool = False, block: Block = PIXEL) -> tf.Tensor:
         """The cell's output."""
-        shortcut = inputs
-        if self.shortcut is not None:
-            shortcut = self.shortcut(inputs, training=training, block=block)
-        residual = self.temporal(inputs, training=training, block=block)
-        residual = self.spatial(residual, training=training, block=block)
-        residual = self.expand(residual, training=training, block=block)
-        if self.residual_gating is not None:
-            residual = self.residual_gating(residual, block=block)
+        if training and is_cut_at_convolutions(*PARTS):
+            residual, shortcut = self._train_in_parts(inputs, block)
+        else:
+            shortcut = self._shortcut(inputs, training, block)
+            residual = self.temporal(inputs, training=training, block=block)
+            residual = self.spatial(residual, training=training, block=block)
+            residual = self.expand(residual, training=training, block=block)
+            residual = self._gate_residual(residual, block)
         outputs = tf.nn.relu(residual + shortcut)
         return outputs if self.output_gating is None else self.output_gating(outputs, block=block)
+
+    def _train_in_parts(self, inputs: tf.Tensor, block: Block) -> tuple[tf.Tensor, tf.Tensor]:
+        """The same, in parts that end in convolutions: what those return is all that is kept."""
+
+        def from_temporal(convolved: tf.Tensor) -> tf.Tensor:
+            return self.spatial.convolve(self.temporal.finish(convolved, True, block), block)
+
+        def from_spatial(convolved: tf.Tensor) -> tf.Tensor:
+            return self.expand.convolve(self.spatial.finish(convolved, True, block), block)
+
+        def expanded(convolved: tf.Tensor) -> tf.Tensor:
+            residual = self.expand.finish(from_convolution(from_spatial, convolved), True, block)
+            return self._gate_residual(residual, block)
+
+        def shortened(inputs: tf.Tensor) -> tf.Tensor:
+            return self._shortcut(inputs, True, block)
+
+        convolved = from_convolution(from_temporal, self.temporal.convolve(inputs, block))
+        residual = call_part(expanded, convolved, name=EXPANSION_PART)
+        if self.shortcut is None:
+            return residual, inputs
+        return residual, call_part(shortened, inputs, name=SHORTCUT_PART)
+
+    def _gate_residual(self, residual: tf.Tensor, block: Block) -> tf.Tensor:
+        if self.residual_gating is None:
+            return residual
+        return self.residual_gating(residual, block=block)
+
+    def _shortcut(self, inputs: tf.Tensor, training: bool, block: Block) -> tf.Tensor:
+        if self.shortcut is None:
+            return inputs
+        return self.shortcut(inputs, training=training, block=block)
 
 
 class ResidualBlock(tf_keras.layers.Layer):

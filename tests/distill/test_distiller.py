@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 import tiny_network
+from graph_order import ready_at_once
 
 from perfnet_tf.config import DistillConfig, ModelConfig, PoseRenderConfig
 from perfnet_tf.distill.distiller import Distiller, in_top
@@ -141,6 +142,29 @@ def test_a_step_goes_down_the_gradient_of_equation_1(batch, loss, weights):
     after = np.concatenate([student.dense.kernel.numpy(), student.dense.bias.numpy()[None]])
     np.testing.assert_allclose(value, slow(before), rtol=1e-5)
     np.testing.assert_allclose(before - after, reference.gradient(slow, before), atol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
+def test_nothing_the_size_of_the_weights_is_computed_before_the_gradients(batch, optimizer):
+    """Decay and an optimizer's state need no clips: an executor would compute them first."""
+    student = Linear(decay=0.3)
+    student(batch["rgb"])
+    kernel = student.dense.kernel.shape
+    distiller = Distiller(student, {"flow": flow_teacher})
+    options = {"momentum": 0.9} if optimizer == "SGD" else {}
+    distiller.compile(getattr(tf_keras.optimizers, optimizer)(1.0, jit_compile=False, **options))
+    distiller.optimizer.build(student.trainable_variables)
+    step = tf.function(distiller.train_step, autograph=False)
+    graph = step.get_concrete_function(batch).graph
+    early = ready_at_once(graph)
+    computed = [
+        operation.name
+        for operation in early
+        for output in operation.outputs
+        if output.shape == kernel and operation.type not in ("ReadVariableOp", "Identity", "Const")
+    ]
+    # Square of the kernel, whose sum is the loss's.
+    assert [name for name in computed if "Regularizer" not in name or "gradient" in name] == []
 
 
 def test_metrics_are_named_by_what_they_measure_and_average_over_clips(batch):

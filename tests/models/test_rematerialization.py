@@ -1,13 +1,19 @@
 """Recomputed activations and synchronised moments change what is kept, not what comes out."""
 
+import contextlib
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from graph_order import operations_behind, readers
 from tiny_network import fixed_weights
 
+from perfnet_tf.models.batch_norm import BatchNormOptions
 from perfnet_tf.models.factory import build_model
 from perfnet_tf.models.layers import VideoBatchNormalization
-from perfnet_tf.models.modes import rematerialization
+from perfnet_tf.models.modes import keeping_all, rematerialization
+from perfnet_tf.models.resnet3d import ResidualBlock
 
 CLASSES = 3
 OPTIONS = {"width_multiplier": 0.01, "dropout_rate": 0.0}
@@ -66,6 +72,41 @@ def test_gradients_and_moving_moments_are_those_of_a_plain_step(backbone, jit_co
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
     if backbone == "s3d_g":  # every convolution is in a block
         assert convolutions[1] == 2 * convolutions[0]
+
+
+def test_between_convolutions_nothing_is_kept_and_gradients_stay_the_same():
+    """What CPUs and GPUs do by default, beside a step that keeps all."""
+    frames = tf.constant(np.random.default_rng(0).normal(size=(2, 4, 6, 6, 8)), tf.float32)
+    results = []
+    for mode in (keeping_all, contextlib.nullcontext):
+        norm = BatchNormOptions(0.9, 1e-5)
+        block = ResidualBlock(
+            4, (3, 1), 2, stride_on="spatial", gating="block", weight_decay=0.0, batch_norm=norm
+        )
+        block(frames)  # builds
+        fixed_weights(block)
+
+        @tf.function(autograph=False)
+        def step(frames, block=block, mode=mode):
+            with tf.GradientTape() as tape, mode():
+                loss = tf.reduce_sum(block(frames, training=True) ** 2)
+            return [loss, *tape.gradient(loss, block.trainable_variables)]
+
+        outputs = step.get_concrete_function(frames).graph.outputs
+        forward, executed = operations_behind(outputs[:1]), operations_behind(outputs)
+        inside = [
+            operation.outputs[0]
+            for operation in forward
+            if operation.type == "Relu" and re.search(r"(temporal|spatial)\w*/Relu", operation.name)
+        ]
+        kept = [value for value in inside if readers(value) & (executed - forward)]
+        gradients = [value.numpy() for value in step(frames)]
+        moments = [variable.numpy() for variable in block.non_trainable_variables]
+        results.append((len(inside), len(kept), gradients + moments))
+    assert [(inside, kept) for inside, kept, _ in results] == [(4, 4), (4, 0)]
+    assert max(np.abs(value).max() for value in results[0][2]) > 0.1
+    for one, other in zip(results[0][2], results[1][2], strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_second_computation_survives_the_compiler():
