@@ -76,7 +76,7 @@ def is_cut_at_convolutions(*parts: str) -> bool:
 
     Else it would be the same, and is free to call its layers as they are.
     """
-    if modes.is_building() or modes.is_keeping_all():
+    if modes.is_building():
         return False
     wanted = any(modes.is_rematerializing(_name_of_part(part)) for part in parts)
     return wanted or modes.block_observer() is not None or _keeps_convolutions_alone()
@@ -97,19 +97,24 @@ def from_convolution(function: TensorFunction, convolved: tf.Tensor) -> tf.Tenso
         function: of built layers; it ends in the convolution.
         convolved: float tensor, the result of a convolution.
     """
-    if modes.block_observer():
-        return _observed(function, convolved, BETWEEN_CONVOLUTIONS, "")
-    if modes.is_keeping_all() or not _keeps_convolutions_alone():
+    if observer := modes.block_observer():
+        return _observed(observer, function, convolved, BETWEEN_CONVOLUTIONS, "")
+    if not _keeps_convolutions_alone():
         return function(convolved)
     return computed_again(function, convolved, order=executed_after)
 
 
 def _keeps_convolutions_alone() -> bool:
-    """Without XLA and in graphs, which leave out what nobody asks for.
+    """Without XLA and in graphs, which leave out what nobody asks for; not twice in a step.
 
     Replicas that take moments together would have to meet once more.
     """
-    return not (modes.compiles_by_xla() or modes.is_synchronized() or tf.executing_eagerly())
+    return not (
+        modes.is_keeping_all()
+        or modes.compiles_by_xla()
+        or modes.is_synchronized()
+        or tf.executing_eagerly()
+    )
 
 
 def computed_again(
@@ -156,14 +161,18 @@ def computed_again(
 
 
 def _call(function: TensorFunction, inputs: tf.Tensor, kind: str, name: str) -> tf.Tensor:
-    if modes.block_observer():
-        return _observed(function, inputs, kind, name)
+    if observer := modes.block_observer():
+        return _observed(observer, function, inputs, kind, name)
     return computed_again(function, inputs) if modes.is_rematerializing(name) else function(inputs)
 
 
-def _observed(function: TensorFunction, inputs: tf.Tensor, kind: str, name: str) -> tf.Tensor:
-    observer = modes.block_observer()
-    assert observer is not None
+def _observed(
+    observer: Callable[[ObservedCall], None],
+    function: TensorFunction,
+    inputs: tf.Tensor,
+    kind: str,
+    name: str,
+) -> tf.Tensor:
     graph = tf.compat.v1.get_default_graph()
     before = len(graph.get_operations())
     outputs = function(inputs)

@@ -113,7 +113,9 @@ class Bottleneck(tf_keras.layers.Layer):
         if training and is_cut_at_convolutions(*PARTS):
             residual, shortcut = self._train_in_parts(inputs, block)
         else:
-            shortcut = self._shortcut(inputs, training, block)
+            shortcut = inputs
+            if self.shortcut is not None:
+                shortcut = self.shortcut(inputs, training=training, block=block)
             residual = self.temporal(inputs, training=training, block=block)
             residual = self.spatial(residual, training=training, block=block)
             residual = self.expand(residual, training=training, block=block)
@@ -134,24 +136,17 @@ class Bottleneck(tf_keras.layers.Layer):
             residual = self.expand.finish(from_convolution(from_spatial, convolved), True, block)
             return self._gate_residual(residual, block)
 
-        def shortened(inputs: tf.Tensor) -> tf.Tensor:
-            return self._shortcut(inputs, True, block)
-
         convolved = from_convolution(from_temporal, self.temporal.convolve(inputs, block))
         residual = call_part(expanded, convolved, name=EXPANSION_PART)
         if self.shortcut is None:
             return residual, inputs
-        return residual, call_part(shortened, inputs, name=SHORTCUT_PART)
+        shortcut = functools.partial(self.shortcut.__call__, training=True, block=block)
+        return residual, call_part(shortcut, inputs, name=SHORTCUT_PART)
 
     def _gate_residual(self, residual: tf.Tensor, block: Block) -> tf.Tensor:
         if self.residual_gating is None:
             return residual
         return self.residual_gating(residual, block=block)
-
-    def _shortcut(self, inputs: tf.Tensor, training: bool, block: Block) -> tf.Tensor:
-        if self.shortcut is None:
-            return inputs
-        return self.shortcut(inputs, training=training, block=block)
 
 
 class ResidualBlock(tf_keras.layers.Layer):

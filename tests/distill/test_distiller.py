@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 import tiny_network
-from graph_order import ready_at_once
+from graph_order import operations_behind, ready_at_once
 
 from perfnet_tf.config import DistillConfig, ModelConfig, PoseRenderConfig
 from perfnet_tf.distill.distiller import Distiller, in_top
@@ -68,17 +68,6 @@ def pose_teacher():
     )
 
 
-def ancestors(tensor):
-    """Names of the operations that a tensor of a graph is computed from."""
-    found, ahead = set(), [tensor.op]
-    while ahead:
-        operation = ahead.pop()
-        if operation.name not in found:
-            found.add(operation.name)
-            ahead += [source.op for source in operation.inputs]
-    return found
-
-
 def test_teachers_are_computed_one_by_one_before_the_student(batch):
     """Through data: XLA ignores the program's order, and would keep all activations at once."""
     inputs, logits = {}, {}
@@ -106,10 +95,10 @@ def test_teachers_are_computed_one_by_one_before_the_student(batch):
     distiller = Distiller(student, teachers)
     distiller.compile(tf_keras.optimizers.SGD(1.0))
     tf.function(distiller.train_step, autograph=False).get_concrete_function(batch)
-    before = {name: ancestors(tensor) for name, tensor in inputs.items()}
-    assert logits["flow"].op.name in before["pose"]
-    assert {logits["flow"].op.name, logits["pose"].op.name} <= before["student"]
-    assert logits["pose"].op.name not in before["flow"]
+    before = {name: operations_behind([tensor], control=False) for name, tensor in inputs.items()}
+    assert logits["flow"].op in before["pose"]
+    assert {logits["flow"].op, logits["pose"].op} <= before["student"]
+    assert logits["pose"].op not in before["flow"]
 
 
 @pytest.mark.parametrize(

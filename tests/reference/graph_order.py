@@ -5,14 +5,15 @@ from __future__ import annotations
 import tensorflow as tf
 
 
-def operations_behind(tensors):
-    """The operations that have to be executed for some tensors."""
+def operations_behind(tensors, *, control=True):
+    """The operations that have to be executed for some tensors; without `control` by data alone."""
     found, waiting = set(), [tensor.op for tensor in tensors]
     while waiting:
         operation = waiting.pop()
         if operation not in found:
             found.add(operation)
-            waiting += [tensor.op for tensor in operation.inputs] + operation.control_inputs
+            waiting += [tensor.op for tensor in operation.inputs]
+            waiting += operation.control_inputs if control else []
     return found
 
 
